@@ -1,0 +1,1 @@
+"""Tasks composed into pipelines, and the command line. May import `tasks` and `irp_core`."""

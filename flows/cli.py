@@ -1,0 +1,273 @@
+"""The command line. Heavy libraries are imported inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+import tasks.environment  # noqa: F401  (before any of the libraries that it quiets)
+from irp_core import __version__
+from irp_core.errors import InputError
+
+if TYPE_CHECKING:
+    from irp_core.config import Params
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="irp",
+    help="Clean the contaminated training set of an industrial visual anomaly detector.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+console = Console()
+_STARTED = time.perf_counter()
+
+DataPath = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of images: any folder, MVTec AD category, MTD.")]
+ParamsFile = Annotated[
+    Path | None, typer.Option("--params", "-p", help="Parameters; default: ./params.yaml, else the built-in defaults.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set-param", "-S", metavar="SECTION.KEY=VALUE", help="Override one parameter.")
+]
+NoDvc = Annotated[bool, typer.Option("--no-dvc", help="Make no DVC snapshots.")]
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence on stderr and exit code 2, an interruption 130."""
+    try:
+        app(standalone_mode=False)
+    except InputError as error:
+        _fail(str(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("Interrupted; the same command goes on where this one stopped.", 130)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except Exception as error:
+        # click's own complaints (unknown option …), whichever copy of click typer brings along.
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            _fail(error.format_message(), error.exit_code)
+        raise
+
+
+def _fail(message: str, code: int) -> None:
+    Console(stderr=True).print(f"[bold red]irp:[/bold red] {message}", highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _params(file: Path | None, overrides: list[str] | None, *, no_dvc: bool = False) -> Params:
+    from irp_core.config import load_params
+
+    if file is None and Path("params.yaml").is_file():
+        file = Path("params.yaml")
+    return load_params(file, [*(overrides or ()), *(["snapshots.enabled=false"] if no_dvc else ())])
+
+
+@contextmanager
+def _prefect() -> Iterator[None]:
+    """A Prefect API for what runs inside, and none of its log lines on the terminal."""
+    from tasks.server import prefect_server
+
+    # Errors reach the user as one sentence from `main`, not as a logged traceback.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    with prefect_server(Path(".irp/prefect-server.log")) as wait:
+        with Console(stderr=True).status("Starting Prefect …"):
+            wait()
+            import flows.compare  # noqa: F401  (the long imports, while the spinner turns)
+        yield
+
+
+def _close_session(runs: list[Path]) -> None:
+    """Book what no stage accounts for (imports, the Prefect server, orchestration) on the session's runs."""
+    from tasks.rundir import RunDirectory
+
+    since = time.time() - (time.perf_counter() - _STARTED)
+    booked = sum(sum(RunDirectory(path).timings(since).values()) for path in runs)
+    rest = time.perf_counter() - _STARTED - booked
+    for path in runs:
+        RunDirectory(path).add_time("prefect", max(0.0, rest / len(runs)))
+
+
+@app.command()
+def refine(
+    path: Annotated[Path | None, typer.Argument(metavar="PATH", help="Folder of images.")] = None,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+    manifest: Annotated[Path | None, typer.Option(help="Folder written by `irp prepare`, instead of scanning.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Run directory to go on with.")] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(help="Methods to compare on the same set, e.g. vanilla,osr,irp,oracle (or: all)."),
+    ] = None,
+    no_dvc: NoDvc = False,
+) -> None:
+    """Refine a data set: train, score, remove, retrain, until nothing stands out."""
+    if (path is None) == (resume is None):
+        raise InputError("irp refine expects either PATH or --resume RUN.")
+    if resume is not None:
+        from tasks.rundir import open_run
+
+        open_run(resume)
+        run_path = _resume(resume)
+    else:
+        assert path is not None
+        from irp_core.datasets import detect_layout
+
+        detect_layout(path)
+        plain = _params(params, set_param, no_dvc=no_dvc).model_dump(mode="json")
+        if compare is not None:
+            _compare(path, plain, _methods(compare))
+            return
+        with _prefect():
+            from flows.refine import refine as refine_flow
+
+            run_path = Path(refine_flow(str(path), plain, str(manifest) if manifest else None))
+            _close_session([run_path])
+    from flows.terminal import show_run
+    from tasks.rundir import RunDirectory
+
+    show_run(console, RunDirectory(run_path))
+
+
+def _resume(run: Path) -> Path:
+    with _prefect():
+        from flows.refine import resume
+
+        path = Path(resume(str(run)))
+        _close_session([path])
+    return path
+
+
+def _compare(path: Path, params: dict[str, Any], methods: tuple[str, ...]) -> dict[str, str]:
+    with _prefect():
+        from flows.compare import compare, comparison_table
+
+        runs = compare(str(path), params, methods)
+        _close_session([Path(run) for run in runs.values()])
+    from flows.terminal import show_comparison
+
+    show_comparison(console, comparison_table(runs), runs)
+    return runs
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    from irp_core.refinement import METHODS
+
+    names = tuple(METHODS) if text == "all" else tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in METHODS:
+            raise InputError(f"--compare must list methods among {', '.join(METHODS)} (or all). Got {name!r}.")
+    return names
+
+
+@app.command()
+def prepare(
+    path: DataPath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables.")] = Path("prepared"),
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+) -> None:
+    """Read a data set, quarantine what is unreadable, contaminate it, write its manifest. Trains nothing."""
+    from irp_core.datasets import detect_layout
+
+    detect_layout(path)
+    plain = _params(params, set_param).model_dump(mode="json")
+    with _prefect():
+        from flows.prepare import prepare_dataset
+
+        counts = prepare_dataset(str(path), plain, str(output))
+    from flows.terminal import show_prepared
+
+    show_prepared(console, counts, path, output)
+
+
+@app.command()
+def runs(params: ParamsFile = None, set_param: Overrides = None) -> None:
+    """List the runs, newest first."""
+    from flows.terminal import show_runs
+    from tasks.rundir import list_runs
+
+    show_runs(console, list_runs(Path(_params(params, set_param).run.directory)))
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")],
+    removed: Annotated[bool, typer.Option("--removed", help="List the removed images too.")] = False,
+) -> None:
+    """Show a run: iterations, why it stopped, where everything lies; with --removed every removed image."""
+    from flows.terminal import show_removed, show_run
+    from tasks.rundir import open_run
+
+    opened = open_run(run)
+    if not (opened.path / "summary.json").exists():
+        raise InputError(f"{run}: is not finished; go on with `irp refine --resume {run}`.")
+    if removed:
+        show_removed(console, opened)
+    show_run(console, opened)
+
+
+@app.command()
+def score(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="RUN|MODEL", help="A run's directory, or a registered model: NAME[@alias|/version]."),
+    ],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="An image or a folder of images.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write here (.csv or .parquet), not to stdout.")
+    ] = None,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+) -> None:
+    """Score new images with a refined detector: one row per image, its decision against the threshold."""
+    if output is not None and output.suffix not in (".csv", ".parquet"):
+        raise InputError(f"--output must end in .csv or .parquet. Got {output.name!r}.")
+    from tasks.inspecting import score_images
+
+    checked = _params(params, set_param)
+    table = score_images(model, path, checked)
+    _write_scores(table, output)
+    errors = table[table["error"].notna()]
+    anomalous = int((table["decision"] == "anomalous").sum())
+    notes = Console(stderr=True)
+    for row in errors.to_dict("records"):
+        notes.print(f"Unreadable: {row['path']} ({row['error']})", style="yellow", highlight=False, soft_wrap=True)
+    notes.print(
+        f"{len(table)} images: {anomalous} anomalous, {len(table) - anomalous - len(errors)} normal, "
+        f"{len(errors)} unreadable" + (f"; written to {output}" if output else ""),
+        highlight=False,
+    )
+
+
+def _write_scores(table: Any, output: Path | None) -> None:
+    from irp_core.atomic import atomic_path
+
+    if output is None:
+        table.to_csv(sys.stdout, index=False)
+        return
+    with atomic_path(output) as temporary:
+        if output.suffix == ".csv":
+            table.to_csv(temporary, index=False)
+        else:
+            table.to_parquet(temporary, index=False)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    console.print(__version__, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""Look at a data set and make its contaminated manifest, without training anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from tasks.data import prepare
+
+__all__ = ["prepare_dataset"]
+
+
+@flow(name="prepare", flow_run_name="prepare-{root}", persist_result=False)
+def prepare_dataset(root: str, params: dict[str, Any], output: str) -> dict[str, int | str]:
+    """Write `manifest.parquet`, `quarantine.parquet` and `duplicates.parquet` of `root` into `output`."""
+    counts: dict[str, int | str] = prepare(root, params, output)
+    return counts

@@ -1,0 +1,118 @@
+"""The refinement: the one loop, as plain visible steps, score → decide → snapshot → retrain.
+
+Vanilla, one-shot removal, IRP, the oracle and the controls are settings of it (`irp_core.refinement`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, tags
+from prefect.logging import get_run_logger
+
+from flows.evaluate import evaluate_iterations
+from irp_core.config import Params
+from irp_core.refinement import policy_of
+from tasks.data import create_run, prepare
+from tasks.extraction import extract_features
+from tasks.refining import decide_removal, score_training_set, train_detector
+from tasks.reporting import publish_artifacts, write_results
+from tasks.rundir import RunDirectory, open_run
+from tasks.snapshots import check_repository, snapshot
+from tasks.tracking import fail_parent, finish_parent, start_parent, track_iteration
+
+__all__ = ["refine"]
+
+
+@flow(name="refine", flow_run_name="refine-{root}", persist_result=False)
+def refine(
+    root: str,
+    params: dict[str, Any],
+    manifest: str | None = None,
+    share_with: str | None = None,
+    total_epochs: int | None = None,
+    random_counts: tuple[int, ...] = (),
+) -> str:
+    """Refine the data set at `root`; returns the run's directory.
+
+    Args:
+        root: folder of images.
+        params: sections of `params.yaml` as plain values.
+        manifest: directory written by `irp prepare`, instead of scanning `root` now.
+        share_with: directory of a finished run whose pre-trained detector may be taken over.
+        total_epochs: epochs of the first training, for the control `equal_epochs`.
+        random_counts: removals per iteration, for the control `random`.
+    """
+    checked = Params.model_validate(params)
+    if checked.snapshots.enabled:
+        check_repository()
+    run = _prepare_run(root, checked, manifest, total_epochs, random_counts)
+    with tags(f"method:{checked.refinement.method}", f"dataset:{run.record()['dataset']}", f"run:{run.run_id}"):
+        parent = start_parent(str(run.path))
+        try:
+            _loop(run, parent, share_with)
+        except BaseException:
+            fail_parent(run, parent)
+            raise
+    return str(run.path)
+
+
+@flow(name="resume", flow_run_name="resume-{run_path}", persist_result=False)
+def resume(run_path: str) -> str:
+    """Go on with the run in `run_path` where it was."""
+    run = open_run(Path(run_path))
+    parent = start_parent(str(run.path))
+    try:
+        _loop(run, parent, None)
+    except BaseException:
+        fail_parent(run, parent)
+        raise
+    return str(run.path)
+
+
+def _prepare_run(
+    root: str, params: Params, manifest: str | None, total_epochs: int | None, random_counts: tuple[int, ...]
+) -> RunDirectory:
+    options = {"total_epochs": total_epochs, "random_counts": tuple(random_counts)}
+    if manifest is not None:
+        return create_run(Path(root), params, Path(manifest), **options)  # type: ignore[arg-type]
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as prepared:
+        prepare(root, params.model_dump(mode="json"), prepared)
+        run = create_run(Path(root), params, Path(prepared), **options)  # type: ignore[arg-type]
+    run.add_time("read images", time.perf_counter() - started)
+    return run
+
+
+def _loop(run: RunDirectory, parent: str, share_with: str | None) -> None:
+    path, params, record = str(run.path), run.params(), run.record()
+    policy = policy_of(params.refinement, random_counts=tuple(record["random_counts"]))
+    first_epochs = record["total_epochs"] or params.training.epochs
+    warm_start = policy.retrain == "warm_start"
+    retrain_epochs = params.training.retrain_epochs if warm_start else params.training.epochs
+    nested: dict[int, str] = {}
+
+    features = extract_features(path, "train")
+    for iteration in count():
+        if iteration > 0:
+            score_training_set(path, iteration - 1, features)
+            nested[iteration - 1] = track_iteration(path, parent, iteration - 1, features.fingerprint)
+            decision = decide_removal(path, iteration, policy)
+            if decision["stop_reason"]:
+                break
+        if params.snapshots.enabled:
+            snapshot(path, iteration)
+        if iteration == 0:
+            train_detector(path, iteration, features, False, first_epochs, share_with)
+        else:
+            train_detector(path, iteration, features, warm_start, retrain_epochs)
+    get_run_logger().info("Stopped: %s", decision["stop_reason"])
+    last = iteration - 1
+    evaluate_iterations(run, last)
+    write_results(path, last, decision)
+    finish_parent(path, parent, nested)
+    publish_artifacts(path)

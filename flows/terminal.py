@@ -1,0 +1,177 @@
+"""What a person sees in the terminal: tables that read at a glance, where everything lies, what to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from irp_core.atomic import read_json
+from irp_core.manifest import read_table
+from irp_core.refinement import METHODS
+from tasks.reporting import ITERATIONS_SCHEMA, REMOVAL_TABLE_SCHEMA
+from tasks.rundir import RunDirectory
+
+__all__ = ["show_comparison", "show_prepared", "show_removed", "show_run", "show_runs"]
+
+_STOPPED = {
+    "converged": "nothing exceeds the threshold any more",
+    "max_iterations": "the number of iterations is used up (refinement.max_iterations)",
+    "max_removed_fraction": "the largest share that may go is gone (refinement.max_removed_fraction)",
+}
+
+
+def _share(value: Any) -> str:
+    return "–" if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("image", "method", "run", "rule", "label") else "right")
+    return table
+
+
+def show_prepared(console: Console, counts: dict[str, Any], path: Path, output: Path) -> None:
+    """Counts of a prepared data set."""
+    table = _table(
+        f"Prepared (layout {counts['layout']})", "train", "injected", "test", "unused", "quarantined", "duplicates"
+    )
+    table.add_row(*(str(counts[c]) for c in ("train", "injected", "test", "unused", "quarantined", "duplicates")))
+    console.print(table)
+    console.print(f"Tables in {output}")
+    console.print(f"[bold]Next[/bold]  irp refine {path} --manifest {output}", highlight=False, soft_wrap=True)
+
+
+def show_run(console: Console, run: RunDirectory, *, closing: bool = True) -> None:
+    """Iterations, why it stopped, time by stage, where things are and the next commands."""
+    iterations = read_table(run.path / "iterations.parquet", ITERATIONS_SCHEMA)
+    summary = read_json(run.path / "summary.json")
+    labelled = iterations["auroc"].notna().any() or iterations["removal_precision"].notna().any()
+    columns = ["iteration", "images", "removed", "threshold", "max score"]
+    table = _table(run.run_id, *columns, *(("AUROC", "AP", "precision", "recall") if labelled else ()))
+    for row in iterations.to_dict("records"):
+        cells = [str(row["iteration"]), str(row["n_train"]), str(row["n_removed"]) if row["iteration"] else "–"]
+        cells += [_share(row["threshold"]), _share(row["max_score"])]
+        if labelled:
+            names = ("auroc", "average_precision", "removal_precision", "removal_recall")
+            cells += [_share(row[name]) for name in names]
+        table.add_row(*cells)
+    console.print(table)
+    look = summary["last_look"]
+    console.print(
+        f"Stopped after {summary['iterations']} iterations: {_STOPPED[summary['stop_reason']]} "
+        f"(threshold {look['threshold']:.3f}, highest score {look['max_score']:.3f})."
+    )
+    _show_inputs(console, run)
+    if closing:
+        _show_times(console, run)
+        _show_places(console, run)
+
+
+def _show_inputs(console: Console, run: RunDirectory) -> None:
+    quarantine = pd.read_parquet(run.path / "quarantine.parquet") if (run.path / "quarantine.parquet").exists() else []
+    for row in quarantine.to_dict("records") if len(quarantine) else []:
+        console.print(f"Quarantined: {row['image_id']} ({row['reason']})", style="yellow", highlight=False)
+    duplicates = pd.read_parquet(run.path / "duplicates.parquet") if (run.path / "duplicates.parquet").exists() else []
+    for _, group in duplicates.groupby("md5") if len(duplicates) else []:
+        console.print(f"Same content: {', '.join(group['image_id'])}", style="yellow", highlight=False)
+    features = read_json(run.path / "features.json")
+    images = sum(features[split]["images"] for split in ("train", "test") if split in features)
+    misses = sum(features[split]["misses"] for split in ("train", "test") if split in features)
+    console.print(f"Features: {images} images, {misses} of them through the network, {images - misses} from the store.")
+
+
+def _show_times(console: Console, run: RunDirectory) -> None:
+    times = run.timings()
+    total = sum(times.values())
+    if not total:
+        return
+    orchestration = sum(times.get(stage, 0.0) for stage in ("prefect", "track", "snapshot"))
+    parts = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in sorted(times.items(), key=lambda item: -item[1]))
+    console.print(f"Time: {total:.1f} s ({parts}).", highlight=False)
+    console.print(
+        f"Prefect, MLflow and DVC took {orchestration:.1f} s of it, {100 * orchestration / total:.0f} %.",
+        highlight=False,
+    )
+
+
+def _show_places(console: Console, run: RunDirectory) -> None:
+    params = run.params()
+    rows = [
+        ("Tables, model", str(run.path)),
+        ("MLflow", f"{params.tracking.uri}, experiment {params.tracking.experiment}"),
+    ]
+    summary = read_json(run.path / "summary.json")
+    dvc = Path(params.snapshots.directory) / run.run_id / f"iteration-{summary['iterations']:02d}.dvc"
+    if params.snapshots.enabled:
+        rows.append(("Cleaned data set", f"{dvc} (dvc checkout {dvc})"))
+    if (run.path / "report.html").exists():
+        rows.append(("Report", str(run.path / "report.html")))
+    rows.append(("Next", f"irp show {run.path} --removed"))
+    rows.append(("", f"irp score {run.path} NEW_IMAGES"))
+    rows.append(("", f"mlflow ui --backend-store-uri {params.tracking.uri}"))
+    grid = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        grid.add_row(f"[bold]{name}[/bold]", value)
+    console.print(grid, highlight=False, soft_wrap=True)
+
+
+def show_removed(console: Console, run: RunDirectory) -> None:
+    """The removed images with their scores."""
+    removed = read_table(run.path / "removed.parquet", REMOVAL_TABLE_SCHEMA)
+    labelled = removed["label"].notna().any()
+    table = _table(
+        "Removed images", "iteration", "score", "threshold", "rule", "image", *(("label",) if labelled else ())
+    )
+    for row in removed.sort_values(["iteration", "score"], ascending=[True, False]).to_dict("records"):
+        cells = [str(row["iteration"]), _share(row["score"]), _share(row["threshold"]), row["rule"], row["image_id"]]
+        style = {"good": "green", "defective": "red"}.get(row["label"], "")
+        table.add_row(*cells, *((f"[{style}]{row['label']}[/]",) if labelled and style else ()))
+    console.print(table)
+
+
+def show_runs(console: Console, runs: list[RunDirectory]) -> None:
+    """One line per run."""
+    table = _table("Runs", "run", "created", "method", "iterations", "removed", "AUROC")
+    for run in runs:
+        record = run.record()
+        method = record["params"]["refinement"]["method"]
+        if (run.path / "summary.json").exists():
+            summary = read_json(run.path / "summary.json")
+            auroc = read_table(run.path / "iterations.parquet", ITERATIONS_SCHEMA)["auroc"].iloc[-1]
+            end = (str(summary["iterations"]), f"{summary['n_removed']}/{summary['n_start']}", _share(auroc))
+        else:
+            end = ("unfinished", "–", "–")
+        table.add_row(run.run_id, record["created"].removesuffix("+00:00"), method, *end)
+    console.print(table)
+
+
+def show_comparison(console: Console, table: pd.DataFrame, runs: dict[str, str]) -> None:
+    """One row per method, and each method's run."""
+    has_recovery = "recovery" in table
+    columns = [
+        "method",
+        "images",
+        "removed",
+        "AUROC",
+        "AP",
+        "precision",
+        "recall",
+        *(["recovery"] if has_recovery else []),
+    ]
+    shown = _table("Methods on the same contaminated set", *columns)
+    for row in table.to_dict("records"):
+        cells = [row["method"], f"{row['n_train']:.0f}", f"{row['n_removed']:.0f}"]
+        names = ("auroc", "average_precision", "removal_precision", "removal_recall")
+        cells += [_share(row[name]) for name in names]
+        if has_recovery:
+            cells.append("–" if pd.isna(row["recovery"]) else f"{100 * row['recovery']:.0f} %")
+        shown.add_row(*cells, style="bold" if row["method"] == "irp" else "")
+    console.print(shown)
+    for method in table["method"]:
+        console.print(f"[bold]{method:<13}[/bold] {METHODS[method]}: {runs[method]}", highlight=False, soft_wrap=True)

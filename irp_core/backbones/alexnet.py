@@ -1,0 +1,48 @@
+"""AlexNet's convolutional part (Krizhevsky 2014, "one weird trick"), the paper's feature extractor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from irp_core.backbones.weights import fill, read_state
+
+__all__ = ["ALEXNET_SHA256_PREFIX", "ALEXNET_URL", "AlexNet", "load_alexnet"]
+
+# torchvision's published weights; the file name carries the first eight digits of its sha256.
+ALEXNET_URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
+ALEXNET_SHA256_PREFIX = "7be5be79"
+
+
+class AlexNet(nn.Module):
+    """torchvision's `alexnet().features`, with its parameter names (`features.0.weight`, …)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, kernel_size=11, stride=4, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(kernel_size=3, stride=2),
+            nn.Conv2d(64, 192, kernel_size=5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(kernel_size=3, stride=2),
+            nn.Conv2d(192, 384, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(384, 256, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(kernel_size=3, stride=2),
+        )
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """images (n, 3, height, width) of at least 63 pixels → {"features": (n, 256, height/32, width/32)}."""
+        return {"features": self.features(images)}
+
+
+def load_alexnet(path: Path) -> AlexNet:
+    """AlexNet with the weights of torchvision's state dict at `path` (the classifier is passed over)."""
+    network = AlexNet()
+    fill(network, read_state(path), path, "torchvision's alexnet")
+    return network

@@ -1,0 +1,240 @@
+"""The parameters: one frozen pydantic model per section of `params.yaml`.
+
+The defaults here and the values in `params.yaml` are the same (a test compares them), so the package
+works without the file. Errors name the key, the bound and the value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from irp_core.errors import InputError
+
+__all__ = [
+    "Contamination",
+    "Dataset",
+    "DifferNetParams",
+    "Features",
+    "Images",
+    "Params",
+    "Refinement",
+    "Run",
+    "Snapshots",
+    "Tracking",
+    "Training",
+    "Views",
+    "digest",
+    "load_params",
+]
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Dataset(_Section):
+    layout: Literal["auto", "folder", "mvtec", "mtd"] = "auto"
+    test_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+
+
+class Contamination(_Section):
+    protocol: Literal["fraction_of_set", "fraction_added", "fraction_of_defects"] = "fraction_of_set"
+    fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    max_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    set_size: Positive | None = None
+    defect_pool: Fraction = 0.5
+    overlap: bool = False
+
+    @model_validator(mode="after")
+    def _sweep_covers_fraction(self) -> Contamination:
+        if self.max_fraction is not None and self.fraction > self.max_fraction:
+            raise ValueError(f"fraction must be at most max_fraction ({self.max_fraction}). Got {self.fraction}.")
+        return self
+
+
+class Images(_Section):
+    size: Annotated[int, Field(ge=32, le=2048)] = 256
+    crop: Literal["none", "center"] = "none"
+
+
+class Views(_Section):
+    train: Annotated[int, Field(ge=1, le=64)] = 4
+    score: Annotated[int, Field(ge=1, le=64)] = 4
+    jitter_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def bank(self) -> int:
+        """Number of views that the store has to hold per image."""
+        return max(self.train, self.score)
+
+
+class Features(_Section):
+    backbone: Literal["bundled", "resnet18", "alexnet"] = "bundled"
+    weights: str | None = None
+    layers: tuple[str, ...] | None = None
+    scales: tuple[Annotated[int, Field(ge=32, le=2048)], ...] = (256, 128, 64)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    batch_size: Positive = 8
+    workers: Positive = 2
+    device: str = "auto"
+    store: str = ".irp/features"
+
+
+class DifferNetParams(_Section):
+    blocks: Positive = 8
+    hidden: Positive = 256
+    clamp: Annotated[float, Field(gt=0.0)] = 3.0
+    standardize: bool = True
+
+
+class Training(_Section):
+    epochs: Positive = 30
+    retrain_epochs: Positive = 10
+    batch_size: Positive = 96
+    learning_rate: Annotated[float, Field(gt=0.0)] = 2e-4
+    beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.8
+    beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.8
+    eps: Annotated[float, Field(gt=0.0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-5
+
+
+class Refinement(_Section):
+    method: Literal["irp", "vanilla", "osr", "oracle", "random", "equal_epochs"] = "irp"
+    rule: Literal["median_multiple", "iqr", "mad"] = "median_multiple"
+    factor: Annotated[float, Field(gt=0.0)] = 1.5
+    removal: Literal["max_one", "all_above"] = "all_above"
+    retrain: Literal["scratch", "warm_start"] = "warm_start"
+    max_iterations: Annotated[int, Field(ge=0)] = 10
+    max_removed_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+
+    @model_validator(mode="after")
+    def _multiple_above_one(self) -> Refinement:
+        # λ ≤ 1 would remove at least half of any set, clean or not (PAPER: λ must be > 1).
+        if self.rule == "median_multiple" and self.factor <= 1.0:
+            raise ValueError(f"factor must be greater than 1 for rule median_multiple. Got {self.factor}.")
+        return self
+
+
+class Tracking(_Section):
+    uri: str = "sqlite:///mlflow.db"
+    experiment: str = "irp"
+    keep_weights: Literal["all", "first_and_last", "last"] = "first_and_last"
+    registered_model: str | None = None
+
+
+class Snapshots(_Section):
+    enabled: bool = True
+    directory: str = "snapshots"
+    link: Literal["auto", "copy"] = "auto"
+
+
+class Run(_Section):
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    directory: str = "runs"
+
+
+class Params(_Section):
+    """All sections of `params.yaml`."""
+
+    dataset: Dataset = Dataset()
+    contamination: Contamination = Contamination()
+    images: Images = Images()
+    views: Views = Views()
+    features: Features = Features()
+    differnet: DifferNetParams = DifferNetParams()
+    training: Training = Training()
+    refinement: Refinement = Refinement()
+    tracking: Tracking = Tracking()
+    snapshots: Snapshots = Snapshots()
+    run: Run = Run()
+
+
+def load_params(file: Path | None = None, overrides: Iterable[str] = ()) -> Params:
+    """Read `file` (the built-in defaults when None), apply `section.key=value` overrides, validate.
+
+    Keys that the file leaves out take their defaults, so a profile such as `params/paper.yaml` need
+    only name what it changes.
+
+    Raises:
+        InputError: a file that cannot be read, an unknown key, a value out of range.
+    """
+    values: dict[str, Any] = {}
+    source = "defaults"
+    if file is not None:
+        source = str(file)
+        try:
+            loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{file}: cannot be read ({error.strerror}).") from None
+        except yaml.YAMLError as error:
+            raise InputError(f"{file}: is not valid YAML ({' '.join(str(error).split())}).") from None
+        if loaded is not None and not isinstance(loaded, dict):
+            raise InputError(f"{file}: expected sections with keys, found {type(loaded).__name__}.")
+        values = loaded or {}
+    overrides = list(overrides)
+    for override in overrides:
+        _apply(values, override)
+    if overrides:
+        source += " with -S overrides"
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{source}: {_explain(error)}") from None
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (separator and dot and section and name):
+        raise InputError(f"-S {override}: expected section.key=value, for example -S refinement.factor=2.")
+    if not isinstance(values.setdefault(section, {}), dict):
+        raise InputError(f"-S {override}: {section!r} is not a section.")
+    try:
+        values[section][name] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"-S {override}: the value is not valid YAML. Got {text!r}.") from None
+
+
+def _explain(error: ValidationError) -> str:
+    sentences = []
+    for item in error.errors():
+        path = [str(part) for part in item["loc"]]
+        key = ".".join(path)
+        if item["type"] == "extra_forbidden":
+            known = _known_keys(path[:-1])
+            close = difflib.get_close_matches(path[-1], known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}."
+            sentences.append(f"unknown key {key!r}; {hint}")
+        elif item["type"] == "value_error":
+            sentences.append(f"{key}.{item['ctx']['error']!s}")
+        else:
+            message = item["msg"].replace("Input should be", "must be")
+            sentences.append(f"{key} {message}. Got {item['input']!r}.")
+    return " ".join(sentences)
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    model: type[BaseModel] = Params
+    for part in path:
+        annotation = model.model_fields[part].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        model = annotation
+    return list(model.model_fields)
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 (hex) of models and JSON values: the key under which a step's result is filed."""
+    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,116 @@
+"""The noise protocols: which images train, which test, and which defects are injected.
+
+Manifest in, manifest out. The defect pool is a share of the defective images, disjoint from the test
+ones unless `overlap`; copies of one file (same md5) always stay on one side.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from irp_core.config import Contamination, Dataset
+from irp_core.errors import InputError
+
+__all__ = ["contaminate"]
+
+
+def contaminate(manifest: pd.DataFrame, dataset: Dataset, noise: Contamination, *, seed: int) -> pd.DataFrame:
+    """Assign every row to `train`, `test`, `both` (only with `overlap`) or `unused` and mark the injected defects.
+
+    Protocols, with share p = `noise.fraction`:
+    `fraction_of_set` trains on `set_size` images of which round(p * size) are defective; the size is the
+    largest for which both pools suffice (at `max_fraction`, so that a sweep has one size; and at p = 0).
+    `fraction_added` keeps all good training images and adds round(p * that many) defects.
+    `fraction_of_defects` keeps all good training images and adds round(p * pool) defects.
+
+    The split and the order of the pools depend on `seed` alone, not on p: a larger p injects a superset.
+
+    Raises:
+        InputError: labels are needed and absent, or a pool is too small (says how many are missing).
+    """
+    result = manifest.sort_values("image_id", ignore_index=True).copy()
+    if result["label"].isna().all():
+        if noise.fraction > 0:
+            raise InputError(
+                f"contamination.fraction needs labelled images (a sub-folder named good). "
+                f"Got {noise.fraction} for an unlabelled data set."
+            )
+        return result
+    rng = np.random.default_rng([seed, 0])
+    good = (result["label"] == "good").to_numpy()
+    free = (result["split"] == "unassigned").to_numpy()
+    result.loc[free, "split"] = "train"
+    held_out = _grouped_sample(result, np.flatnonzero(free & good), dataset.test_fraction, rng)
+    result.loc[held_out, "split"] = "test"
+    result.loc[free & ~good, "split"] = "test"
+
+    tested_md5 = set(result.loc[result["split"] == "test", "md5"])
+    train_good = good & (result["split"] == "train").to_numpy()
+    # Only a given split can put copies of one file on both sides; the test set is the yardstick and keeps its own.
+    leaked = train_good & result["md5"].isin(tested_md5).to_numpy()
+    result.loc[leaked, "split"] = "unused"
+    good_pool = rng.permutation(np.flatnonzero(train_good & ~leaked))
+
+    defects = np.flatnonzero(~good & (result["split"] == "test").to_numpy())
+    defect_pool = _grouped_sample(result, defects, noise.defect_pool, rng)
+    if not noise.overlap:
+        result.loc[defect_pool, "split"] = "unused"
+    n_good, n_bad = _counts(len(good_pool), len(defect_pool), noise)
+
+    result.loc[good_pool[n_good:], "split"] = "unused"
+    injected = defect_pool[:n_bad]
+    result.loc[injected, "split"] = "both" if noise.overlap else "train"
+    result.loc[injected, "injected"] = True
+    return result
+
+
+def _grouped_sample(
+    table: pd.DataFrame, rows: NDArray[np.int64], fraction: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """A random `fraction` of `rows` in random order, whole groups of equal md5 at a time."""
+    wanted = round(fraction * len(rows))
+    groups = list(table.loc[rows].groupby("md5", sort=False).indices.values())
+    drawn: list[int] = []
+    for index in rng.permutation(len(groups)):
+        if len(drawn) + len(groups[index]) > wanted:
+            continue
+        drawn.extend(rows[groups[index]])
+    return np.array(drawn, dtype=np.int64)
+
+
+def _counts(goods: int, bads: int, noise: Contamination) -> tuple[int, int]:
+    """(good, defective) training images under the protocol, or an error that says what is missing."""
+    p = noise.fraction
+    if noise.protocol == "fraction_of_set":
+        size = noise.set_size or _largest_set(goods, bads, noise)
+        n_bad = round(p * size)
+        n_good = size - n_bad
+    else:
+        n_good = goods if noise.set_size is None else noise.set_size
+        n_bad = round(p * (n_good if noise.protocol == "fraction_added" else bads))
+    for kind, wanted, pool in (("good", n_good, goods), ("defective", n_bad, bads)):
+        if wanted > pool:
+            raise InputError(
+                f"contamination.{noise.protocol} at fraction {p} needs {wanted} {kind} training images, "
+                f"found {pool} in the pool: {wanted - pool} are missing."
+            )
+    if n_good + n_bad == 0:
+        raise InputError("contamination leaves no training image: the data set has no good images to train on.")
+    return n_good, n_bad
+
+
+def _largest_set(goods: int, bads: int, noise: Contamination) -> int:
+    if noise.max_fraction is not None:  # a sweep from 0 to max_fraction
+        return min(goods, math.floor(bads / noise.max_fraction))
+    p = noise.fraction
+    size = math.floor(goods / (1.0 - p)) if p < 1.0 else bads
+    if p > 0.0:
+        size = min(size, math.floor(bads / p))
+    # Rounding p * size may ask for one image too many.
+    while size > 0 and (size - round(p * size) > goods or round(p * size) > bads):
+        size -= 1
+    return size

@@ -1,0 +1,8 @@
+"""Folders in, manifests out: one file per layout. Nothing here trains, scores or draws at random.
+
+A layout module has `matches(root)` and `read(root)`; adding one means adding it to `LAYOUTS`.
+"""
+
+from irp_core.datasets.scan import DUPLICATES_SCHEMA, LAYOUTS, QUARANTINE_SCHEMA, Scan, detect_layout, scan
+
+__all__ = ["DUPLICATES_SCHEMA", "LAYOUTS", "QUARANTINE_SCHEMA", "Scan", "detect_layout", "scan"]

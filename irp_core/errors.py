@@ -1,0 +1,10 @@
+"""The one exception that means "the input is wrong": the command line prints it as one sentence."""
+
+__all__ = ["InputError"]
+
+
+class InputError(ValueError):
+    """Bad input from outside: a file, a key, an option.
+
+    The message is one sentence that names the file or key, what was expected and what was found.
+    """

@@ -1,0 +1,117 @@
+"""DifferNet's normalizing flow (Rudolph, Wandt, Rosenhahn, WACV 2021): blocks of permutation and GLOW coupling.
+
+Our own and not FrEIA's: FrEIA's GLOW clamp differs from DifferNet's, and it reseeds numpy's global generator.
+
+Example:
+    >>> import torch
+    >>> flow = NormalizingFlow(6, blocks=2, hidden=8, clamp=3.0, generator=torch.Generator().manual_seed(0))
+    >>> y = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+    >>> z, log_det = flow(y)
+    >>> bool(torch.allclose(flow.inverse(z), y, atol=1e-5))
+    True
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Coupling", "NormalizingFlow", "Subnet", "negative_log_likelihood"]
+
+
+class Subnet(nn.Module):
+    """inputs → hidden → hidden → hidden → outputs, ReLU between, no dropout."""
+
+    def __init__(self, inputs: int, outputs: int, hidden: int, generator: torch.Generator) -> None:
+        super().__init__()
+        sizes = (inputs, hidden, hidden, hidden, outputs)
+        self.linears = nn.ModuleList(_linear(a, b, generator) for a, b in pairwise(sizes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for linear in list(self.linears)[:-1]:
+            x = F.relu(linear(x))
+        out: Tensor = self.linears[-1](x)
+        return out
+
+
+def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    """torch's default initialisation, U(-1/√inputs, 1/√inputs), but from a generator that is passed in."""
+    linear: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    bound = 1.0 / math.sqrt(inputs)
+    nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
+    nn.init.uniform_(linear.bias, -bound, bound, generator=generator)
+    return linear
+
+
+class Coupling(nn.Module):
+    """GLOW coupling with two subnets.
+
+    With y = (y1, y2): z1 = y1·exp(s₂(y2)) + t₂(y2), then z2 = y2·exp(s₁(z1)) + t₁(z1). The raw log-scale r is
+    softly clamped, s = α·0.636·atan(r/α) with α = `clamp`, so |s| < α.
+    """
+
+    def __init__(self, dimensions: int, hidden: int, clamp: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.first, self.second = dimensions // 2, dimensions - dimensions // 2
+        self.clamp = clamp
+        self.subnet1 = Subnet(self.first, 2 * self.second, hidden, generator)
+        self.subnet2 = Subnet(self.second, 2 * self.first, hidden, generator)
+
+    def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """y (n, dimensions) → z of the same shape, log|det ∂z/∂y| (n,)."""
+        y1, y2 = y.split((self.first, self.second), dim=1)
+        s2, t2 = self._scale_and_shift(self.subnet2, y2)
+        z1 = y1 * s2.exp() + t2
+        s1, t1 = self._scale_and_shift(self.subnet1, z1)
+        z2 = y2 * s1.exp() + t1
+        return torch.cat((z1, z2), dim=1), s1.sum(dim=1) + s2.sum(dim=1)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """The y for which `forward` gives z."""
+        z1, z2 = z.split((self.first, self.second), dim=1)
+        s1, t1 = self._scale_and_shift(self.subnet1, z1)
+        y2 = (z2 - t1) * (-s1).exp()
+        s2, t2 = self._scale_and_shift(self.subnet2, y2)
+        y1 = (z1 - t2) * (-s2).exp()
+        return torch.cat((y1, y2), dim=1)
+
+    def _scale_and_shift(self, subnet: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        raw, shift = subnet(x).chunk(2, dim=1)
+        # 0.636 ≈ 2/π, as in DifferNet: atan reaches ±π/2.
+        return self.clamp * 0.636 * torch.atan(raw / self.clamp), shift
+
+
+class NormalizingFlow(nn.Module):
+    """`blocks` times {fixed random permutation, coupling}; the permutations are buffers, saved with the weights."""
+
+    permutations: Tensor
+
+    def __init__(self, dimensions: int, *, blocks: int, hidden: int, clamp: float, generator: torch.Generator) -> None:
+        super().__init__()
+        orders = [torch.randperm(dimensions, generator=generator) for _ in range(blocks)]
+        self.register_buffer("permutations", torch.stack(orders))
+        self.couplings = nn.ModuleList(Coupling(dimensions, hidden, clamp, generator) for _ in range(blocks))
+
+    def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """y (n, dimensions) → z of the same shape, log|det ∂z/∂y| (n,)."""
+        log_det = y.new_zeros(len(y))
+        for order, coupling in zip(self.permutations, self.couplings, strict=True):
+            y, log_det_of_block = coupling(y[:, order])
+            log_det = log_det + log_det_of_block
+        return y, log_det
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """The y for which `forward` gives z."""
+        for order, coupling in zip(reversed(self.permutations), reversed(self.couplings), strict=True):
+            assert isinstance(coupling, Coupling)
+            z = coupling.inverse(z)[:, order.argsort()]
+        return z
+
+
+def negative_log_likelihood(z: Tensor, log_det: Tensor) -> Tensor:
+    """DifferNet's loss: mean over samples of (½‖z‖² - log|det J|) / dimensions (without the constant)."""
+    return (0.5 * z.square().sum(dim=1) - log_det).mean() / z.shape[1]

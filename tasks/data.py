@@ -1,0 +1,102 @@
+"""Read a data set, make its contaminated manifest, open the run's directory."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from irp_core import __version__
+from irp_core.atomic import write_json
+from irp_core.config import Params, digest
+from irp_core.contamination import contaminate
+from irp_core.datasets import DUPLICATES_SCHEMA, QUARANTINE_SCHEMA, scan
+from irp_core.errors import InputError
+from irp_core.manifest import manifest_digest, read_manifest, training_rows, write_manifest, write_table
+from tasks.progress import bar
+from tasks.retries import IO_RETRIES
+from tasks.rundir import RunDirectory
+
+__all__ = ["create_run", "labels_known", "make_manifest", "prepare"]
+
+# What changes no number of a result: where things are kept, how many workers, what is tracked.
+_NOT_IDENTITY = {
+    "tracking": True,
+    "snapshots": True,
+    "run": {"directory"},
+    "features": {"batch_size", "workers", "device", "store"},
+}
+
+
+def make_manifest(root: Path, params: Params, output: Path) -> dict[str, int | str]:
+    """Scan `root`, contaminate, and write `manifest`, `quarantine` and `duplicates` tables into `output`."""
+    with bar("Reading images") as advance:
+        found = scan(root, params.dataset.layout, workers=params.features.workers, progress=advance)
+    manifest = contaminate(found.manifest, params.dataset, params.contamination, seed=params.run.seed)
+    write_table(found.quarantine, output / "quarantine.parquet", QUARANTINE_SCHEMA)
+    write_table(found.duplicates, output / "duplicates.parquet", DUPLICATES_SCHEMA)
+    write_manifest(manifest, output / "manifest.parquet")
+    splits = manifest["split"].value_counts()
+    return {
+        "layout": found.layout,
+        "train": int(splits.get("train", 0) + splits.get("both", 0)),
+        "test": int(splits.get("test", 0) + splits.get("both", 0)),
+        "unused": int(splits.get("unused", 0)),
+        "injected": int(manifest["injected"].sum()),
+        "quarantined": len(found.quarantine),
+        "duplicates": len(found.duplicates),
+    }
+
+
+@task(task_run_name="prepare", cache_policy=NO_CACHE, **IO_RETRIES)
+def prepare(root: str, params: dict[str, Any], output: str) -> dict[str, int | str]:
+    """Scan and contaminate; retried, because a plant's network share may blink."""
+    counts = make_manifest(Path(root), Params.model_validate(params), Path(output))
+    get_run_logger().info("Prepared %s: %s", root, counts)
+    return counts
+
+
+def create_run(
+    root: Path, params: Params, prepared: Path, *, total_epochs: int | None, random_counts: tuple[int, ...]
+) -> RunDirectory:
+    """Make, or find again, the directory of the run that these inputs define.
+
+    The run's id carries a digest of the manifest and of all parameters that a result depends on: the same
+    command finds the same run and goes on with it.
+    """
+    manifest = read_manifest(prepared / "manifest.parquet")
+    if training_rows(manifest).empty:
+        raise InputError(f"{root}: expected training images, found none after the split.")
+    plain = params.model_dump(mode="json", exclude=_NOT_IDENTITY)
+    identity = digest(manifest_digest(manifest), plain, total_epochs, list(random_counts), __version__)
+    name = root.resolve().name.replace(" ", "_") or "data"
+    run = RunDirectory(Path(params.run.directory) / f"{name}-{params.refinement.method}-{identity[:8]}")
+    run.path.mkdir(parents=True, exist_ok=True)
+    for table in ("manifest", "quarantine", "duplicates"):
+        source = prepared / f"{table}.parquet"
+        if source.exists():
+            (run.path / source.name).write_bytes(source.read_bytes())
+    if not (run.path / "run.json").exists():
+        record = {
+            "run_id": run.run_id,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "data_root": str(root.resolve()),
+            "dataset": name,
+            "manifest_sha256": manifest_digest(manifest),
+            "params": params.model_dump(mode="json"),
+            "version": __version__,
+            "total_epochs": total_epochs,
+            "random_counts": list(random_counts),
+        }
+        write_json(run.path / "run.json", record)
+    return run
+
+
+def labels_known(manifest: pd.DataFrame) -> bool:
+    """Whether evaluation is possible at all."""
+    return bool(manifest["label"].notna().any())

@@ -1,0 +1,39 @@
+"""Settings of the libraries that must stand before they are imported: no telemetry, no noise.
+
+Import this module first. Nothing that the user set is overridden.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+__all__ = ["quiet"]
+
+_DEFAULTS = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+    "PREFECT_CLI_PROMPT": "false",
+    # The terminal shows our own progress and summary; every log line still reaches the Prefect API.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+    # git is optional (snapshots say so when they need it); GitPython otherwise fails on import.
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def quiet() -> None:
+    """Apply the defaults and silence loggers that speak of their own housekeeping."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    for logger in ("mlflow", "alembic", "dvc", "dvc_data", "dvc_objects"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    # Deprecations inside the libraries are for their developers, not for a plant's operator.
+    for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+        warnings.filterwarnings("ignore", category=category)
+
+
+quiet()

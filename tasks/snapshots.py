@@ -1,0 +1,176 @@
+"""DVC versions of the training sets: the one place that talks to DVC, under its lock.
+
+DVC keeps a directory as a list of (md5, path), itself an object of the cache. A refined set is a subset, so
+its snapshot is a new, shorter list over files that the cache already holds: no image is copied or hashed
+again, and `dvc checkout`, `push`, `pull`, `status`, `diff` and `gc` treat it as any other output.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+import tasks.environment  # noqa: F401  (before dvc is imported)
+from irp_core.atomic import atomic_path, write_json
+from irp_core.config import digest
+from irp_core.errors import InputError
+from tasks.refining import training_set
+from tasks.retries import IO_RETRIES
+from tasks.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+__all__ = ["add_to_cache", "check_repository", "open_repository", "snapshot", "write_snapshot"]
+
+_LOCK_SECONDS = 300
+
+
+@task(task_run_name="snapshot-{iteration}", cache_policy=NO_CACHE, **IO_RETRIES)
+def snapshot(run_path: str, iteration: int) -> str:
+    """Make iteration `iteration`'s training set a DVC version; returns its hash (`<md5>.dir`)."""
+    run = RunDirectory(Path(run_path))
+    settings = run.params().snapshots
+    with run.timed("snapshot"):
+        rows = training_set(run, iteration)
+        target = Path(settings.directory) / run.run_id / f"iteration-{iteration:02d}"
+        key = digest("snapshot", rows.to_dict("list"), str(target))
+        file = run.step("snapshot", iteration) / "snapshot.json"
+        dvc_file = target.with_suffix(".dvc")
+        if run.key("snapshot", iteration) != key or not dvc_file.exists():
+            with locked_repository() as repo:
+                if iteration == 0:
+                    add_to_cache(repo, rows, run.data_root(), hardlink=settings.link != "copy")
+                oid = write_snapshot(repo, rows, target)
+            run.do(
+                "snapshot",
+                iteration,
+                key,
+                lambda folder: write_json(folder / "snapshot.json", {"md5": oid, "dvc_file": str(dvc_file)}),
+            )
+    import json
+
+    return str(json.loads(file.read_text())["md5"])
+
+
+def check_repository() -> None:
+    """Say at once, not after an hour, that there is nowhere to keep a snapshot.
+
+    Raises:
+        InputError: the current directory is in no DVC repository.
+    """
+    open_repository().close()
+
+
+def open_repository() -> Repo:
+    """The DVC repository around the current directory."""
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    try:
+        return Repo()
+    except (NotDvcRepoError, SCMError):
+        raise InputError(
+            f"{Path.cwd()}: snapshots need a git and DVC repository here, found none; run `git init` and "
+            f"`dvc init`, or pass --no-dvc."
+        ) from None
+
+
+@contextmanager
+def locked_repository() -> Iterator[Repo]:
+    """The repository, with DVC's own lock held; waits while another DVC process works."""
+    from dvc.lock import LockError
+
+    repo = open_repository()
+    deadline = time.monotonic() + _LOCK_SECONDS
+    try:
+        while True:
+            try:
+                repo.lock.lock()
+                break
+            except LockError:
+                if time.monotonic() > deadline:
+                    raise InputError(f"{repo.root_dir}: DVC's lock is held by another process.") from None
+                time.sleep(0.5)
+        try:
+            yield repo
+        finally:
+            repo.lock.unlock()
+    finally:
+        repo.close()
+
+
+def add_to_cache(repo: Repo, rows: pd.DataFrame, root: Path, *, hardlink: bool) -> int:
+    """Bring the images that DVC's cache lacks into it; returns how many.
+
+    Their md5 is in the manifest, so nothing is hashed. A reflink is tried first, then a hard link (which
+    makes the image read-only, as `dvc add` does with `cache.type hardlink`), then a copy.
+
+    Raises:
+        InputError: a file could not be brought in.
+    """
+    from dvc_objects.fs.local import localfs
+
+    odb = repo.cache.local
+    unique = rows.drop_duplicates("md5")
+    present = {oid for oid in unique["md5"] if odb.exists(oid)}
+    missing = unique[~unique["md5"].isin(present)]
+    failures: list[str] = []
+    odb.add(
+        [str(root / image_id) for image_id in missing["image_id"]],
+        localfs,
+        missing["md5"].tolist(),
+        hardlink=hardlink,
+        check_exists=False,
+        on_error=lambda oid, error: failures.append(f"{oid}: {error}"),
+    )
+    if failures:
+        raise InputError(f"{odb.path}: {len(failures)} images cannot be brought into DVC's cache ({failures[0]}).")
+    return len(missing)
+
+
+def write_snapshot(repo: Repo, rows: pd.DataFrame, target: Path) -> str:
+    """Write the directory object of `rows` (`image_id`, `md5`) and the `.dvc` file for `target`.
+
+    Args:
+        rows: images that the cache already holds.
+        target: the folder that `dvc checkout <target>.dvc` will create, inside the repository.
+
+    Returns:
+        The directory's hash, `<md5>.dir`.
+    """
+    from dvc_data.hashfile.db import add_update_tree
+    from dvc_data.hashfile.hash_info import HashInfo
+    from dvc_data.hashfile.tree import Tree
+
+    tree = Tree()
+    for image_id, md5 in zip(rows["image_id"], rows["md5"], strict=True):
+        tree.add(tuple(image_id.split("/")), None, HashInfo("md5", md5))
+    tree.digest()
+    add_update_tree(repo.cache.local, tree)
+    output = {"md5": tree.oid, "nfiles": len(tree), "hash": "md5", "path": target.name}
+    _write_text(target.with_suffix(".dvc"), yaml.safe_dump({"outs": [output]}, sort_keys=False))
+    _write_text(target.parent / ".gitignore", "/iteration-*\n!/iteration-*.dvc\n")
+    return str(tree.oid)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def describe(run: RunDirectory, iteration: int) -> dict[str, Any] | None:
+    """`snapshot.json` of an iteration, None where snapshots are off."""
+    from irp_core.atomic import read_json
+
+    file = run.step("snapshot", iteration) / "snapshot.json"
+    return dict(read_json(file)) if file.exists() else None

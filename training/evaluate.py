@@ -1,0 +1,162 @@
+"""The model card's table: ``python -m training.evaluate --teacher W --bundled B --mtd DIR --bottle DIR``.
+
+One detector for all encoders: global average pooled features at 448, 224 and 112 px, each image seen upright and turned
+by 180 degrees; Mahalanobis distance under Ledoit-Wolf shrinkage; an image's score is the mean over its two views.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import load_file
+from sklearn.covariance import LedoitWolf
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from irp_core.backbones.bundled import BundledEncoder
+from training.augment import normalised
+from training.teacher import load_teacher
+
+Encoder = Callable[[Tensor], list[Tensor]]
+"""Images to the maps that are pooled, ``[(N, C, h, w), ...]``."""
+
+SIDES = (448, 224, 112)
+
+
+def split_mtd(root: Path, seed: int) -> tuple[list[Path], list[tuple[Path, bool]]]:
+    """390 good images to fit; the other good ones (False) and all defective ones (True) to test."""
+    good = sorted((root / "MT_Free").rglob("*.jpg"))
+    bad = sorted(p for p in root.rglob("*.jpg") if "MT_Free" not in p.parts)
+    order = np.random.default_rng(seed).permutation(len(good))
+    train = [good[i] for i in order[:390]]
+    return train, [(good[i], False) for i in order[390:]] + [(p, True) for p in bad]
+
+
+def split_mvtec(root: Path) -> tuple[list[Path], list[tuple[Path, bool]]]:
+    """MVTec's own layout: ``train/good``, ``test/good`` and ``test/<defect>``."""
+    test = [(p, p.parent.name != "good") for p in sorted((root / "test").rglob("*.*"))]
+    return sorted((root / "train" / "good").iterdir()), test
+
+
+@torch.inference_mode()
+def features(path: Path, encoders: dict[str, Encoder]) -> dict[str, NDArray[np.float32]]:
+    """Pooled features of the two views of one image under every encoder, ``(2, sum over sides of channels)``."""
+    with Image.open(path) as image:
+        rgb = image.convert("RGB")
+        rows: dict[str, list[Tensor]] = {name: [] for name in encoders}
+        for side in SIDES:
+            pixels = torch.from_numpy(np.array(rgb.resize((side, side), Image.Resampling.BILINEAR)))
+            upright = normalised(pixels.permute(2, 0, 1)[None].float() / 255)
+            views = torch.cat([upright, torch.rot90(upright, 2, (2, 3))])
+            for name, encoder in encoders.items():
+                rows[name] += [maps.mean((2, 3)) for maps in encoder(views)]
+    return {name: torch.cat(parts, 1).numpy() for name, parts in rows.items()}
+
+
+def auroc(
+    encoders: dict[str, Encoder], train: list[Path], test: list[tuple[Path, bool]], title: str
+) -> dict[str, float]:
+    """AUROC of every encoder on one data set."""
+    extracted = [features(p, encoders) for p in tqdm([*train, *(p for p, _ in test)], desc=title)]
+    labels = [bad for _, bad in test]
+    result = {}
+    for name in encoders:
+        bank = np.stack([row[name] for row in extracted]).astype(np.float64)
+        fitted = LedoitWolf().fit(bank[: len(train)].reshape(-1, bank.shape[-1]))
+        distances = fitted.mahalanobis(bank[len(train) :].reshape(-1, bank.shape[-1])).reshape(-1, 2)
+        result[name] = float(roc_auc_score(labels, np.sqrt(distances).mean(1)))
+    return result
+
+
+class _AlexNet(nn.Sequential):
+    """torchvision's AlexNet ``features``, with random weights: for its speed only."""
+
+    def __init__(self) -> None:
+        def stage(i: int, o: int, kernel: int, stride: int, padding: int, pool: bool) -> Iterator[nn.Module]:
+            yield from (nn.Conv2d(i, o, kernel, stride, padding), nn.ReLU(inplace=True))
+            if pool:
+                yield nn.MaxPool2d(3, 2)
+
+        layout = ((3, 64, 11, 4, 2, True), (64, 192, 5, 1, 2, True), (192, 384, 3, 1, 1, False),
+                  (384, 256, 3, 1, 1, False), (256, 256, 3, 1, 1, True))
+        super().__init__(*(module for row in layout for module in stage(*row)))
+
+
+@torch.inference_mode()
+def milliseconds(networks: dict[str, nn.Module], side: int, rounds: int = 30) -> dict[tuple[str, str], float]:
+    """Median wall time per image at batch size 4, all networks in turn in every round, in both memory layouts."""
+    times: dict[tuple[str, str], list[float]] = {}
+    images = torch.rand((4, 3, side, side), generator=torch.Generator().manual_seed(0))
+    layouts = {"default": torch.contiguous_format, "channels_last": torch.channels_last}
+    for layout, memory_format in layouts.items():
+        given = images.contiguous(memory_format=memory_format)
+        for network in networks.values():
+            network.to(memory_format=memory_format)
+            network(given)
+        for _ in range(rounds):
+            for name, network in networks.items():
+                begin = time.perf_counter()
+                network(given)
+                times.setdefault((name, layout), []).append((time.perf_counter() - begin) / len(images) * 1e3)
+    return {key: statistics.median(values) for key, values in times.items()}
+
+
+def main() -> None:
+    """Print the table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--teacher", type=Path, required=True)
+    parser.add_argument("--bundled", type=Path, required=True, help="exported weights of the student")
+    parser.add_argument("--mtd", type=Path)
+    parser.add_argument("--bottle", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rows", nargs="*", help="measure these encoders only; all by default")
+    parser.add_argument("--no-speed", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+
+    teacher = load_teacher(args.teacher)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(args.seed)
+        untrained, alexnet = BundledEncoder().eval(), _AlexNet().eval()
+    bundled = BundledEncoder().eval()
+    bundled.load_state_dict({name: tensor.float() for name, tensor in load_file(args.bundled).items()})
+    networks: dict[str, nn.Module] = {"bundled": bundled, "resnet18 layer3": teacher, "untrained, same shape": untrained}
+
+    encoders: dict[str, Encoder] = {name: _layer3(network) for name, network in networks.items()}
+    encoders["bundled, layer2+layer3"] = lambda x: list(bundled(x).values())
+    if args.rows is not None:
+        encoders = {name: encoders[name] for name in args.rows}
+    sets = {}
+    if args.mtd:
+        sets["MTD"] = split_mtd(args.mtd, args.seed)
+    if args.bottle:
+        sets["bottle"] = split_mvtec(args.bottle)
+    scores = {title: auroc(encoders, *split, title) for title, split in sets.items()}
+    print("| encoder | " + " | ".join(f"AUROC {title}" for title in sets) + " |\n|---" * (len(sets) + 1) + "|")
+    for name in encoders:
+        print(f"| {name} | " + " | ".join(f"{scores[title][name]:.3f}" for title in sets) + " |")
+    if not args.no_speed:
+        for side in SIDES:
+            for (name, layout), value in milliseconds(networks | {"alexnet features (random)": alexnet}, side).items():
+                print(f"{side} px, {layout}: {name} {value:.2f} ms per image")
+
+
+def _layer3(network: nn.Module) -> Encoder:
+    def encode(images: Tensor) -> list[Tensor]:
+        return [network(images)["layer3"]]
+
+    return encode
+
+
+if __name__ == "__main__":
+    main()
