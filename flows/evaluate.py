@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from irp_core.manifest import test_rows
+from irp_core.manifest import testing_rows
 from tasks.extraction import extract_features
 from tasks.refining import score_test_set
 from tasks.rundir import RunDirectory
@@ -12,7 +12,7 @@ __all__ = ["evaluate_iterations"]
 
 def evaluate_iterations(run: RunDirectory, last_iteration: int) -> None:
     """Score the test images with models 0 to `last_iteration`; nothing to do without test images."""
-    if test_rows(run.manifest()).empty:
+    if testing_rows(run.manifest()).empty:
         return
     features = extract_features(str(run.path), "test")
     for iteration in range(last_iteration + 1):

@@ -71,7 +71,7 @@ def view_angles(count: int, *, jitter_degrees: float = 0.0, seed: int = 0) -> tu
     ±`jitter_degrees`, drawn once per view and the same for every image.
     """
     jitter = np.random.default_rng(seed).uniform(-jitter_degrees, jitter_degrees, size=64)
-    return tuple(round((360.0 * _radical_inverse(v) + float(jitter[v])) % 360.0, 6) for v in range(count))
+    return tuple(round(360.0 * _radical_inverse(v) + float(jitter[v]), 6) % 360.0 for v in range(count))
 
 
 def _radical_inverse(index: int) -> float:

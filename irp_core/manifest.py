@@ -25,7 +25,7 @@ __all__ = [
     "manifest_digest",
     "read_manifest",
     "read_table",
-    "test_rows",
+    "testing_rows",
     "training_rows",
     "write_manifest",
     "write_table",
@@ -97,7 +97,7 @@ def training_rows(manifest: pd.DataFrame) -> pd.DataFrame:
     return manifest.loc[manifest["split"].isin(("train", "both")), ["image_id", "md5"]].reset_index(drop=True)
 
 
-def test_rows(manifest: pd.DataFrame) -> pd.DataFrame:
+def testing_rows(manifest: pd.DataFrame) -> pd.DataFrame:
     """All columns of the test images."""
     return manifest.loc[manifest["split"].isin(("test", "both"))].reset_index(drop=True)
 

@@ -16,7 +16,7 @@ from irp_core.atomic import read_json, write_json
 from irp_core.backbones import load_backbone
 from irp_core.config import Params
 from irp_core.features import PooledExtractor, extract, extractor_spec, resolve_device, resolve_precision
-from irp_core.manifest import test_rows, training_rows
+from irp_core.manifest import testing_rows, training_rows
 from irp_core.store import FeatureStore
 from tasks.progress import bar
 from tasks.retries import IO_RETRIES
@@ -50,7 +50,7 @@ def extract_features(run_path: str, split: str) -> StoreHandle:
     run = RunDirectory(Path(run_path))
     with run.timed("extract"):
         params, manifest = run.params(), run.manifest()
-        rows = training_rows(manifest) if split == "train" else test_rows(manifest)
+        rows = training_rows(manifest) if split == "train" else testing_rows(manifest)
         extractor, spec = open_extractor(params)
         store = FeatureStore(Path(params.features.store), spec)
         with bar(f"Extracting features ({split})") as advance:

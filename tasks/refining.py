@@ -17,7 +17,7 @@ from irp_core.atomic import write_json
 from irp_core.config import digest
 from irp_core.detectors import DifferNet, EpochReport, load_detector
 from irp_core.features import resolve_device
-from irp_core.manifest import read_table, test_rows, training_rows, write_table
+from irp_core.manifest import read_table, testing_rows, training_rows, write_table
 from irp_core.refinement import Policy, decide
 from tasks.extraction import StoreHandle, stored_features
 from tasks.progress import bar
@@ -177,7 +177,7 @@ def decide_removal(run_path: str, iteration: int, policy: Policy) -> dict[str, A
 def score_test_set(run_path: str, iteration: int, features: StoreHandle) -> str:
     """Score the test images with iteration `iteration`'s detector."""
     run = RunDirectory(Path(run_path))
-    rows = test_rows(run.manifest())
+    rows = testing_rows(run.manifest())
     views = run.params().views.score
     key = digest("evaluate", run.key("train", iteration), rows[["image_id", "md5"]].to_dict("list"), views)
 

@@ -15,7 +15,7 @@ from irp_core.atomic import atomic_directory, read_json, write_json
 from irp_core.backbones import load_backbone
 from irp_core.evaluation import detection, removal
 from irp_core.inspection import save_inspector
-from irp_core.manifest import read_table, test_rows, training_rows, write_table
+from irp_core.manifest import read_table, testing_rows, training_rows, write_table
 from tasks.refining import REMOVED_SCHEMA, SCORES_SCHEMA
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
@@ -103,7 +103,7 @@ def _row(run: RunDirectory, iteration: int, manifest: pd.DataFrame, removed: pd.
     if iteration > 0:
         decision = read_json(run.step("decide", iteration) / "decision.json")
         row |= {name: decision[name] for name in ("n_removed", "threshold", "max_score", "n_above")}
-    tested = test_rows(manifest)
+    tested = testing_rows(manifest)
     if run.key("evaluate", iteration):
         scores = _table(run, "evaluate", iteration, "scores", SCORES_SCHEMA)
         found = detection(scores["score"], tested["label"] == "defective")

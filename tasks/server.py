@@ -83,9 +83,9 @@ def prefect_server(log: Path) -> Iterator[Callable[[], None]]:
 def _flush_logs() -> None:
     """Send what Prefect's log handler still holds, or it complains on the terminal that nobody answers."""
     if "prefect.logging.handlers" in sys.modules:
-        from prefect.logging.handlers import APILogHandler
+        from prefect.logging.handlers import APILogWorker
 
-        APILogHandler.flush()
+        APILogWorker.drain_all(timeout=5)
 
 
 def _wait_until_healthy(url: str, child: subprocess.Popen[bytes], log: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import os
 from pathlib import Path
 
 import torch
@@ -26,6 +25,8 @@ from training.teacher import Teacher, load_teacher
 
 SIDES = (112, 144, 176)
 CROPS = 4
+HINTED = 0.6
+"""Share of the steps over which the hints fade out."""
 
 
 def _generator(seed: int, stream: int, step: int = 0) -> torch.Generator:
@@ -51,19 +52,19 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 100) -> floa
 def validate(
     student: BundledEncoder,
     batches: list[Tensor],
-    targets: list[dict[str, Tensor]],
+    targets: list[list[Tensor]],
     loss: DistillationLoss,
     groups: int,
 ) -> dict[str, float]:
     """Mean of every term over the held-out batches."""
-    rows = [loss.terms(student(x), t, groups) for x, t in zip(batches, targets, strict=True)]
+    rows = [loss.terms(student.streams(x), t, groups) for x, t in zip(batches, targets, strict=True)]
     return {name: float(torch.stack([row[name] for row in rows]).mean()) for name in rows[0]}
 
 
 def _save_atomically(state: object, path: Path) -> None:
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def export(state: dict[str, Tensor], path: Path) -> None:
@@ -119,8 +120,9 @@ def distill(args: argparse.Namespace) -> None:
             side = SIDES[int(torch.randint(len(SIDES), (), generator=draw))]
             images = draw_batch(pool, args.groups, CROPS, side, draw).to(device, memory_format=torch.channels_last)
             with torch.no_grad():
-                wanted = teacher(images)
-            objective = loss.combine(loss.terms(student(images), wanted, args.groups))
+                wanted = teacher.streams(images)
+            hint = max(0.0, 1 - step / (HINTED * args.steps))
+            objective = loss.combine(loss.terms(student.streams(images), wanted, args.groups), hint)
             optimiser.zero_grad(set_to_none=True)
             objective.backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -137,26 +139,26 @@ def distill(args: argparse.Namespace) -> None:
 
 def _references(
     teacher: Teacher, pool: object, held_out: object, args: argparse.Namespace, device: torch.device
-) -> tuple[DistillationLoss, list[Tensor], list[dict[str, Tensor]]]:
+) -> tuple[DistillationLoss, list[Tensor], list[list[Tensor]]]:
     """The loss with its moments from training crops, and the held-out batches with the teacher's maps of them."""
     with torch.no_grad():
         moments = []
         for i in range(args.moments):
             crops = draw_batch(pool, args.groups, CROPS, SIDES[i % 3], _generator(args.seed, 4, i))  # type: ignore[arg-type]
-            moments.append(teacher(crops.to(device, memory_format=torch.channels_last)))
+            moments.append(teacher.streams(crops.to(device, memory_format=torch.channels_last)))
         loss = DistillationLoss(moments, args.groups)
         batches = []
         for i in range(12):
             crops = draw_batch(held_out, args.groups, CROPS, SIDES[i % 3], _generator(args.seed, 5, i), i * args.groups)  # type: ignore[arg-type]
             batches.append(crops.to(device, memory_format=torch.channels_last))
-        return loss, batches, [teacher(crops) for crops in batches]
+        return loss, batches, [teacher.streams(crops) for crops in batches]
 
 
 def _report(
     shadow: BundledEncoder,
     averaged: dict[str, Tensor],
     batches: list[Tensor],
-    targets: list[dict[str, Tensor]],
+    targets: list[list[Tensor]],
     loss: DistillationLoss,
     groups: int,
     step: int,
@@ -179,8 +181,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out if there is one")
-    parser.add_argument("--lr", type=float, default=3e-4)
-    parser.add_argument("--groups", type=int, default=8, help=f"pool images per batch, {CROPS} crops of each")
+    parser.add_argument("--lr", type=float, default=6e-4)
+    parser.add_argument("--groups", type=int, default=6, help=f"pool images per batch, {CROPS} crops of each")
     parser.add_argument("--pool", type=int, default=3000, help="images to render")
     parser.add_argument("--average", type=float, default=0.998, help="decay of the averaged weights")
     parser.add_argument("--moments", type=int, default=60, help="batches to estimate the teacher's moments from")

@@ -130,8 +130,7 @@ def main() -> None:
         untrained, alexnet = BundledEncoder().eval(), _AlexNet().eval()
     bundled = BundledEncoder().eval()
     bundled.load_state_dict({name: tensor.float() for name, tensor in load_file(args.bundled).items()})
-    networks: dict[str, nn.Module] = {"bundled": bundled, "resnet18 layer3": teacher, "untrained, same shape": untrained}
-
+    networks: dict[str, nn.Module] = {"bundled": bundled, "resnet18": teacher, "untrained": untrained}
     encoders: dict[str, Encoder] = {name: _layer3(network) for name, network in networks.items()}
     encoders["bundled, layer2+layer3"] = lambda x: list(bundled(x).values())
     if args.rows is not None:

@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
-__all__ = ["HELD_OUT", "PHOTOGRAPHS", "Photograph", "photographs", "photograph_crop", "procedural", "render_pool"]
+__all__ = ["HELD_OUT", "PHOTOGRAPHS", "Photograph", "photograph_crop", "photographs", "procedural", "render_pool"]
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -131,7 +131,7 @@ def _fractal(side: int, rng: np.random.Generator) -> Floats:
 
 
 def _grating(side: int, rng: np.random.Generator) -> Floats:
-    """One to three periodic waves (sine, square, saw), summed, multiplied or interleaved as a weave, slightly warped."""
+    """One to three periodic waves (sine, square, saw), summed, multiplied or woven, and slightly warped."""
     y, x = np.meshgrid(*[np.arange(side, dtype=np.float32)] * 2, indexing="ij")
     if rng.random() < 0.5:
         bend = rng.uniform(0, 12)
@@ -167,7 +167,7 @@ def _drawing(side: int, rng: np.random.Generator) -> Floats:
         for _ in range(rng.integers(2, 12) if few else rng.integers(40, 350)):
             r = min(side * 0.45, 3 * (1 - rng.random()) ** (-1 / 1.3)) if not few else rng.uniform(6, side * 0.4)
             cx, cy, grey = *rng.uniform(0, side, 2), int(rng.integers(256))
-            angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 7)))
+            corners = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 7)))
             box = (cx - r, cy - r * rng.uniform(0.3, 1), cx + r, cy + r * rng.uniform(0.3, 1))
             kind = rng.integers(3)
             if kind == 0:
@@ -175,7 +175,7 @@ def _drawing(side: int, rng: np.random.Generator) -> Floats:
             elif kind == 1:
                 draw.rectangle(box, fill=grey)
             else:
-                draw.polygon([(cx + r * np.cos(a), cy + r * np.sin(a)) for a in angles], fill=grey)
+                draw.polygon([(cx + r * np.cos(a), cy + r * np.sin(a)) for a in corners], fill=grey)
     else:
         for _ in range(rng.integers(3, 40)):
             grey, (px, py) = int(rng.integers(256)), rng.uniform(0, side, 2)
@@ -183,7 +183,7 @@ def _drawing(side: int, rng: np.random.Generator) -> Floats:
                 glyphs = "".join(chr(c) for c in rng.integers(33, 122, rng.integers(1, 12)))
                 draw.text((px - 40, py), glyphs, fill=grey, font=ImageFont.load_default(float(rng.uniform(8, 60))))
             else:
-                points = np.cumsum(rng.normal(0, rng.uniform(4, 40), (rng.integers(2, 7), 2)), 0) + [px, py]
+                points = np.cumsum(rng.normal(0, rng.uniform(4, 40), (rng.integers(2, 7), 2)), 0) + np.array([px, py])
                 draw.line([(float(a), float(b)) for a, b in points], fill=grey, width=int(rng.integers(1, 7)))
     return gaussian_filter(np.asarray(image, np.float32) / 255, rng.uniform(0.2, 1.2))
 
@@ -243,8 +243,8 @@ def _degrade(pixels: Bytes, rng: np.random.Generator) -> Bytes:
     return np.asarray(image)
 
 
-def _render_block(job: tuple[Path, int, int, int, int, int, tuple[str, ...]]) -> int:
-    path, count, start, stop, side, seed, names = job
+def _render_block(job: tuple[Path, int, int, int, int, tuple[str, ...]]) -> int:
+    path, start, stop, side, seed, names = job
     pool = np.lib.format.open_memmap(path, mode="r+")
     photos = photographs(names)
     for i in range(start, stop):
@@ -270,7 +270,7 @@ def render_pool(path: Path, count: int, side: int, seed: int, names: tuple[str, 
         stamp.unlink(missing_ok=True)
         np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, side, side, 3)).flush()
         starts = range(0, count, 50)
-        jobs = [(path, count, s, min(s + 50, count), side, seed, names) for s in starts]
+        jobs = [(path, s, min(s + 50, count), side, seed, names) for s in starts]
         with ProcessPoolExecutor(workers) as executor, tqdm(total=count, desc=f"render {path.name}") as bar:
             for done in executor.map(_render_block, jobs):
                 bar.update(done)

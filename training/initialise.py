@@ -19,7 +19,7 @@ __all__ = ["initialise_from_teacher"]
 
 
 def _sample(maps: Tensor, at: tuple[Tensor, Tensor, Tensor], kernel: int, stride: int) -> Tensor:
-    """Gather ``kernel x kernel`` patches around output positions ``at = (image, row, column)``: ``(n, C * kernel^2)``."""
+    """Gather ``kernel x kernel`` patches around output positions ``at``: ``(n, C * kernel^2)``."""
     padded = F.pad(maps, (kernel // 2,) * 4)
     image, row, column = at[0], at[1] * stride, at[2] * stride
     cells = [padded[image, :, row + i, column + j] for i in range(kernel) for j in range(kernel)]
@@ -74,6 +74,17 @@ def _assign(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
     conv.bias.copy_(bias)
 
 
+def _balance(first: nn.Conv2d, second: nn.Conv2d) -> None:
+    """Give each inner channel the same weight norm on both sides of its ReLU: same function, better conditioned."""
+    into = first.weight.flatten(1).norm(dim=1).clamp_min(1e-6)
+    out = second.weight.transpose(0, 1).flatten(1).norm(dim=1).clamp_min(1e-6)
+    factor = (out / into).sqrt()
+    assert first.bias is not None
+    first.weight.mul_(factor.view(-1, 1, 1, 1))
+    first.bias.mul_(factor)
+    second.weight.div_(factor.view(1, -1, 1, 1))
+
+
 @torch.no_grad()
 def initialise_from_teacher(
     student: BundledEncoder, teacher: Teacher, images: Tensor, generator: torch.Generator, samples: int = 20000
@@ -113,6 +124,7 @@ def initialise_from_teacher(
             weight, bias = _regress(torch.cat([inner, skip], 1), wanted)
             _assign(block.conv2, weight[:, : inner.shape[1]].contiguous(), bias)
             _assign(block.shortcut, weight[:, inner.shape[1] :].contiguous(), torch.zeros_like(bias))
+        _balance(block.conv1, block.conv2)
         true, ours = F.relu(target), block(ours)
 
 

@@ -12,7 +12,11 @@ from torch import Tensor
 
 __all__ = ["DistillationLoss"]
 
-Maps = dict[str, Tensor]
+Streams = list[Tensor]
+"""Residual streams after the stem and after each block, as `BundledEncoder.streams` gives them."""
+
+LAYERS = {"layer2": 4, "layer3": 6}
+HINTS = {"stem": 0, "layer1.0": 1, "layer1.1": 2, "layer2.0": 3, "layer3.0": 5}
 
 
 def _pooled(maps: Tensor, groups: int, level: int) -> Tensor:
@@ -32,7 +36,8 @@ class DistillationLoss:
 
     Terms, for both layers: ``map``, the squared error per channel over the teacher's variance; for pooling grids of
     1 and 2: ``within``, the error of pooled features around their group's mean, whitened by the teacher's within-group
-    covariance; ``total``, the same around nothing, whitened by the covariance over all groups.
+    covariance; ``total``, the same around nothing, whitened by the covariance over all groups. The streams between the
+    two layers have a ``map`` term too, as hints (Romero et al. 2015) that training lets go of.
 
     Args:
         batches: teacher maps of a few hundred crops, to estimate the moments from.
@@ -40,28 +45,30 @@ class DistillationLoss:
         floor: added to the eigenvalues, in units of their mean; what a shrinkage estimator would do.
     """
 
-    def __init__(self, batches: list[Maps], groups: int, floor: float = 0.01) -> None:
+    def __init__(self, batches: list[Streams], groups: int, floor: float = 0.01) -> None:
         self.variance: dict[str, Tensor] = {}
         self.whitening: dict[tuple[str, int, str], Tensor] = {}
-        for layer in ("layer2", "layer3"):
-            flat = torch.cat([maps[layer].transpose(0, 1).flatten(1)[:, ::7] for maps in batches], 1)
+        for layer, index in (LAYERS | HINTS).items():
+            flat = torch.cat([streams[index].transpose(0, 1).flatten(1)[:, ::7] for streams in batches], 1)
             variance = flat.var(1)
             self.variance[layer] = variance + 0.01 * variance.mean()
+        for layer, index in LAYERS.items():
             for level in (1, 2):
-                pooled = [_pooled(maps[layer], groups, level) for maps in batches]
+                pooled = [_pooled(streams[index], groups, level) for streams in batches]
                 total = torch.cat([p.flatten(0, 1) for p in pooled])
                 within = torch.cat([(p - p.mean(1, keepdim=True)).flatten(0, 1) for p in pooled])
                 for name, rows in (("total", total - total.mean(0)), ("within", within)):
                     self.whitening[layer, level, name] = _whitening(rows.T @ rows / len(rows), floor)
 
-    def terms(self, student: Maps, teacher: Maps, groups: int) -> dict[str, Tensor]:
+    def terms(self, student: Streams, teacher: Streams, groups: int) -> dict[str, Tensor]:
         """All terms of one batch, by name."""
         terms: dict[str, Tensor] = {}
-        for layer, variance in self.variance.items():
-            error = student[layer] - teacher[layer]
-            terms[f"{layer}/map"] = (error.square().mean((0, 2, 3)) / variance).mean()
+        for layer, index in (LAYERS | HINTS).items():
+            error = (student[index] - teacher[index]).square().mean((0, 2, 3))
+            terms[f"{layer}/map"] = (error / self.variance[layer]).mean()
+        for layer, index in LAYERS.items():
             for level in (1, 2):
-                pooled = _pooled(error, groups, level)
+                pooled = _pooled(student[index] - teacher[index], groups, level)
                 within = (pooled - pooled.mean(1, keepdim=True)) @ self.whitening[layer, level, "within"]
                 total = pooled @ self.whitening[layer, level, "total"]
                 terms[f"{layer}/within{level}"] = within.square().sum(-1).mean()
@@ -69,8 +76,14 @@ class DistillationLoss:
         return terms
 
     @staticmethod
-    def combine(terms: dict[str, Tensor]) -> Tensor:
-        """The weighted mean of the terms' logarithms: a term's gradient is relative to its size, so none drowns another."""
-        weights = {name: (2.0 if "layer3" in name else 1.0) * (2.0 if "map" in name else 1.0) for name in terms}
+    def combine(terms: dict[str, Tensor], hint: float) -> Tensor:
+        """The weighted mean of the terms' logarithms: gradients are relative, so no term drowns another.
+
+        ``hint`` weighs the streams between the layers.
+        """
+        weights = {}
+        for name in terms:
+            layer = name.split("/")[0]
+            weights[name] = hint if layer in HINTS else (2.0 if layer == "layer3" else 1.0) * (1 + name.endswith("map"))
         logs = torch.stack([weights[name] * term.log() for name, term in terms.items()])
         return logs.sum() / sum(weights.values())

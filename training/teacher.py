@@ -34,7 +34,7 @@ class _Block(nn.Module):
 
 
 class Teacher(nn.Module):
-    """``(N, 3, H, W)`` ImageNet-normalised images to the maps ``layer2`` (128, stride 8), ``layer3`` (256, stride 16)."""
+    """``(N, 3, H, W)`` normalised images to ``layer2`` (128 channels, stride 8) and ``layer3`` (256, stride 16)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,9 +52,16 @@ class Teacher(nn.Module):
         """Convolution, ReLU and pooling: the input of the first block, ``(N, 64, H/4, W/4)``."""
         return F.max_pool2d(F.relu(self.conv1(images)), 3, 2, 1)
 
+    def streams(self, images: Tensor) -> list[Tensor]:
+        """The residual stream after the stem and after each block, as `BundledEncoder.streams`."""
+        streams = [self.stem(images)]
+        for block in self.blocks:
+            streams.append(block(streams[-1]))
+        return streams
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        layer2 = self.layer2(self.layer1(self.stem(images)))
-        return {"layer2": layer2, "layer3": self.layer3(layer2)}
+        streams = self.streams(images)
+        return {"layer2": streams[4], "layer3": streams[6]}
 
 
 def load_teacher(path: Path) -> Teacher:

@@ -1,0 +1,69 @@
+"""Parameters: the file equals the defaults, and mistakes are explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from irp_core.config import Params, digest, load_params
+from irp_core.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_params_yaml_holds_the_defaults() -> None:
+    assert load_params(ROOT / "params.yaml") == Params()
+
+
+def test_every_key_of_params_yaml_is_commented() -> None:
+    text = (ROOT / "params.yaml").read_text()
+    for name, section in Params():
+        for key in type(section).model_fields:
+            (line,) = [line for line in text.split(f"\n{name}:")[1].split("\n\n")[0].splitlines() if f"  {key}:" in line]
+            assert "#" in line, line
+
+
+def test_paper_profile_is_valid() -> None:
+    paper = load_params(ROOT / "params" / "paper.yaml")
+    assert (paper.images.size, paper.differnet.hidden, paper.training.epochs) == (448, 2048, 400)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("refinement.facter=2", "unknown key 'refinement.facter'; did you mean 'factor'?"),
+        ("refinment.factor=2", "unknown key 'refinment'; did you mean 'refinement'?"),
+        ("contamination.fraction=1.5", "contamination.fraction must be less than 1. Got 1.5."),
+        ("refinement.factor=0.9", "refinement.factor must be greater than 1 for rule median_multiple. Got 0.9."),
+        ("views.train=65", "views.train must be less than or equal to 64. Got 65."),
+        ("features.backbone=vgg", "features.backbone must be 'bundled', 'resnet18' or 'alexnet'. Got 'vgg'."),
+        ("training.learning_rate=.nan", "training.learning_rate must be a finite number. Got nan."),
+        ("nonsense", "expected section.key=value"),
+    ],
+)
+def test_mistakes_name_key_bound_and_value(override: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_params(None, [override])
+    assert message in str(caught.value)
+
+
+def test_overrides_read_numbers_as_people_write_them() -> None:
+    params = load_params(None, ["training.learning_rate=2e-3", "features.scales=[64,32]", "features.weights=a.pt"])
+    assert params.training.learning_rate == 2e-3
+    assert params.features.scales == (64, 32)
+    assert params.features.weights == "a.pt"
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("- 1", "expected sections")])
+def test_a_broken_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_params(file)
+    assert "p.yaml" in str(caught.value)
+
+
+def test_digest_depends_on_values_not_on_key_order() -> None:
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest(Params()) != digest(load_params(None, ["run.seed=1"]))

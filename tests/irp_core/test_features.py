@@ -1,0 +1,150 @@
+"""Backbones and extraction: frozen, verified, once per image, independent of the company."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from irp_core.backbones import load_backbone
+from irp_core.backbones.resnet18 import ResNet18, fold_batch_norm
+from irp_core.config import Params, load_params
+from irp_core.datasets import scan
+from irp_core.errors import InputError
+from irp_core.features import PooledExtractor, extract, extractor_spec, resolve_device, resolve_precision
+from irp_core.store import FeatureStore
+
+CPU = torch.device("cpu")
+
+
+def torchvision_like_state(seed: int = 0) -> dict[str, torch.Tensor]:
+    """A random state dict with torchvision's resnet18 names, batch norm included, up to layer 3."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, tensor in ResNet18().state_dict().items():
+        if not name.endswith("weight"):
+            continue
+        state[name] = torch.randn(tensor.shape, generator=generator) * (2 / tensor[0].numel()) ** 0.5
+        norm = name.replace("downsample.0", "downsample.1").replace("conv", "bn").removesuffix(".weight")
+        for part, scale in (("weight", 0.2), ("bias", 0.1), ("running_mean", 0.1), ("running_var", 0.2)):
+            value = torch.randn(len(tensor), generator=generator) * scale
+            state[f"{norm}.{part}"] = value.abs() + 0.5 if part in ("weight", "running_var") else value
+    return state
+
+
+def test_folding_keeps_the_function(tmp_path: Path) -> None:
+    state = torchvision_like_state()
+    path = tmp_path / "resnet18.pth"
+    torch.save(state, path)
+    network = load_backbone("resnet18", path).network.double()
+    x = torch.randn(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def conv_norm(x: torch.Tensor, conv: str, norm: str, stride: int, padding: int) -> torch.Tensor:
+        y = F.conv2d(x, state[f"{conv}.weight"].double(), stride=stride, padding=padding)
+        mean, var, weight, bias = (state[f"{norm}.{p}"].double() for p in ("running_mean", "running_var", "weight", "bias"))
+        return F.batch_norm(y, mean, var, weight, bias)
+
+    y = F.max_pool2d(F.relu(conv_norm(x, "conv1", "bn1", 2, 3)), 3, 2, 1)
+    for layer in (1, 2, 3):
+        for block in (0, 1):
+            n, stride = f"layer{layer}.{block}", 2 if layer > 1 and block == 0 else 1
+            short = conv_norm(y, f"{n}.downsample.0", f"{n}.downsample.1", stride, 0) if stride == 2 else y
+            y = F.relu(conv_norm(y, f"{n}.conv1", f"{n}.bn1", stride, 1))
+            y = F.relu(conv_norm(y, f"{n}.conv2", f"{n}.bn2", 1, 1) + short)
+    torch.testing.assert_close(network(x)["layer3"], y, rtol=1e-4, atol=1e-4)
+
+
+def test_backbones_are_frozen_and_have_the_maps_they_promise(tmp_path: Path) -> None:
+    path = tmp_path / "folded.safetensors"
+    save_file(fold_batch_norm(torchvision_like_state()), path)
+    for layers, channels in ((("layer1",), 64), (("layer2",), 128), (None, 256)):
+        backbone = load_backbone("resnet18", path, layers)
+        assert not any(p.requires_grad for p in backbone.network.parameters())
+        assert not backbone.network.training
+        maps = backbone.network(torch.zeros(1, 3, 64, 64))
+        assert maps[backbone.layers[0]].shape[1] == channels
+
+
+def test_alexnet_reads_torchvisions_layout(tmp_path: Path) -> None:
+    from irp_core.backbones.alexnet import AlexNet
+
+    state = {**AlexNet().state_dict(), "classifier.1.weight": torch.zeros(2, 2)}
+    torch.save(state, tmp_path / "alexnet.pth")
+    maps = load_backbone("alexnet", tmp_path / "alexnet.pth").network(torch.zeros(1, 3, 224, 224))
+    assert maps["features"].shape == (1, 256, 6, 6)
+
+
+def test_wrong_weights_are_explained(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(InputError, match="weights not found"):
+        load_backbone("resnet18", path)
+    save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, path)
+    with pytest.raises(InputError, match=r"with a tensor 'conv1.bias', found none"):
+        load_backbone("resnet18", path)
+    path.write_text("no tensors")
+    with pytest.raises(InputError, match="is not a weights file"):
+        load_backbone("resnet18", path)
+    with pytest.raises(InputError, match=r"features\.layers of backbone resnet18 .* Got 'layer9'"):
+        load_backbone("resnet18", path, ("layer9",))
+
+
+def test_unknown_device_is_explained() -> None:
+    with pytest.raises(InputError, match=r"features\.device .* Got 'tpu9'"):
+        resolve_device("tpu9")
+
+
+@pytest.fixture(scope="module")
+def extractor(tmp_path_factory: pytest.TempPathFactory) -> tuple[PooledExtractor, Params]:
+    path = tmp_path_factory.mktemp("w") / "w.safetensors"
+    save_file(fold_batch_norm(torchvision_like_state()), path)
+    options = ["images.size=64", "features.scales=[64,32]", "views.train=2", "views.score=3", "features.batch_size=4"]
+    params = load_params(None, options)
+    return PooledExtractor(load_backbone("resnet18", path), params.features.scales, CPU, torch.float32), params
+
+
+def test_features_are_the_means_of_the_maps(extractor: tuple[PooledExtractor, Params]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
+    features = extractor[0](pixels)
+    assert features.shape == (4, 512)
+    from irp_core.images import normalize
+
+    expected = extractor[0].backbone.network(normalize(torch.from_numpy(pixels)))["layer3"].mean(dim=(2, 3))
+    np.testing.assert_allclose(features[:, :256], expected.numpy(), rtol=1e-5)
+
+
+def test_each_image_goes_through_the_network_once(
+    extractor: tuple[PooledExtractor, Params], plant: Path, tmp_path: Path
+) -> None:
+    network, params = extractor
+    store = FeatureStore(tmp_path, extractor_spec(params, network.backbone, torch.float32))
+    rows = scan(plant).manifest
+    first = extract(rows.iloc[:10], plant, store, network, params)
+    assert (first.hits, first.misses) == (0, 10)
+    second = extract(rows.iloc[:13], plant, store, network, params)
+    assert (second.hits, second.misses) == (10, 3)
+    # In other batches, beside other images: the same bits.
+    alone = FeatureStore(tmp_path / "alone", extractor_spec(params, network.backbone, torch.float32))
+    extract(rows.iloc[[12]], plant, alone, network, params)
+    md5 = rows["md5"].iloc[12]
+    assert (alone.get([md5], 3) == store.get([md5], 3)).all()
+
+
+def test_a_changed_file_is_not_scored_under_its_old_name(
+    extractor: tuple[PooledExtractor, Params], plant: Path, tmp_path: Path
+) -> None:
+    network, params = extractor
+    rows = scan(plant).manifest.iloc[:1].assign(md5="0" * 32)
+    store = FeatureStore(tmp_path, extractor_spec(params, network.backbone, torch.float32))
+    with pytest.raises(InputError, match="its content changed since the manifest was made"):
+        extract(rows, plant, store, network, params)
+
+
+def test_bfloat16_is_chosen_only_where_it_is_native() -> None:
+    assert resolve_precision("float32", CPU) == torch.float32
+    assert resolve_precision("bfloat16", CPU) == torch.bfloat16
+    native = any(torch.cpu.get_capabilities().get(k) for k in ("amx_bf16", "avx512_bf16"))
+    assert (resolve_precision("auto", CPU) == torch.bfloat16) == bool(native)

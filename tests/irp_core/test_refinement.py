@@ -1,0 +1,104 @@
+"""Thresholds and decisions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from irp_core.config import Refinement
+from irp_core.errors import InputError
+from irp_core.refinement import METHODS, Policy, decide, policy_of
+from irp_core.thresholds import RULES, threshold
+
+POSITIVE = arrays(np.float64, st.integers(3, 40), elements=st.floats(0.01, 100))
+IRP = Policy("median_multiple", 1.5, "all_above", "warm_start", 10, 0.5)
+
+
+def test_rules_against_hand_computed_values() -> None:
+    scores = np.array([1.0, 2.0, 3.0, 4.0, 10.0])
+    assert threshold(scores, "median_multiple", 2.0) == 6.0
+    assert threshold(scores, "iqr", 1.5) == 4.0 + 1.5 * 2.0
+    assert threshold(scores, "mad", 2.0) == pytest.approx(3.0 + 2.0 * 1.4826 * 1.0, rel=1e-4)
+
+
+@given(scores=POSITIVE, scale=st.floats(0.1, 10), rule=st.sampled_from(sorted(RULES)))
+def test_threshold_scales_with_the_scores(scores: np.ndarray, scale: float, rule: str) -> None:
+    assert threshold(scale * scores, rule, 2.0) == pytest.approx(scale * threshold(scores, rule, 2.0))
+
+
+@pytest.mark.parametrize("bad", [np.array([]), np.array([1.0, np.nan])])
+def test_threshold_refuses_what_has_no_median(bad: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="at least one score"):
+        threshold(bad, "iqr", 1.5)
+
+
+def test_threshold_names_the_unknown_rule() -> None:
+    with pytest.raises(InputError, match=r"refinement\.rule must be one of .* Got 'mode'"):
+        threshold(np.ones(3), "mode", 1.5)
+
+
+@given(scores=POSITIVE)
+def test_decision_partitions_the_set(scores: np.ndarray) -> None:
+    decision = decide(scores, IRP, iteration=1, initial_size=len(scores))
+    assert sorted([*decision.kept, *decision.removed]) == list(range(len(scores)))
+    assert (scores[decision.removed] > decision.threshold).all()
+    if decision.stop_reason:
+        assert decision.removed.size == 0
+
+
+@given(scores=POSITIVE, seed=st.integers(0, 1000))
+def test_decision_follows_the_images_not_their_order(scores: np.ndarray, seed: int) -> None:
+    scores = scores + np.arange(len(scores)) * 1e-7  # no ties: among equal scores the order may decide
+    order = np.random.default_rng(seed).permutation(len(scores))
+    plain = decide(scores, IRP, iteration=1, initial_size=len(scores))
+    shuffled = decide(scores[order], IRP, iteration=1, initial_size=len(scores))
+    assert set(order[shuffled.removed]) == set(plain.removed)
+
+
+def test_max_one_takes_only_the_maximum() -> None:
+    scores = np.array([1.0, 1.0, 1.0, 5.0, 9.0])
+    decision = decide(scores, dataclasses.replace(IRP, removal="max_one"), iteration=1, initial_size=5)
+    assert decision.removed.tolist() == [4]
+    assert decision.n_above == 2
+
+
+def test_stop_reasons() -> None:
+    flat, peaked = np.ones(10), np.array([1.0] * 8 + [9.0, 9.0])
+    assert decide(flat, IRP, iteration=1, initial_size=10).stop_reason == "converged"
+    assert decide(peaked, IRP, iteration=11, initial_size=10).stop_reason == "max_iterations"
+    assert decide(peaked, IRP, iteration=2, initial_size=20).stop_reason == "max_removed_fraction"
+
+
+def test_max_removed_fraction_takes_the_highest_first() -> None:
+    scores = np.array([1.0] * 8 + [8.0, 9.0])
+    policy = dataclasses.replace(IRP, max_removed_fraction=0.1)
+    assert decide(scores, policy, iteration=1, initial_size=10).removed.tolist() == [9]
+
+
+def test_oracle_removes_exactly_the_injected() -> None:
+    injected = np.array([False, True, False, True])
+    policy = policy_of(Refinement(method="oracle"))
+    assert decide(np.ones(4), policy, iteration=1, initial_size=4, injected=injected).removed.tolist() == [1, 3]
+    with pytest.raises(ValueError, match="injected"):
+        decide(np.ones(4), policy, iteration=1, initial_size=4)
+
+
+def test_random_control_removes_the_given_counts() -> None:
+    policy = policy_of(Refinement(method="random"), random_counts=(3, 2))
+    first = decide(np.ones(10), policy, iteration=1, initial_size=10, seed=5)
+    again = decide(np.ones(10), policy, iteration=1, initial_size=10, seed=5)
+    assert len(first.removed) == 3
+    assert first.removed.tolist() == again.removed.tolist()
+    assert decide(np.ones(5), policy, iteration=3, initial_size=10).stop_reason == "max_iterations"
+
+
+def test_methods_are_settings_of_one_loop() -> None:
+    policies = {method: policy_of(Refinement(method=method)) for method in METHODS}  # type: ignore[arg-type]
+    assert policies["vanilla"].max_iterations == 0
+    assert (policies["osr"].max_iterations, policies["osr"].removal) == (1, "all_above")
+    assert policies["irp"] == IRP
