@@ -78,7 +78,8 @@ def _prefect() -> Iterator[None]:
     """A Prefect API for what runs inside, and none of its log lines on the terminal."""
     from tasks.server import prefect_server
 
-    # Errors reach the user as one sentence from `main`, not as a logged traceback.
+    # The terminal shows our own progress and summary, and errors as one sentence from `main`; every log
+    # line still reaches the Prefect API.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     with prefect_server(Path(".irp/prefect-server.log")) as wait:
         with Console(stderr=True).status("Starting Prefect …"):
@@ -261,6 +262,34 @@ def _write_scores(table: Any, output: Path | None) -> None:
             table.to_csv(temporary, index=False)
         else:
             table.to_parquet(temporary, index=False)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the made images go.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of split, injection and training.")] = 0,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+    no_dvc: NoDvc = False,
+) -> None:
+    """Run the main job on a made inspection line: 20 % of the training set is defective, four methods compared."""
+    from irp_core.datasets.demo import write_demo_plant
+    from tasks.page import render_page
+    from tasks.progress import bar
+    from tasks.rundir import RunDirectory
+
+    overrides = [f"run.seed={seed}", "contamination.fraction=0.2", *(set_param or ())]
+    plain = _params(params, overrides, no_dvc=no_dvc).model_dump(mode="json")
+    with bar("Making the demo plant") as advance:
+        write_demo_plant(folder, progress=advance)
+    done = _compare(folder, plain, ("vanilla", "osr", "irp", "oracle"))
+    from flows.compare import comparison_table
+    from flows.terminal import show_run
+
+    run = RunDirectory(Path(done["irp"]))
+    page = render_page(run, comparison_table(done))
+    show_run(console, run)
+    console.print(f"[bold]Open[/bold]  {page.resolve().as_uri()}", highlight=False, soft_wrap=True)
 
 
 @app.command()

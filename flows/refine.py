@@ -19,6 +19,7 @@ from irp_core.config import Params
 from irp_core.refinement import policy_of
 from tasks.data import create_run, prepare
 from tasks.extraction import extract_features
+from tasks.page import write_page
 from tasks.refining import decide_removal, score_training_set, train_detector
 from tasks.reporting import publish_artifacts, write_results
 from tasks.rundir import RunDirectory, open_run
@@ -114,5 +115,6 @@ def _loop(run: RunDirectory, parent: str, share_with: str | None) -> None:
     last = iteration - 1
     evaluate_iterations(run, last)
     write_results(path, last, decision)
+    write_page(path)
     finish_parent(path, parent, nested)
     publish_artifacts(path)

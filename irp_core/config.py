@@ -94,7 +94,7 @@ class Features(_Section):
 
 class DifferNetParams(_Section):
     blocks: Positive = 8
-    hidden: Positive = 256
+    hidden: Positive = 128
     clamp: Annotated[float, Field(gt=0.0)] = 3.0
     standardize: bool = True
 
@@ -113,7 +113,7 @@ class Training(_Section):
 class Refinement(_Section):
     method: Literal["irp", "vanilla", "osr", "oracle", "random", "equal_epochs"] = "irp"
     rule: Literal["median_multiple", "iqr", "mad"] = "median_multiple"
-    factor: Annotated[float, Field(gt=0.0)] = 1.5
+    factor: Annotated[float, Field(gt=0.0)] = 1.25
     removal: Literal["max_one", "all_above"] = "all_above"
     retrain: Literal["scratch", "warm_start"] = "warm_start"
     max_iterations: Annotated[int, Field(ge=0)] = 10

@@ -19,8 +19,6 @@ _DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_CLI_PROMPT": "false",
-    # The terminal shows our own progress and summary; every log line still reaches the Prefect API.
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
     # git is optional (snapshots say so when they need it); GitPython otherwise fails on import.
     "GIT_PYTHON_REFRESH": "quiet",
 }

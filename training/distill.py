@@ -9,9 +9,12 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -22,6 +25,9 @@ from training.images import HELD_OUT, PHOTOGRAPHS, render_pool
 from training.initialise import initialise_from_teacher
 from training.losses import DistillationLoss
 from training.teacher import Teacher, load_teacher
+
+Bytes = NDArray[np.uint8]
+Write = Callable[[list[object]], object]
 
 SIDES = (112, 144, 176)
 CROPS = 4
@@ -91,7 +97,7 @@ def distill(args: argparse.Namespace) -> None:
         torch.load(checkpoint, map_location=device, weights_only=True) if args.resume and checkpoint.exists() else None
     )
     if resumed is None and not args.random_start:
-        images = torch.cat([draw_batch(pool, 32, 2, 160, _generator(args.seed, 1, i)) for i in range(4)])
+        images = torch.cat([draw_batch(pool, 32, 2, 128, _generator(args.seed, 1, i)) for i in range(12)])
         initialise_from_teacher(student, load_teacher(args.weights), images, _generator(args.seed, 2))
     student = student.to(device, memory_format=torch.channels_last)
     averaged = {name: value.detach().clone() for name, value in student.state_dict().items()}
@@ -102,15 +108,15 @@ def distill(args: argparse.Namespace) -> None:
         optimiser.load_state_dict(resumed["optimiser"])
         averaged, start = resumed["averaged"], resumed["step"]
 
-    shadow = BundledEncoder().to(device, memory_format=torch.channels_last)
+    shadow = _fresh_student(args.seed).to(device, memory_format=torch.channels_last)
     with (
         (out / "curve.csv").open("a", newline="") as stream,
         tqdm(range(start, args.steps), initial=start, total=args.steps, desc="distil") as bar,
     ):
-        writer = csv.writer(stream)
+        write = csv.writer(stream).writerow
         for step in bar:
             if step % args.every == 0 and (step > start or resumed is None):
-                _report(shadow, averaged, batches, targets, loss, args.groups, step, writer)
+                _report(shadow, averaged, batches, targets, loss, args.groups, step, write)
                 stream.flush()
                 state = {"student": student.state_dict(), "optimiser": optimiser.state_dict(), "averaged": averaged}
                 _save_atomically(state | {"step": step}, checkpoint)
@@ -131,25 +137,25 @@ def distill(args: argparse.Namespace) -> None:
             for name, value in student.state_dict().items():
                 averaged[name].lerp_(value, 1 - decay)
             bar.set_postfix(loss=f"{objective.item():.3f}", refresh=False)
-        _report(shadow, averaged, batches, targets, loss, args.groups, args.steps, writer)
+        _report(shadow, averaged, batches, targets, loss, args.groups, args.steps, write)
     state = {"student": student.state_dict(), "optimiser": optimiser.state_dict(), "averaged": averaged}
     _save_atomically(state | {"step": args.steps}, checkpoint)
     export(averaged, out / "bundled.safetensors")
 
 
 def _references(
-    teacher: Teacher, pool: object, held_out: object, args: argparse.Namespace, device: torch.device
+    teacher: Teacher, pool: Bytes, held_out: Bytes, args: argparse.Namespace, device: torch.device
 ) -> tuple[DistillationLoss, list[Tensor], list[list[Tensor]]]:
     """The loss with its moments from training crops, and the held-out batches with the teacher's maps of them."""
     with torch.no_grad():
         moments = []
         for i in range(args.moments):
-            crops = draw_batch(pool, args.groups, CROPS, SIDES[i % 3], _generator(args.seed, 4, i))  # type: ignore[arg-type]
+            crops = draw_batch(pool, args.groups, CROPS, SIDES[i % 3], _generator(args.seed, 4, i))
             moments.append(teacher.streams(crops.to(device, memory_format=torch.channels_last)))
         loss = DistillationLoss(moments, args.groups)
         batches = []
         for i in range(12):
-            crops = draw_batch(held_out, args.groups, CROPS, SIDES[i % 3], _generator(args.seed, 5, i), i * args.groups)  # type: ignore[arg-type]
+            crops = draw_batch(held_out, args.groups, CROPS, SIDES[i % 3], _generator(args.seed, 5, i), i * args.groups)
             batches.append(crops.to(device, memory_format=torch.channels_last))
         return loss, batches, [teacher.streams(crops) for crops in batches]
 
@@ -162,13 +168,13 @@ def _report(
     loss: DistillationLoss,
     groups: int,
     step: int,
-    writer: object,
+    write: Write,
 ) -> None:
-    """Append one row per term to the curve and say the two that matter most."""
+    """Validate the averaged weights: print the terms and append one row per term to the curve."""
     shadow.load_state_dict(averaged)
     terms = validate(shadow, batches, targets, loss, groups)
     for name, value in terms.items():
-        writer.writerow([step, name, f"{value:.5f}"])  # type: ignore[attr-defined]
+        write([step, name, f"{value:.5f}"])
     tqdm.write(f"step {step}: " + " ".join(f"{name}={value:.3f}" for name, value in terms.items()))
 
 

@@ -87,14 +87,15 @@ def _balance(first: nn.Conv2d, second: nn.Conv2d) -> None:
 
 @torch.no_grad()
 def initialise_from_teacher(
-    student: BundledEncoder, teacher: Teacher, images: Tensor, generator: torch.Generator, samples: int = 20000
+    student: BundledEncoder, teacher: Teacher, images: Tensor, generator: torch.Generator, samples: int = 60000
 ) -> None:
     """Fit every convolution of ``student`` in place.
 
     Args:
         student: the network to initialise.
         teacher: where the targets come from.
-        images: ``(N, 3, H, W)`` normalised training images, some hundred at about 160 px.
+        images: ``(N, 3, H, W)`` normalised training images, several hundred at about 128 px (with too few, the
+            regressions overfit).
         generator: draws the positions of the regressions' samples.
         samples: positions per regression.
     """

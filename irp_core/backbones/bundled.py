@@ -17,11 +17,11 @@ from torch import Tensor, nn
 __all__ = ["BUNDLED_PATH", "BUNDLED_SHA256", "BundledEncoder", "load_bundled"]
 
 BUNDLED_PATH = Path(__file__).parent / "weights" / "bundled.safetensors"
-BUNDLED_SHA256 = "43266ef91c41e1c44a3cbbba90ddc05eb3976811da551648fc607aad0c8bd307"
+BUNDLED_SHA256 = "db04b6210a6d4022600be8e2daf187299f5d3d17b7d77b91a5267750a5113d12"
 
 STEM = 40
 STREAM = (64, 64, 128, 128, 256, 256)
-INNER = (16, 16, 32, 32, 80, 80)
+INNER = (24, 24, 32, 32, 56, 56)
 STRIDE = (1, 1, 2, 1, 2, 1)
 
 

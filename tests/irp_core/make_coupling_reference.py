@@ -1,6 +1,6 @@
 """Compute the coupling block's reference values from PAPER's formulas in numpy, independently of torch.
 
-    python tests/irp_core/make_coupling_reference.py
+python tests/irp_core/make_coupling_reference.py
 """
 
 from __future__ import annotations

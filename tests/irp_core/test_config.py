@@ -20,7 +20,9 @@ def test_every_key_of_params_yaml_is_commented() -> None:
     text = (ROOT / "params.yaml").read_text()
     for name, section in Params():
         for key in type(section).model_fields:
-            (line,) = [line for line in text.split(f"\n{name}:")[1].split("\n\n")[0].splitlines() if f"  {key}:" in line]
+            (line,) = [
+                line for line in text.split(f"\n{name}:")[1].split("\n\n")[0].splitlines() if f"  {key}:" in line
+            ]
             assert "#" in line, line
 
 

@@ -16,7 +16,10 @@ from irp_core.manifest import training_rows
 
 def table(goods: int, bads: int, copies: int = 0, split: str = "unassigned") -> pd.DataFrame:
     rows = [(f"good/{i:03d}", f"{i:032x}", split, "good") for i in range(goods)]
-    rows += [(f"bad/{i:03d}", f"{10_000 + i:032x}", split if split == "unassigned" else "test", "defective") for i in range(bads)]
+    rows += [
+        (f"bad/{i:03d}", f"{10_000 + i:032x}", split if split == "unassigned" else "test", "defective")
+        for i in range(bads)
+    ]
     rows += [(f"good/copy{i:03d}", f"{i:032x}", split, "good") for i in range(copies)]
     frame = pd.DataFrame(rows, columns=["image_id", "md5", "split", "label"])
     return frame.assign(defect_type=None, mask_path=None, injected=False)

@@ -117,6 +117,8 @@ def test_standardisation_is_a_buffer_taken_once() -> None:
 
 
 def test_divergence_is_an_error_not_a_result() -> None:
-    detector = DifferNet(DIMENSIONS, DifferNetParams(blocks=2, hidden=16), Training(learning_rate=1e30), torch.device("cpu"))
+    detector = DifferNet(
+        DIMENSIONS, DifferNetParams(blocks=2, hidden=16), Training(learning_rate=1e30), torch.device("cpu")
+    )
     with pytest.raises(RuntimeError, match="diverged in epoch"):
         detector.fit(features(40, 0), epochs=3, seed=0)

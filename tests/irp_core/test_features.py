@@ -45,7 +45,9 @@ def test_folding_keeps_the_function(tmp_path: Path) -> None:
 
     def conv_norm(x: torch.Tensor, conv: str, norm: str, stride: int, padding: int) -> torch.Tensor:
         y = F.conv2d(x, state[f"{conv}.weight"].double(), stride=stride, padding=padding)
-        mean, var, weight, bias = (state[f"{norm}.{p}"].double() for p in ("running_mean", "running_var", "weight", "bias"))
+        mean, var, weight, bias = (
+            state[f"{norm}.{p}"].double() for p in ("running_mean", "running_var", "weight", "bias")
+        )
         return F.batch_norm(y, mean, var, weight, bias)
 
     y = F.max_pool2d(F.relu(conv_norm(x, "conv1", "bn1", 2, 3)), 3, 2, 1)

@@ -52,4 +52,6 @@ def test_normalisation_is_imagenets() -> None:
     out = normalize(grey)
     assert out.shape == (1, 3, 4, 4)
     assert out.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(out[0, :, 0, 0], torch.tensor([(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]))
+    torch.testing.assert_close(
+        out[0, :, 0, 0], torch.tensor([(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225])
+    )

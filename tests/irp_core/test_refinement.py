@@ -16,7 +16,7 @@ from irp_core.refinement import METHODS, Policy, decide, policy_of
 from irp_core.thresholds import RULES, threshold
 
 POSITIVE = arrays(np.float64, st.integers(3, 40), elements=st.floats(0.01, 100))
-IRP = Policy("median_multiple", 1.5, "all_above", "warm_start", 10, 0.5)
+IRP = Policy("median_multiple", 1.25, "all_above", "warm_start", 10, 0.5)
 
 
 def test_rules_against_hand_computed_values() -> None:

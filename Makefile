@@ -1,0 +1,44 @@
+# `make help` lists the targets. Everything lives in .venv; nothing outside this folder is touched.
+PYTHON ?= python3.11
+BIN := .venv/bin
+PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
+
+.DEFAULT_GOAL := help
+.PHONY: help setup dev demo test check bench clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/installed ## Make the environment (.venv) with the tested set of packages
+
+.venv/installed: pyproject.toml constraints.txt
+	@echo "Setting up .venv (about two minutes) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints.txt --editable .
+	@touch $@
+
+dev: .venv/installed-dev
+
+.venv/installed-dev: .venv/installed
+	@echo "Adding the developer's tools ..."
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup ## Run the main job on a made inspection line, offline
+	@$(BIN)/irp demo
+
+test: dev ## Run the test suite
+	@$(BIN)/python -m pytest
+
+check: dev ## Lint, formatting, types, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup ## Measure: ratios, side by side in one run
+	@$(BIN)/python -m benchmarks.run
+
+clean: ## Remove everything that was made here (environment, runs, caches, demo images)
+	rm -rf .venv .irp runs demo snapshots/demo-* mlflow.db mlartifacts .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .import_linter_cache build *.egg-info

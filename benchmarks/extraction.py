@@ -1,0 +1,94 @@
+"""Feature extraction: the pipeline against one image after another, the store against the network, the backbones."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from irp_core.backbones import Backbone, load_backbone
+from irp_core.backbones.alexnet import AlexNet
+from irp_core.backbones.resnet18 import ResNet18
+from irp_core.backbones.weights import freeze
+from irp_core.config import Params
+from irp_core.datasets import scan
+from irp_core.datasets.demo import write_demo_plant
+from irp_core.features import PooledExtractor, extract, extractor_spec
+from irp_core.images import decode, square, view_angles, views
+from irp_core.store import FeatureStore
+
+__all__ = ["BENCHMARKS"]
+
+CPU = torch.device("cpu")
+
+
+def _best(function: Callable[[], object], times: int = 3) -> float:
+    found = []
+    for _ in range(times):
+        started = time.perf_counter()
+        function()
+        found.append(time.perf_counter() - started)
+    return min(found)
+
+
+def pipeline() -> list[tuple[str, str]]:
+    """48 images with four views each, default parameters."""
+    params = Params()
+    with tempfile.TemporaryDirectory() as folder:
+        root = write_demo_plant(Path(folder) / "plant", train_good=40, test_good=4, defective=4)
+        rows = scan(root).manifest
+        backbone = load_backbone("bundled", None)
+        extractor = PooledExtractor(backbone, params.features.scales, CPU, torch.float32)
+        spec = extractor_spec(params, backbone, torch.float32)
+        extractor(np.zeros((8, 256, 256, 3), dtype=np.uint8))
+
+        def one_by_one() -> None:
+            angles = view_angles(params.views.bank)
+            for image_id in rows["image_id"]:
+                image = square(decode((root / image_id).read_bytes()), params.images.size)
+                for view in views(image, angles):
+                    extractor(view[None])
+
+        store = FeatureStore(Path(folder) / "store", spec)
+        started = time.perf_counter()
+        extract(rows, root, store, extractor, params)
+        first = time.perf_counter() - started
+        again = _best(lambda: extract(rows, root, FeatureStore(Path(folder) / "store", spec), extractor, params))
+        single = _best(one_by_one, times=1)
+    count = len(rows)
+    return [
+        ("pipeline, per image of 4 views", f"{1000 * first / count:.0f} ms"),
+        ("one view at a time / pipeline", f"{single / first:.2f} x"),
+        ("pipeline / second run from the store", f"{first / again:.0f} x"),
+    ]
+
+
+def backbones() -> list[tuple[str, str]]:
+    """Milliseconds per 256 px image, batches of 8, weights random where they are not packaged."""
+    networks: dict[str, nn.Module] = {"bundled": load_backbone("bundled", None).network}
+    networks |= {"resnet18 layer3": freeze(ResNet18()), "alexnet": freeze(AlexNet())}
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 256, 256, 3), dtype=np.uint8)
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    extractors = {
+        name: PooledExtractor(
+            Backbone(name, network, (("features",) if name == "alexnet" else ("layer3",)), ""),
+            (256,),
+            CPU,
+            torch.float32,
+        )
+        for name, network in networks.items()
+    }
+    for _ in range(6):  # interleaved, so that a slow moment of the machine meets all of them
+        for name, extractor in extractors.items():
+            times[name].append(_best(lambda e=extractor: e(pixels), times=1))  # type: ignore[misc]
+    best = {name: min(values[1:]) for name, values in times.items()}
+    rows = [(f"{name}, per image", f"{1000 * value / 8:.1f} ms") for name, value in best.items()]
+    return [*rows, ("resnet18 layer3 / bundled", f"{best['resnet18 layer3'] / best['bundled']:.1f} x")]
+
+
+BENCHMARKS = {"extraction": pipeline, "backbones": backbones}

@@ -1,0 +1,27 @@
+"""The flow: time per epoch, and the default against the paper's width."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from irp_core.config import DifferNetParams, Training
+from irp_core.detectors import DifferNet
+
+__all__ = ["BENCHMARKS"]
+
+
+def epochs() -> list[tuple[str, str]]:
+    """300 images with four views of 768 features."""
+    features = np.random.default_rng(0).normal(size=(300, 4, 768)).astype(np.float32)
+    seconds = {}
+    for hidden, count in ((128, 4), (2048, 1)):
+        detector = DifferNet(768, DifferNetParams(hidden=hidden), Training(), torch.device("cpu"))
+        seconds[hidden] = min(report.seconds for report in detector.fit(features, epochs=count, seed=0))
+    return [
+        ("epoch of 1,200 views, hidden 128 (default)", f"{seconds[128]:.2f} s"),
+        ("hidden 2048 (paper) / hidden 128", f"{seconds[2048] / seconds[128]:.0f} x"),
+    ]
+
+
+BENCHMARKS = {"training": epochs}

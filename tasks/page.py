@@ -1,0 +1,122 @@
+"""One self-contained HTML page per run: it works offline and loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from irp_core.atomic import atomic_path, read_json
+from irp_core.images import decode
+from irp_core.manifest import read_table
+from irp_core.plots import iteration_curves, score_histograms
+from irp_core.refinement import METHODS
+from tasks.refining import SCORES_SCHEMA
+from tasks.reporting import ITERATIONS_SCHEMA, REMOVAL_TABLE_SCHEMA
+from tasks.retries import IO_RETRIES
+from tasks.rundir import RunDirectory
+
+__all__ = ["render_page", "write_page"]
+
+_GALLERY = 240  # images; about 8 KB each keeps the page under 5 MB
+_THUMBNAIL = 144  # pixels
+
+
+@task(task_run_name="page", cache_policy=NO_CACHE, **IO_RETRIES)
+def write_page(run_path: str) -> str:
+    """Write `report.html` of a finished run; returns its path."""
+    run = RunDirectory(Path(run_path))
+    with run.timed("report"):
+        return str(render_page(run))
+
+
+def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Path:
+    """Render the page: summary, curves, histograms, gallery of removed images, settings, lineage.
+
+    Args:
+        run: a finished run.
+        comparison: one row per method, shown as a table and as lines in the curve.
+    """
+    iterations = read_table(run.path / "iterations.parquet", ITERATIONS_SCHEMA)
+    removed = read_table(run.path / "removed.parquet", REMOVAL_TABLE_SCHEMA)
+    scores = read_table(run.path / "scores.parquet", SCORES_SCHEMA)
+    summary, record = read_json(run.path / "summary.json"), run.record()
+    thresholds = {int(r.iteration) - 1: float(r.threshold) for r in iterations.itertuples() if r.iteration > 0}
+    thresholds[summary["iterations"]] = summary["last_look"]["threshold"]
+    references = {}
+    if comparison is not None:
+        known = comparison[(comparison["method"] != "irp") & comparison["auroc"].notna()]
+        references = dict(zip(known["method"], known["auroc"], strict=True))
+    ordered = removed.sort_values(["iteration", "score"], ascending=[True, False])
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["share"] = lambda v: "–" if v is None or pd.isna(v) else f"{v:.3f}"
+    environment.filters["percent"] = lambda v: "–" if v is None or pd.isna(v) else f"{100 * v:.0f} %"
+    page = environment.get_template("report.html").render(
+        run_id=run.run_id,
+        record=record,
+        summary=summary,
+        iterations=iterations.to_dict("records"),
+        labelled=bool(iterations["auroc"].notna().any()),
+        comparison=None if comparison is None else comparison.to_dict("records"),
+        has_recovery=comparison is not None and "recovery" in comparison,
+        methods=METHODS,
+        curves=_svg(iteration_curves(iterations, references)),
+        histograms=_svg(score_histograms(scores, thresholds)),
+        gallery=[_card(run, row) for row in ordered.head(_GALLERY).to_dict("records")],
+        gallery_left_out=max(0, len(ordered) - _GALLERY),
+        snapshots=_snapshots(run, summary["iterations"]),
+    )
+    with atomic_path(run.path / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return run.path / "report.html"
+
+
+def _card(run: RunDirectory, row: dict[str, Any]) -> dict[str, Any]:
+    truth = {True: "bad", False: "good"}.get(row["injected"], "unknown") if row["label"] is not None else "unknown"
+    return {**row, "truth": truth, "thumbnail": _thumbnail(run.data_root() / row["image_id"])}
+
+
+def _thumbnail(path: Path) -> str | None:
+    """A data URI, or None where the image is no longer there (the page outlives the data)."""
+    try:
+        image = decode(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _snapshots(run: RunDirectory, last: int) -> list[dict[str, str]]:
+    found = []
+    for iteration in range(last + 1):
+        file = run.step("snapshot", iteration) / "snapshot.json"
+        if file.exists():
+            found.append({"iteration": str(iteration), **read_json(file)})
+    return found
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    # Inline: no XML prolog, and a size that follows the page.
+    return re.sub(
+        r'(<svg[^>]*?) height="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text[text.index("<svg") :])
+    )

@@ -1,0 +1,34 @@
+"""One refinement run, made once for the session, and the means to make others."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from irp_core.config import load_params
+from tests.conftest import TINY
+
+__all__ = ["TABLES", "refine_in", "table_hashes"]
+
+TABLES = ("manifest", "scores", "removed", "iterations", "test_scores", "quarantine", "duplicates")
+
+
+def refine_in(workspace: Path, data: Path, overrides: Sequence[str] = (), **options: object) -> Path:
+    """Run the refine flow with `workspace` as the current directory; returns the run's directory."""
+    from flows.refine import refine
+
+    params = load_params(None, [*TINY, *overrides]).model_dump(mode="json")
+    before = Path.cwd()
+    os.chdir(workspace)
+    try:
+        return workspace / refine(str(data), params, **options)
+    finally:
+        os.chdir(before)
+
+
+def table_hashes(run: Path) -> dict[str, str]:
+    """sha256 of every table of a run and of its final weights."""
+    files = [run / f"{name}.parquet" for name in TABLES] + [run / "model" / "weights.safetensors"]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}

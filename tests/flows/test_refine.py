@@ -1,0 +1,193 @@
+"""The whole loop: what a run leaves behind, and what must not influence it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from irp_core.config import load_params
+from irp_core.manifest import read_manifest, write_manifest
+from tests.conftest import TINY, make_workspace
+from tests.flows.harness import TABLES, refine_in, table_hashes
+
+
+def test_a_run_leaves_tables_model_and_history(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    tables = {name: pd.read_parquet(finished / f"{name}.parquet") for name in TABLES}
+    iterations, removed = tables["iterations"], tables["removed"]
+    assert summary["stop_reason"] in ("converged", "max_iterations", "max_removed_fraction")
+    assert summary["n_removed"] > 0
+    assert len(removed) == summary["n_removed"]
+    assert (removed["score"] > removed["threshold"]).all()
+    assert iterations["n_train"].tolist() == (30 - iterations["n_removed"].cumsum()).tolist()
+    assert iterations["auroc"].between(0, 1).all()
+    assert set(tables["scores"]["iteration"]) == set(iterations["iteration"])
+    # A removed image is in no later training set.
+    for row in removed.itertuples():
+        later = tables["scores"].query("iteration >= @row.iteration")
+        assert row.image_id not in set(later["image_id"])
+    assert (finished / "model" / "inspector.json").is_file()
+
+
+def test_mlflow_holds_every_model(in_workspace: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient("sqlite:///mlflow.db")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "irp"]
+    found = client.search_runs([experiment.experiment_id])
+    tag = [run for run in found if run.data.tags["irp.run_id"] == in_workspace.name]
+    (parent,) = [run for run in tag if run.data.tags["irp.iteration"] == "all"]
+    nested = sorted((r for r in tag if r is not parent), key=lambda r: int(r.data.tags["irp.iteration"]))
+    iterations = pd.read_parquet(in_workspace / "iterations.parquet")
+    assert len(nested) == len(iterations)
+    assert {run.info.status for run in tag} == {"FINISHED"}
+    assert parent.data.params["refinement.factor"] == "1.15"
+    for run, row in zip(nested, iterations.itertuples(), strict=True):
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.metrics["n_train"] == row.n_train
+        assert run.data.metrics["auroc"] == pytest.approx(row.auroc)
+        (dataset,) = run.inputs.dataset_inputs
+        snapshot = in_workspace.parents[1] / "snapshots" / in_workspace.name / f"iteration-{row.iteration:02d}.dvc"
+        assert f"{dataset.dataset.digest}.dir" in snapshot.read_text()
+        epochs = 4 if row.iteration == 0 else 2
+        assert [m.step for m in client.get_metric_history(run.info.run_id, "loss")] == list(range(1, epochs + 1))
+    files = {f.path for f in client.list_artifacts(parent.info.run_id, "tables")}
+    assert {f"tables/{name}.parquet" for name in TABLES} <= files
+    assert {f.path for f in client.list_artifacts(nested[0].info.run_id, "model")} == {
+        "model/detector.json",
+        "model/weights.safetensors",
+    }
+
+
+def test_dvc_checks_out_the_exact_set_of_an_iteration(in_workspace: Path, tmp_path: Path) -> None:
+    import hashlib
+
+    workspace, last = (
+        in_workspace.parents[1],
+        int(pd.read_parquet(in_workspace / "iterations.parquet")["iteration"].max()),
+    )
+    target = Path("snapshots") / in_workspace.name / f"iteration-{last:02d}"
+
+    def dvc(*arguments: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "dvc", *arguments], cwd=workspace, check=True, capture_output=True, text=True
+        ).stdout
+
+    dvc("remote", "add", "--force", "-d", "store", str(tmp_path / "remote"))
+    dvc("push", "-q")
+    shutil.rmtree(workspace / ".dvc" / "cache")
+    dvc("pull", "-q", f"{target}.dvc")
+    kept = pd.read_parquet(in_workspace / "scores.parquet").query("iteration == @last")
+    files = {p.relative_to(workspace / target).as_posix(): p for p in (workspace / target).rglob("*") if p.is_file()}
+    assert sorted(files) == sorted(kept["image_id"])
+    for row in kept.itertuples():
+        assert hashlib.md5(files[row.image_id].read_bytes(), usedforsecurity=False).hexdigest() == row.md5
+    assert json.loads(dvc("status", "--json", f"{target}.dvc")) == {}
+    dvc("pull", "-q")
+    dvc("gc", "-q", "-w", "-f")
+    assert json.loads(dvc("status", "--json")) == {}
+
+
+def test_prefect_shows_the_iterations(in_workspace: Path) -> None:
+    from prefect.artifacts import Artifact
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    with get_client(sync_client=True) as client:
+        names = {run.name for run in client.read_flow_runs(limit=50, sort=FlowRunSort.START_TIME_DESC)}
+    found = Artifact.get(key=f"{in_workspace.name.lower()}-removed")
+    assert found is not None
+    assert any(name.startswith("refine-") for name in names)
+    removed = pd.read_parquet(in_workspace / "removed.parquet")
+    assert [row["image_id"] for row in json.loads(found.data)] == removed["image_id"].tolist()
+
+
+def test_the_same_command_again_does_nothing_twice(in_workspace: Path, plant: Path) -> None:
+    before = {
+        file: file.stat().st_mtime_ns for file in in_workspace.rglob("weights.safetensors") if "train" in file.parts
+    }
+    again = refine_in(in_workspace.parents[1], plant)
+    assert again == in_workspace
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+def test_labels_change_no_score_and_no_removal(finished: Path, plant: Path, tmp_path: Path, prefect_api: str) -> None:
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    manifest = read_manifest(finished / "manifest.parquet")
+    train = manifest.index[manifest["split"] == "train"]
+    shuffled = np.random.default_rng(0).permutation(train)
+    for column in ("label", "injected", "defect_type"):
+        manifest.loc[train, column] = manifest.loc[shuffled, column].to_numpy()
+    write_manifest(manifest, prepared / "manifest.parquet")
+    run = refine_in(make_workspace(tmp_path / "w"), plant, manifest=str(prepared))
+    assert run.name != finished.name  # another manifest
+    ours, theirs = table_hashes(run), table_hashes(finished)
+    assert ours["scores.parquet"] == theirs["scores.parquet"]
+    assert ours["weights.safetensors"] == theirs["weights.safetensors"]
+    columns = ["image_id", "iteration", "score", "threshold"]
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(run / "removed.parquet")[columns], pd.read_parquet(finished / "removed.parquet")[columns]
+    )
+
+
+def test_the_test_images_are_not_read_before_the_evaluation(
+    finished: Path, plant: Path, tmp_path: Path, prefect_api: str
+) -> None:
+    noisy = tmp_path / "plant"
+    shutil.copytree(plant, noisy)
+    manifest = read_manifest(finished / "manifest.parquet")
+    rng = np.random.default_rng(0)
+    for image_id in manifest.loc[manifest["split"] == "test", "image_id"]:
+        Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(noisy / image_id)
+    run = refine_in(make_workspace(tmp_path / "w"), noisy)
+    ours, theirs = table_hashes(run), table_hashes(finished)
+    for name in ("scores.parquet", "removed.parquet", "weights.safetensors"):
+        assert ours[name] == theirs[name]
+    assert ours["test_scores.parquet"] != theirs["test_scores.parquet"]
+
+
+def test_methods_share_the_pre_trained_detector(
+    tmp_path: Path, plant: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.compare import compare, comparison_table, removals_per_iteration
+
+    monkeypatch.chdir(make_workspace(tmp_path / "w"))
+    params = load_params(None, TINY).model_dump(mode="json")
+    runs = compare(str(plant), params, ("vanilla", "osr", "irp", "random", "equal_epochs", "oracle"))
+    first = [(Path(runs[m]) / "iterations/00/train/weights.safetensors").read_bytes() for m in runs]
+    assert first[0] == first[1] == first[2] == first[3] == first[5]
+    assert first[4] != first[0]
+    table = comparison_table(runs).set_index("method")
+    assert table.loc["vanilla", "n_removed"] == 0
+    assert table.loc["oracle", ["n_removed", "removal_precision", "removal_recall"]].tolist() == [6, 1.0, 1.0]
+    assert table.loc["oracle", "recovery"] == 1.0 or pd.isna(table.loc["oracle", "recovery"])
+    assert removals_per_iteration(Path(runs["random"])) == removals_per_iteration(Path(runs["irp"]))
+    assert table.loc["osr", "n_removed"] == removals_per_iteration(Path(runs["irp"]))[0]
+
+
+def test_without_a_repository_the_error_says_what_to_do(tmp_path: Path, plant: Path, prefect_api: str) -> None:
+    from irp_core.errors import InputError
+
+    with pytest.raises(InputError, match="git init` and `dvc init`, or pass --no-dvc"):
+        refine_in(tmp_path, plant)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unlabelled_folder_needs_no_repository(tmp_path: Path, plant: Path, prefect_api: str) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(plant / "train" / "good", images)
+    (images / "broken.jpg").write_bytes(b"")
+    run = refine_in(tmp_path, images, ["contamination.fraction=0", "snapshots.enabled=false"])
+    assert pd.read_parquet(run / "quarantine.parquet")["image_id"].tolist() == ["broken.jpg"]
+    iterations = pd.read_parquet(run / "iterations.parquet")
+    assert iterations["auroc"].isna().all()
+    assert not (run / "test_scores.parquet").exists()

@@ -1,0 +1,70 @@
+"""Snapshots: subsets over the same cached files, readable by DVC, tied to git."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from tasks.snapshots import add_to_cache, locked_repository, write_snapshot
+
+
+def make_images(root: Path, count: int) -> pd.DataFrame:
+    rows = []
+    for i in range(count):
+        path = root / f"a/{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"image {i}".encode())
+        md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        rows.append((path.relative_to(root).as_posix(), md5))
+    return pd.DataFrame(rows, columns=["image_id", "md5"])
+
+
+def dvc(*arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_the_snapshot_has_the_hash_that_dvc_itself_would_give(workspace: Path, tmp_path: Path) -> None:
+    rows = make_images(tmp_path / "raw", 6)
+    with locked_repository() as repo:
+        assert add_to_cache(repo, rows, tmp_path / "raw", hardlink=True) == 6
+        assert add_to_cache(repo, rows, tmp_path / "raw", hardlink=True) == 0
+        ours = write_snapshot(repo, rows, Path("snapshots/r/iteration-00"))
+    make_images(workspace / "data", 6)
+    dvc("add", "-q", "data")
+    assert ours in (workspace / "data.dvc").read_text()
+
+
+def test_a_hard_link_costs_no_second_copy_and_copy_leaves_the_original_alone(workspace: Path, tmp_path: Path) -> None:
+    rows = make_images(tmp_path / "raw", 2)
+    with locked_repository() as repo:
+        add_to_cache(repo, rows.iloc[:1], tmp_path / "raw", hardlink=True)
+        add_to_cache(repo, rows.iloc[1:], tmp_path / "raw", hardlink=False)
+    linked, copied = (os.stat(tmp_path / "raw" / name) for name in rows["image_id"])
+    cached = os.stat(workspace / ".dvc/cache/files/md5" / rows["md5"][0][:2] / rows["md5"][0][2:])
+    assert linked.st_ino == cached.st_ino or cached.st_blocks == linked.st_blocks  # hard link, or reflink
+    assert copied.st_nlink == 1
+    assert copied.st_mode & 0o200
+
+
+def test_dvc_diff_names_what_an_iteration_removed(workspace: Path, tmp_path: Path) -> None:
+    rows = make_images(tmp_path / "raw", 5)
+    target = Path("snapshots/r/set")
+    with locked_repository() as repo:
+        add_to_cache(repo, rows, tmp_path / "raw", hardlink=True)
+        write_snapshot(repo, rows, target)
+    for command in (["add", "-A"], ["commit", "-qm", "base"]):
+        subprocess.run(["git", *command], check=True)
+    with locked_repository() as repo:
+        write_snapshot(repo, rows.drop(index=[1, 3]), target)
+    dvc("checkout", "-q", "snapshots/r/set.dvc")
+    changes = json.loads(dvc("diff", "--json"))
+    assert [entry["path"] for entry in changes["deleted"]] == ["snapshots/r/set/a/1.png", "snapshots/r/set/a/3.png"]
+    assert changes["added"] == []
