@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from irp_core.manifest import testing_rows
+from pathlib import Path
+
+from prefect import flow
+
+from irp_core.manifest import other_rows, testing_rows
 from tasks.extraction import extract_features
 from tasks.refining import score_test_set
 from tasks.rundir import RunDirectory
 
-__all__ = ["evaluate_iterations"]
+__all__ = ["evaluate"]
 
 
-def evaluate_iterations(run: RunDirectory, last_iteration: int) -> None:
-    """Score the test images with models 0 to `last_iteration`; nothing to do without test images."""
-    if testing_rows(run.manifest()).empty:
+@flow(name="evaluate", flow_run_name="evaluate-{run_path}", persist_result=False)
+def evaluate(run_path: str, last_iteration: int) -> None:
+    """Score the test images with models 0 to `last_iteration`; nothing to do where there are none."""
+    manifest = RunDirectory(Path(run_path)).manifest()
+    if other_rows(manifest).empty and testing_rows(manifest).empty:
         return
-    features = extract_features(str(run.path), "test")
+    features = extract_features(run_path, "rest")
+    if testing_rows(manifest).empty:
+        return
     for iteration in range(last_iteration + 1):
-        score_test_set(str(run.path), iteration, features)
+        score_test_set(run_path, iteration, features)

@@ -14,7 +14,7 @@ from typing import Any
 from prefect import flow, tags
 from prefect.logging import get_run_logger
 
-from flows.evaluate import evaluate_iterations
+from flows.evaluate import evaluate
 from irp_core.config import Params
 from irp_core.refinement import policy_of
 from tasks.data import create_run, prepare
@@ -113,7 +113,7 @@ def _loop(run: RunDirectory, parent: str, share_with: str | None) -> None:
             train_detector(path, iteration, features, warm_start, retrain_epochs)
     get_run_logger().info("Stopped: %s", decision["stop_reason"])
     last = iteration - 1
-    evaluate_iterations(run, last)
+    evaluate(path, last)
     write_results(path, last, decision)
     write_page(path)
     finish_parent(path, parent, nested)

@@ -81,8 +81,8 @@ def _show_inputs(console: Console, run: RunDirectory) -> None:
     for _, group in duplicates.groupby("md5") if len(duplicates) else []:
         console.print(f"Same content: {', '.join(group['image_id'])}", style="yellow", highlight=False)
     features = read_json(run.path / "features.json")
-    images = sum(features[split]["images"] for split in ("train", "test") if split in features)
-    misses = sum(features[split]["misses"] for split in ("train", "test") if split in features)
+    images = sum(features[split]["images"] for split in ("train", "rest") if split in features)
+    misses = sum(features[split]["misses"] for split in ("train", "rest") if split in features)
     console.print(f"Features: {images} images, {misses} of them through the network, {images - misses} from the store.")
 
 

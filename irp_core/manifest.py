@@ -23,6 +23,7 @@ __all__ = [
     "MANIFEST_SCHEMA",
     "SPLITS",
     "manifest_digest",
+    "other_rows",
     "read_manifest",
     "read_table",
     "testing_rows",
@@ -100,6 +101,11 @@ def training_rows(manifest: pd.DataFrame) -> pd.DataFrame:
 def testing_rows(manifest: pd.DataFrame) -> pd.DataFrame:
     """All columns of the test images."""
     return manifest.loc[manifest["split"].isin(("test", "both"))].reset_index(drop=True)
+
+
+def other_rows(manifest: pd.DataFrame) -> pd.DataFrame:
+    """`image_id` and `md5` of the images that no training sees: test and unused ones."""
+    return manifest.loc[~manifest["split"].isin(("train", "both")), ["image_id", "md5"]].reset_index(drop=True)
 
 
 def _validate(manifest: pd.DataFrame, source: str) -> None:

@@ -16,7 +16,7 @@ from irp_core.atomic import read_json, write_json
 from irp_core.backbones import load_backbone
 from irp_core.config import Params
 from irp_core.features import PooledExtractor, extract, extractor_spec, resolve_device, resolve_precision
-from irp_core.manifest import testing_rows, training_rows
+from irp_core.manifest import other_rows, training_rows
 from irp_core.store import FeatureStore
 from tasks.progress import bar
 from tasks.retries import IO_RETRIES
@@ -46,11 +46,16 @@ def open_extractor(params: Params) -> tuple[PooledExtractor, dict[str, object]]:
 
 @task(task_run_name="extract-{split}", cache_policy=NO_CACHE, **IO_RETRIES)
 def extract_features(run_path: str, split: str) -> StoreHandle:
-    """Extract the views of the `train` or `test` images that the store lacks; retried, because it reads files."""
+    """Extract the views of the images that the store lacks; retried, because it reads files.
+
+    Args:
+        split: `train`, or `rest` for all others: the test images, and those that this seed left unused, so that
+            another seed or noise level finds every image of the data set in the store.
+    """
     run = RunDirectory(Path(run_path))
     with run.timed("extract"):
         params, manifest = run.params(), run.manifest()
-        rows = training_rows(manifest) if split == "train" else testing_rows(manifest)
+        rows = training_rows(manifest) if split == "train" else other_rows(manifest)
         extractor, spec = open_extractor(params)
         store = FeatureStore(Path(params.features.store), spec)
         with bar(f"Extracting features ({split})") as advance:

@@ -67,7 +67,8 @@ def _download(model: str, params: Params, temporary: Path) -> Path:
             f"{model}: expected a run's directory or a model registered at {params.tracking.uri} "
             f"(NAME, NAME/version or NAME@alias), found neither."
         ) from None
-    return Path(downloaded)
+    # An MLflow model keeps our files one folder down.
+    return next(Path(downloaded).rglob("inspector.json")).parent
 
 
 def _parse(model: str) -> tuple[str, str | None, str | None]:

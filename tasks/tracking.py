@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tasks.refining import HISTORY_SCHEMA, training_set
 from tasks.reporting import ITERATIONS_SCHEMA
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
+from tasks.serving import save_pyfunc
 from tasks.snapshots import describe
 
 __all__ = ["client_of", "fail_parent", "finish_parent", "start_parent", "track_iteration"]
@@ -166,7 +168,11 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str], status: st
         for name in ("summary.json", "report.html"):
             if (run.path / name).exists():
                 client.log_artifact(parent, str(run.path / name))
-        client.log_artifacts(parent, str(run.path / "model"), "model")
+        with tempfile.TemporaryDirectory() as temporary:
+            save_pyfunc(run.path / "model", Path(temporary) / "model")
+            client.log_artifacts(parent, str(Path(temporary) / "model"), "model")
+        if params.tracking.registered_model:
+            _register(client, params.tracking.registered_model, parent)
         summary = read_json(run.path / "summary.json")
         client.set_tag(parent, "irp.stop_reason", summary["stop_reason"])
         client.set_terminated(parent, status)
@@ -175,6 +181,17 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str], status: st
 def fail_parent(run: RunDirectory, parent: str) -> None:
     """Mark the parent run FAILED; a later resume takes it up again."""
     client_of(run.params()).set_terminated(parent, "FAILED")
+
+
+def _register(client: MlflowClient, name: str, parent: str) -> None:
+    """Register the parent run's model, once."""
+    try:
+        client.create_registered_model(name)
+    except MlflowException:
+        if any(version.run_id == parent for version in client.search_model_versions(f"name='{name}'")):
+            return
+    source = f"{client.get_run(parent).info.artifact_uri}/model"
+    client.create_model_version(name, source=source, run_id=parent)
 
 
 def _metrics(row: dict[str, Any], step: int) -> list[Metric]:

@@ -138,7 +138,7 @@ def main() -> None:
     bundled = BundledEncoder().eval()
     bundled.load_state_dict({name: tensor.float() for name, tensor in load_file(args.bundled).items()})
     networks: dict[str, nn.Module] = {"bundled": bundled, "resnet18": teacher, "untrained": untrained}
-    for network in networks.values():
+    for network in networks.values():  # the faster layout on CPU for all of them
         nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]
     encoders: dict[str, Encoder] = {name: _layer3(network) for name, network in networks.items()}
     encoders["bundled, layer2+layer3"] = lambda x: list(bundled(x).values())
@@ -150,7 +150,7 @@ def main() -> None:
     if args.bottle:
         sets["bottle"] = split_mvtec(args.bottle)
     scores = {title: auroc(encoders, *split, title) for title, split in sets.items()}
-    print("| encoder | " + " | ".join(f"AUROC {title}" for title in sets) + " |\n|---" * (len(sets) + 1) + "|")
+    print("| encoder | " + " | ".join(f"AUROC {title}" for title in sets) + " |\n" + "|---" * (len(sets) + 1) + "|")
     for name in encoders:
         print(f"| {name} | " + " | ".join(f"{scores[title][name]:.3f}" for title in sets) + " |")
     if not args.no_speed:

@@ -31,4 +31,4 @@ def refine_in(workspace: Path, data: Path, overrides: Sequence[str] = (), **opti
 def table_hashes(run: Path) -> dict[str, str]:
     """sha256 of every table of a run and of its final weights."""
     files = [run / f"{name}.parquet" for name in TABLES] + [run / "model" / "weights.safetensors"]
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.exists()}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -96,18 +97,14 @@ def test_dvc_checks_out_the_exact_set_of_an_iteration(in_workspace: Path, tmp_pa
     assert json.loads(dvc("status", "--json")) == {}
 
 
-def test_prefect_shows_the_iterations(in_workspace: Path) -> None:
-    from prefect.artifacts import Artifact
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.sorting import FlowRunSort
-
-    with get_client(sync_client=True) as client:
-        names = {run.name for run in client.read_flow_runs(limit=50, sort=FlowRunSort.START_TIME_DESC)}
-    found = Artifact.get(key=f"{in_workspace.name.lower()}-removed")
-    assert found is not None
-    assert any(name.startswith("refine-") for name in names)
+def test_prefect_shows_the_iterations(in_workspace: Path, prefect_api: str) -> None:
+    key = f"{in_workspace.name.lower()}-removed"
+    (artifact,) = httpx.post(f"{prefect_api}/artifacts/filter", json={"artifacts": {"key": {"any_": [key]}}}).json()
     removed = pd.read_parquet(in_workspace / "removed.parquet")
-    assert [row["image_id"] for row in json.loads(found.data)] == removed["image_id"].tolist()
+    assert [row["image_id"] for row in json.loads(artifact["data"])] == removed["image_id"].tolist()
+    flow = {"flow_runs": {"id": {"any_": [artifact["flow_run_id"]]}}}
+    names = {run["name"] for run in httpx.post(f"{prefect_api}/task_runs/filter", json=flow).json()}
+    assert {"extract-train", "train-0", "score-0", "decide-1", "snapshot-1", "train-1"} <= names
 
 
 def test_the_same_command_again_does_nothing_twice(in_workspace: Path, plant: Path) -> None:
@@ -153,6 +150,28 @@ def test_the_test_images_are_not_read_before_the_evaluation(
     for name in ("scores.parquet", "removed.parquet", "weights.safetensors"):
         assert ours[name] == theirs[name]
     assert ours["test_scores.parquet"] != theirs["test_scores.parquet"]
+
+
+def test_another_seed_pushes_no_image_through_the_network(in_workspace: Path, plant: Path) -> None:
+    run = refine_in(in_workspace.parents[1], plant, ["run.seed=7", "tracking.registered_model=plant"])
+    features = json.loads((run / "features.json").read_text())
+    assert features["train"]["misses"] == features["rest"]["misses"] == 0
+    assert features["train"]["images"] + features["rest"]["images"] == 48
+    assert table_hashes(run)["scores.parquet"] != table_hashes(in_workspace)["scores.parquet"]
+    # Registered, it scores as the run's own model does, through `irp score` and as MLflow's pyfunc.
+    from mlflow.pyfunc import load_model
+
+    from tasks.inspecting import score_images
+
+    params = load_params(None, [])
+    ours, registered = (score_images(m, plant / "test" / "good", params) for m in (str(run), "plant/1"))
+    pd.testing.assert_frame_equal(ours, registered)
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient("sqlite:///mlflow.db")
+    source = client.get_model_version("plant", "1").source
+    served = load_model(source).predict(pd.DataFrame({"path": ours["path"]}))
+    pd.testing.assert_frame_equal(served, ours)
 
 
 def test_methods_share_the_pre_trained_detector(

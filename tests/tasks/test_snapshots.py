@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,9 +25,7 @@ def make_images(root: Path, count: int) -> pd.DataFrame:
 
 
 def dvc(*arguments: str) -> str:
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], check=True, capture_output=True, text=True
-    ).stdout
+    return subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True, capture_output=True, text=True).stdout
 
 
 def test_the_snapshot_has_the_hash_that_dvc_itself_would_give(workspace: Path, tmp_path: Path) -> None:
@@ -47,8 +44,8 @@ def test_a_hard_link_costs_no_second_copy_and_copy_leaves_the_original_alone(wor
     with locked_repository() as repo:
         add_to_cache(repo, rows.iloc[:1], tmp_path / "raw", hardlink=True)
         add_to_cache(repo, rows.iloc[1:], tmp_path / "raw", hardlink=False)
-    linked, copied = (os.stat(tmp_path / "raw" / name) for name in rows["image_id"])
-    cached = os.stat(workspace / ".dvc/cache/files/md5" / rows["md5"][0][:2] / rows["md5"][0][2:])
+    linked, copied = ((tmp_path / "raw" / name).stat() for name in rows["image_id"])
+    cached = (workspace / ".dvc/cache/files/md5" / rows["md5"][0][:2] / rows["md5"][0][2:]).stat()
     assert linked.st_ino == cached.st_ino or cached.st_blocks == linked.st_blocks  # hard link, or reflink
     assert copied.st_nlink == 1
     assert copied.st_mode & 0o200
