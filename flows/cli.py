@@ -83,8 +83,9 @@ def _prefect() -> Iterator[None]:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     with prefect_server(Path(".irp/prefect-server.log")) as wait:
         with Console(stderr=True).status("Starting Prefect …"):
+            import flows.compare  # noqa: F401  (the long imports, while the server starts)
+
             wait()
-            import flows.compare  # noqa: F401  (the long imports, while the spinner turns)
         yield
 
 

@@ -52,8 +52,8 @@ def show_run(console: Console, run: RunDirectory, *, closing: bool = True) -> No
     iterations = read_table(run.path / "iterations.parquet", ITERATIONS_SCHEMA)
     summary = read_json(run.path / "summary.json")
     labelled = iterations["auroc"].notna().any() or iterations["removal_precision"].notna().any()
-    columns = ["iteration", "images", "removed", "threshold", "max score"]
-    table = _table(run.run_id, *columns, *(("AUROC", "AP", "precision", "recall") if labelled else ()))
+    columns = ["it.", "images", "removed", "threshold", "highest"]
+    table = _table(run.run_id, *columns, *(("AUROC", "AP", "prec.", "recall") if labelled else ()))
     for row in iterations.to_dict("records"):
         cells = [str(row["iteration"]), str(row["n_train"]), str(row["n_removed"]) if row["iteration"] else "–"]
         cells += [_share(row["threshold"]), _share(row["max_score"])]
@@ -160,7 +160,7 @@ def show_comparison(console: Console, table: pd.DataFrame, runs: dict[str, str])
         "removed",
         "AUROC",
         "AP",
-        "precision",
+        "prec.",
         "recall",
         *(["recovery"] if has_recovery else []),
     ]

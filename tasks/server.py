@@ -39,7 +39,7 @@ server.run()
 def prefect_server(log: Path) -> Iterator[Callable[[], None]]:
     """Start a server in the background unless one is configured; yield a function that waits until it answers.
 
-    The function sets `PREFECT_API_URL` for this process, so it has to be called before Prefect is imported.
+    `PREFECT_API_URL` is set at once, so Prefect has to be imported inside, and can be while the server starts.
 
     Raises:
         RuntimeError: the server does not come up (from the function; names the log file).
@@ -63,12 +63,9 @@ def prefect_server(log: Path) -> Iterator[Callable[[], None]]:
         )
     url = f"http://127.0.0.1:{port}/api"
 
-    def wait() -> None:
-        _wait_until_healthy(url, child, log)
-        os.environ["PREFECT_API_URL"] = url
-
+    os.environ["PREFECT_API_URL"] = url
     try:
-        yield wait
+        yield lambda: _wait_until_healthy(url, child, log)
     finally:
         _flush_logs()
         os.environ.pop("PREFECT_API_URL", None)
