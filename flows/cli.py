@@ -265,27 +265,37 @@ def _write_scores(table: Any, output: Path | None) -> None:
             table.to_parquet(temporary, index=False)
 
 
+def _make_plant(folder: Path, size: int, progress: Any) -> None:
+    from irp_core.datasets.demo import write_demo_plant
+
+    try:
+        write_demo_plant(folder, size=size, progress=progress)
+    except FileExistsError as error:
+        raise InputError(f"{error}") from None
+
+
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the made images go.")] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Seed of split, injection and training.")] = 0,
+    size: Annotated[int, typer.Option(help="Side of the made images in pixels.", min=64, max=1024)] = 256,
     params: ParamsFile = None,
     set_param: Overrides = None,
     no_dvc: NoDvc = False,
 ) -> None:
     """Run the main job on a made inspection line: 20 % of the training set is defective, four methods compared."""
-    from irp_core.datasets.demo import write_demo_plant
-    from tasks.page import render_page
     from tasks.progress import bar
-    from tasks.rundir import RunDirectory
 
     overrides = [f"run.seed={seed}", "contamination.fraction=0.2", *(set_param or ())]
     plain = _params(params, overrides, no_dvc=no_dvc).model_dump(mode="json")
     with bar("Making the demo plant") as advance:
-        write_demo_plant(folder, progress=advance)
+        _make_plant(folder, size, advance)
     done = _compare(folder, plain, ("vanilla", "osr", "irp", "oracle"))
+    # Not earlier: Prefect must not be imported before its settings stand.
     from flows.compare import comparison_table
     from flows.terminal import show_run
+    from tasks.page import render_page
+    from tasks.rundir import RunDirectory
 
     run = RunDirectory(Path(done["irp"]))
     page = render_page(run, comparison_table(done))

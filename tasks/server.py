@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 __all__ = ["prefect_server"]
@@ -39,7 +39,7 @@ server.run()
 def prefect_server(log: Path) -> Iterator[Callable[[], None]]:
     """Start a server in the background unless one is configured; yield a function that waits until it answers.
 
-    `PREFECT_API_URL` is set at once, so Prefect has to be imported inside, and can be while the server starts.
+    `PREFECT_API_URL` is set at once: Prefect can be imported while the server starts.
 
     Raises:
         RuntimeError: the server does not come up (from the function; names the log file).
@@ -65,7 +65,8 @@ def prefect_server(log: Path) -> Iterator[Callable[[], None]]:
 
     os.environ["PREFECT_API_URL"] = url
     try:
-        yield lambda: _wait_until_healthy(url, child, log)
+        with _settings_of_imported_prefect(url):
+            yield lambda: _wait_until_healthy(url, child, log)
     finally:
         _flush_logs()
         os.environ.pop("PREFECT_API_URL", None)
@@ -75,6 +76,15 @@ def prefect_server(log: Path) -> Iterator[Callable[[], None]]:
             child.wait(timeout=10)
         except subprocess.TimeoutExpired:
             child.kill()
+
+
+def _settings_of_imported_prefect(url: str) -> AbstractContextManager[object]:
+    """Prefect reads the environment when it is imported; where that has happened, its settings are changed."""
+    if "prefect" not in sys.modules:
+        return nullcontext()
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    return temporary_settings({PREFECT_API_URL: url})
 
 
 def _flush_logs() -> None:

@@ -38,8 +38,8 @@ def main() -> None:
             label=name,
             color={"layer2": "C0", "layer3": "C3"}[layer],
         )
-    axes.set(xlabel="step", ylabel="relative error, held-out images", yscale="log")
-    axes.legend(ncols=2, frameon=False)
+    axes.set(xlabel="step", ylabel="relative error, held-out images", ylim=(0, None))
+    figure.legend(loc="outside right upper", frameon=False)
     axes.grid(alpha=0.3, which="both")
     figure.savefig(args.out, metadata={"Date": None})
 

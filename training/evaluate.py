@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,8 @@ from irp_core.backbones.bundled import BundledEncoder
 from training.augment import normalised
 from training.teacher import load_teacher
 
-Encoder = Callable[[Tensor], list[Tensor]]
-"""Images to the maps that are pooled, ``[(N, C, h, w), ...]``."""
+Rows = dict[str, tuple[nn.Module, tuple[str, ...]]]
+"""A row of the table: its network, and the maps of it that are pooled."""
 
 SIDES = (448, 224, 112)
 
@@ -47,28 +47,28 @@ def split_mvtec(root: Path) -> tuple[list[Path], list[tuple[Path, bool]]]:
 
 
 @torch.inference_mode()
-def features(path: Path, encoders: dict[str, Encoder]) -> dict[str, NDArray[np.float32]]:
-    """Pooled features of the two views of one image under every encoder, ``(2, sum over sides of channels)``."""
+def features(path: Path, table: Rows) -> dict[str, NDArray[np.float32]]:
+    """Pooled features of the two views of one image for every row, ``(2, sum over sides of channels)``."""
     with Image.open(path) as image:
         rgb = image.convert("RGB")
-        rows: dict[str, list[Tensor]] = {name: [] for name in encoders}
+        pooled: dict[str, list[Tensor]] = {name: [] for name in table}
         for side in SIDES:
             pixels = torch.from_numpy(np.array(rgb.resize((side, side), Image.Resampling.BILINEAR)))
             upright = normalised(pixels.permute(2, 0, 1)[None].float() / 255)
             views = torch.cat([upright, torch.rot90(upright, 2, (2, 3))])
-            for name, encoder in encoders.items():
-                rows[name] += [maps.mean((2, 3)) for maps in encoder(views)]
-    return {name: torch.cat(parts, 1).numpy() for name, parts in rows.items()}
+            networks = {id(network): network for network, _ in table.values()}
+            maps = {key: network(views) for key, network in networks.items()}
+            for name, (network, layers) in table.items():
+                pooled[name] += [maps[id(network)][layer].mean((2, 3)) for layer in layers]
+    return {name: torch.cat(parts, 1).numpy() for name, parts in pooled.items()}
 
 
-def auroc(
-    encoders: dict[str, Encoder], train: list[Path], test: list[tuple[Path, bool]], title: str
-) -> dict[str, float]:
-    """AUROC of every encoder on one data set."""
-    extracted = [features(p, encoders) for p in tqdm([*train, *(p for p, _ in test)], desc=title)]
+def auroc(table: Rows, train: list[Path], test: list[tuple[Path, bool]], title: str) -> dict[str, float]:
+    """AUROC of every row on one data set."""
+    extracted = [features(p, table) for p in tqdm([*train, *(p for p, _ in test)], desc=title)]
     labels = [bad for _, bad in test]
     result = {}
-    for name in encoders:
+    for name in table:
         bank = np.stack([row[name] for row in extracted]).astype(np.float64)
         fitted = LedoitWolf().fit(bank[: len(train)].reshape(-1, bank.shape[-1]))
         distances = fitted.mahalanobis(bank[len(train) :].reshape(-1, bank.shape[-1])).reshape(-1, 2)
@@ -96,25 +96,27 @@ class _AlexNet(nn.Sequential):
 
 
 @torch.inference_mode()
-def milliseconds(networks: dict[str, nn.Module], side: int, rounds: int = 30) -> dict[tuple[str, str], float]:
-    """Best wall time per image at batch size 4, networks in turn in every round, in both memory layouts.
+def milliseconds(networks: dict[str, nn.Module], side: int, rounds: int) -> dict[tuple[str, str], tuple[float, float]]:
+    """Wall and CPU time per image at batch size 4, networks in turn in every round, in both memory layouts.
 
-    The best of many rounds is what the machine can do; other processes only ever add to it.
+    The best of the rounds is what the machine can do; other processes only ever add to it. CPU time, summed over the
+    threads, is the fairer of the two on a machine that is not idle.
     """
-    times: dict[tuple[str, str], list[float]] = {}
+    times: dict[tuple[str, str], list[tuple[float, float]]] = {}
     images = torch.rand((4, 3, side, side), generator=torch.Generator().manual_seed(0))
     layouts = {"default": torch.contiguous_format, "channels_last": torch.channels_last}
     for layout, memory_format in layouts.items():
         given = images.contiguous(memory_format=memory_format)
         for network in networks.values():
-            network.to(memory_format=memory_format)
+            network.to(memory_format=memory_format)  # type: ignore[call-overload]
             network(given)
         for _ in range(rounds):
             for name, network in networks.items():
-                begin = time.perf_counter()
+                begin = time.perf_counter(), time.process_time()
                 network(given)
-                times.setdefault((name, layout), []).append((time.perf_counter() - begin) / len(images) * 1e3)
-    return {key: min(values) for key, values in times.items()}
+                wall, cpu = time.perf_counter() - begin[0], time.process_time() - begin[1]
+                times.setdefault((name, layout), []).append((wall / len(images) * 1e3, cpu / len(images) * 1e3))
+    return {key: (min(w for w, _ in values), min(c for _, c in values)) for key, values in times.items()}
 
 
 def main() -> None:
@@ -127,7 +129,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rows", nargs="*", help="measure these encoders only; all by default")
-    parser.add_argument("--no-speed", action="store_true")
+    parser.add_argument("--speed", type=int, nargs="*", default=[], help="sides in pixels to time at")
+    parser.add_argument("--rounds", type=int, default=30)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
@@ -140,30 +143,23 @@ def main() -> None:
     networks: dict[str, nn.Module] = {"bundled": bundled, "resnet18": teacher, "untrained": untrained}
     for network in networks.values():  # the faster layout on CPU for all of them
         nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    encoders: dict[str, Encoder] = {name: _layer3(network) for name, network in networks.items()}
-    encoders["bundled, layer2+layer3"] = lambda x: list(bundled(x).values())
+    table: Rows = {name: (network, ("layer3",)) for name, network in networks.items()}
+    table["bundled, layer2+layer3"] = (bundled, ("layer2", "layer3"))
     if args.rows is not None:
-        encoders = {name: encoders[name] for name in args.rows}
+        table = {name: table[name] for name in args.rows}
     sets = {}
     if args.mtd:
         sets["MTD"] = split_mtd(args.mtd, args.seed)
     if args.bottle:
         sets["bottle"] = split_mvtec(args.bottle)
-    scores = {title: auroc(encoders, *split, title) for title, split in sets.items()}
-    print("| encoder | " + " | ".join(f"AUROC {title}" for title in sets) + " |\n" + "|---" * (len(sets) + 1) + "|")
-    for name in encoders:
-        print(f"| {name} | " + " | ".join(f"{scores[title][name]:.3f}" for title in sets) + " |")
-    if not args.no_speed:
-        for side in SIDES:
-            for (name, layout), value in milliseconds(networks | {"alexnet features (random)": alexnet}, side).items():
-                print(f"{side} px, {layout}: {name} {value:.2f} ms per image")
-
-
-def _layer3(network: nn.Module) -> Encoder:
-    def encode(images: Tensor) -> list[Tensor]:
-        return [network(images)["layer3"]]
-
-    return encode
+    scores = {title: auroc(table, *split, title) for title, split in sets.items()}
+    if sets:
+        print("| encoder | " + " | ".join(f"AUROC {title}" for title in sets) + " |\n" + "|---" * (len(sets) + 1) + "|")
+        for name in table:
+            print(f"| {name} | " + " | ".join(f"{scores[title][name]:.3f}" for title in sets) + " |")
+    for side in args.speed:
+        for (name, layout), (wall, cpu) in milliseconds(networks | {"alexnet": alexnet}, side, args.rounds).items():
+            print(f"{side} px, {layout}: {name}: {wall:.2f} ms wall, {cpu:.2f} ms CPU per image")
 
 
 if __name__ == "__main__":

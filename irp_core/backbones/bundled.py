@@ -17,7 +17,7 @@ from torch import Tensor, nn
 __all__ = ["BUNDLED_PATH", "BUNDLED_SHA256", "BundledEncoder", "load_bundled"]
 
 BUNDLED_PATH = Path(__file__).parent / "weights" / "bundled.safetensors"
-BUNDLED_SHA256 = "db04b6210a6d4022600be8e2daf187299f5d3d17b7d77b91a5267750a5113d12"
+BUNDLED_SHA256 = "ffcdbd11e12fe6592b64ee68b610f4623456dc72f350a05468da61a0ee57aed9"
 
 STEM = 40
 STREAM = (64, 64, 128, 128, 256, 256)

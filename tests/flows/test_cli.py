@@ -108,3 +108,33 @@ def test_show_and_runs_and_score(in_workspace: Path, plant: Path, tmp_path: Path
     # A training image gets the very score it had in the run.
     assert sorted(table["score"].dropna()) == pytest.approx(sorted(kept["score"]), rel=1e-12)
     assert set(table["decision"].dropna()) <= {"normal", "anomalous"}
+
+
+def test_the_demo_compares_methods_quietly_and_leaves_nothing_running(tmp_path: Path, prefect_api: str) -> None:
+    from tests.conftest import TINY, make_workspace
+
+    workspace = make_workspace(tmp_path / "w")
+    (workspace / "params.yaml").write_text("{}\n")
+    options = [part for override in TINY for part in ("-S", override)]
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "demo", "--size", "64", *options],
+        cwd=workspace,
+        env={**environment, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "prefect")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for method in ("vanilla", "osr", "irp", "oracle"):
+        assert method in done.stdout
+    (page,) = workspace.glob("runs/demo-irp-*/report.html")
+    text = page.read_text()
+    assert len(text) < 5_000_000
+    assert "http://" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
+    assert "<script" not in text
+    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(tmp_path) not in processes
