@@ -53,12 +53,7 @@ def refine(
         check_repository()
     run = _prepare_run(root, checked, manifest, total_epochs, random_counts)
     with tags(f"method:{checked.refinement.method}", f"dataset:{run.record()['dataset']}", f"run:{run.run_id}"):
-        parent = start_parent(str(run.path))
-        try:
-            _loop(run, parent, share_with)
-        except BaseException:
-            fail_parent(run, parent)
-            raise
+        _tracked(run, share_with)
     return str(run.path)
 
 
@@ -66,13 +61,18 @@ def refine(
 def resume(run_path: str) -> str:
     """Go on with the run in `run_path` where it was."""
     run = open_run(Path(run_path))
+    _tracked(run, None)
+    return str(run.path)
+
+
+def _tracked(run: RunDirectory, share_with: str | None) -> None:
+    """The loop inside its MLflow run, which a crash or an interruption leaves FAILED."""
     parent = start_parent(str(run.path))
     try:
-        _loop(run, parent, None)
+        _loop(run, parent, share_with)
     except BaseException:
         fail_parent(run, parent)
         raise
-    return str(run.path)
 
 
 def _prepare_run(

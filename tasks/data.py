@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
@@ -22,7 +21,7 @@ from tasks.progress import bar
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 
-__all__ = ["create_run", "labels_known", "make_manifest", "prepare"]
+__all__ = ["create_run", "make_manifest", "prepare"]
 
 # What changes no number of a result: where things are kept, how many workers, what is tracked.
 _NOT_IDENTITY = {
@@ -95,8 +94,3 @@ def create_run(
         }
         write_json(run.path / "run.json", record)
     return run
-
-
-def labels_known(manifest: pd.DataFrame) -> bool:
-    """Whether evaluation is possible at all."""
-    return bool(manifest["label"].notna().any())

@@ -24,6 +24,7 @@ from tasks.refining import SCORES_SCHEMA
 from tasks.reporting import ITERATIONS_SCHEMA, REMOVAL_TABLE_SCHEMA
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
+from tasks.snapshots import describe
 
 __all__ = ["render_page", "write_page"]
 
@@ -79,7 +80,9 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
         histograms=_svg(score_histograms(scores, thresholds)),
         gallery=[_card(run, row) for row in ordered.head(_GALLERY).to_dict("records")],
         gallery_left_out=max(0, len(ordered) - _GALLERY),
-        snapshots=_snapshots(run, summary["iterations"]),
+        snapshots=[
+            {"iteration": k, **version} for k in range(summary["iterations"] + 1) if (version := describe(run, k))
+        ],
     )
     with atomic_path(run.path / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -101,15 +104,6 @@ def _thumbnail(path: Path) -> str | None:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _snapshots(run: RunDirectory, last: int) -> list[dict[str, str]]:
-    found = []
-    for iteration in range(last + 1):
-        file = run.step("snapshot", iteration) / "snapshot.json"
-        if file.exists():
-            found.append({"iteration": str(iteration), **read_json(file)})
-    return found
 
 
 def _svg(figure: Figure) -> str:

@@ -66,6 +66,10 @@ class RunDirectory:
                 write_json(temporary / "step.json", {"key": key})
         return folder
 
+    def forget(self, name: str, iteration: int | None = None) -> None:
+        """Let the step be made anew the next time it is asked for."""
+        (self.step(name, iteration) / "step.json").unlink(missing_ok=True)
+
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the time spent inside to `timings.jsonl` under `stage` (a resumed run adds its own lines)."""

@@ -19,7 +19,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import tasks.environment  # noqa: F401  (before dvc is imported)
-from irp_core.atomic import atomic_path, write_json
+from irp_core.atomic import atomic_path, read_json, write_json
 from irp_core.config import digest
 from irp_core.errors import InputError
 from tasks.refining import training_set
@@ -42,23 +42,21 @@ def snapshot(run_path: str, iteration: int) -> str:
     with run.timed("snapshot"):
         rows = training_set(run, iteration)
         target = Path(settings.directory) / run.run_id / f"iteration-{iteration:02d}"
-        key = digest("snapshot", rows.to_dict("list"), str(target))
-        file = run.step("snapshot", iteration) / "snapshot.json"
         dvc_file = target.with_suffix(".dvc")
-        if run.key("snapshot", iteration) != key or not dvc_file.exists():
+        key = digest("snapshot", rows.to_dict("list"), str(target))
+
+        def make(folder: Path) -> None:
             with locked_repository() as repo:
                 if iteration == 0:
                     add_to_cache(repo, rows, run.data_root(), hardlink=settings.link != "copy")
-                oid = write_snapshot(repo, rows, target)
-            run.do(
-                "snapshot",
-                iteration,
-                key,
-                lambda folder: write_json(folder / "snapshot.json", {"md5": oid, "dvc_file": str(dvc_file)}),
-            )
-    import json
+                md5 = write_snapshot(repo, rows, target)
+            write_json(folder / "snapshot.json", {"md5": md5, "dvc_file": str(dvc_file)})
 
-    return str(json.loads(file.read_text())["md5"])
+        # A .dvc file that was deleted by hand is written again.
+        if not dvc_file.exists():
+            run.forget("snapshot", iteration)
+        folder = run.do("snapshot", iteration, key, make)
+    return str(read_json(folder / "snapshot.json")["md5"])
 
 
 def check_repository() -> None:
@@ -170,7 +168,5 @@ def _write_text(path: Path, text: str) -> None:
 
 def describe(run: RunDirectory, iteration: int) -> dict[str, Any] | None:
     """`snapshot.json` of an iteration, None where snapshots are off."""
-    from irp_core.atomic import read_json
-
     file = run.step("snapshot", iteration) / "snapshot.json"
     return dict(read_json(file)) if file.exists() else None
