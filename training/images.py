@@ -41,7 +41,9 @@ def _skimage(name: str, licence: str) -> Photograph:
 
 PHOTOGRAPHS: dict[str, Photograph] = {
     "china": Photograph("sklearn", "datasets/images/china.jpg", "CC BY 2.0, danielbuechele (Flickr)"),
-    "flower": Photograph("sklearn", "datasets/images/flower.jpg", "CC BY 2.0, vultilion (Flickr)"),
+    "flower": Photograph(
+        "sklearn", "datasets/images/flower.jpg", "CC BY 2.0 (credited to danielbuechele, linked to vultilion, Flickr)"
+    ),
     "astronaut": _skimage("astronaut.png", "NASA, public domain"),
     "brick": _skimage("brick.png", "CC0 (CC0Textures)"),
     "camera": _skimage("camera.png", "CC0, Lav Varshney"),
