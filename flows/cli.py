@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -74,14 +74,19 @@ def _params(file: Path | None, overrides: list[str] | None, *, no_dvc: bool = Fa
 
 
 @contextmanager
-def _prefect() -> Iterator[None]:
-    """A Prefect API for what runs inside, and none of its log lines on the terminal."""
+def _prefect(meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """A Prefect API for what runs inside, and none of its log lines on the terminal.
+
+    Args:
+        meanwhile: work that can be done while the server starts.
+    """
     from tasks.server import prefect_server
 
     # The terminal shows our own progress and summary, and errors as one sentence from `main`; every log
     # line still reaches the Prefect API.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     with prefect_server(Path(".irp/prefect-server.log")) as wait:
+        meanwhile()
         with Console(stderr=True).status("Starting Prefect …"):
             import flows.compare  # noqa: F401  (the long imports, while the server starts)
 
@@ -150,8 +155,10 @@ def _resume(run: Path) -> Path:
     return path
 
 
-def _compare(path: Path, params: dict[str, Any], methods: tuple[str, ...]) -> dict[str, str]:
-    with _prefect():
+def _compare(
+    path: Path, params: dict[str, Any], methods: tuple[str, ...], meanwhile: Callable[[], None] = lambda: None
+) -> dict[str, str]:
+    with _prefect(meanwhile):
         from flows.compare import compare, comparison_table
 
         runs = compare(str(path), params, methods)
@@ -265,11 +272,13 @@ def _write_scores(table: Any, output: Path | None) -> None:
             table.to_parquet(temporary, index=False)
 
 
-def _make_plant(folder: Path, size: int, progress: Any) -> None:
+def _make_plant(folder: Path, size: int) -> None:
     from irp_core.datasets.demo import write_demo_plant
+    from tasks.progress import bar
 
     try:
-        write_demo_plant(folder, size=size, progress=progress)
+        with bar("Making the demo plant") as advance:
+            write_demo_plant(folder, size=size, progress=advance)
     except FileExistsError as error:
         raise InputError(f"{error}") from None
 
@@ -284,13 +293,9 @@ def demo(
     no_dvc: NoDvc = False,
 ) -> None:
     """Run the main job on a made inspection line: 20 % of the training set is defective, four methods compared."""
-    from tasks.progress import bar
-
     overrides = [f"run.seed={seed}", "contamination.fraction=0.2", *(set_param or ())]
     plain = _params(params, overrides, no_dvc=no_dvc).model_dump(mode="json")
-    with bar("Making the demo plant") as advance:
-        _make_plant(folder, size, advance)
-    done = _compare(folder, plain, ("vanilla", "osr", "irp", "oracle"))
+    done = _compare(folder, plain, ("vanilla", "osr", "irp", "oracle"), lambda: _make_plant(folder, size))
     # Not earlier: Prefect must not be imported before its settings stand.
     from flows.compare import comparison_table
     from flows.terminal import show_run

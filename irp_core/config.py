@@ -100,8 +100,8 @@ class DifferNetParams(_Section):
 
 
 class Training(_Section):
-    epochs: Positive = 30
-    retrain_epochs: Positive = 10
+    epochs: Positive = 20
+    retrain_epochs: Positive = 5
     batch_size: Positive = 96
     learning_rate: Annotated[float, Field(gt=0.0)] = 2e-4
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.8
