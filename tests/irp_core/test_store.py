@@ -58,7 +58,8 @@ def _write(root: Path, name: str, count: int) -> None:
 
 
 def test_two_processes_append_at_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    # Not fork: the test session has threads (Prefect's), whose locks a forked child would inherit.
+    context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_write, args=(tmp_path, name, 30)) for name in "pq"]
     for process in processes:
         process.start()
@@ -71,9 +72,10 @@ def test_two_processes_append_at_once(tmp_path: Path) -> None:
 
 
 def test_a_kill_leaves_a_readable_store(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("fork").Process(target=_write, args=(tmp_path, "x", 100_000))
+    process = multiprocessing.get_context("spawn").Process(target=_write, args=(tmp_path, "x", 100_000))
     process.start()
-    time.sleep(0.3)
+    while len(list(tmp_path.glob("*/*.json"))) < 10 and process.is_alive():
+        time.sleep(0.01)
     assert process.pid
     os.kill(process.pid, signal.SIGKILL)
     process.join()
