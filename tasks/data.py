@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from irp_core import __version__
-from irp_core.atomic import write_json
+from irp_core.atomic import atomic_path, write_json
 from irp_core.config import Params, digest
 from irp_core.contamination import contaminate
 from irp_core.datasets import DUPLICATES_SCHEMA, QUARANTINE_SCHEMA, scan
@@ -72,21 +72,23 @@ def create_run(
     if training_rows(manifest).empty:
         raise InputError(f"{root}: expected training images, found none after the split.")
     plain = params.model_dump(mode="json", exclude=_NOT_IDENTITY)
-    identity = digest(manifest_digest(manifest), plain, total_epochs, list(random_counts), __version__)
+    manifest_sha256 = manifest_digest(manifest)
+    identity = digest(manifest_sha256, plain, total_epochs, list(random_counts), __version__)
     name = root.resolve().name.replace(" ", "_") or "data"
     run = RunDirectory(Path(params.run.directory) / f"{name}-{params.refinement.method}-{identity[:8]}")
     run.path.mkdir(parents=True, exist_ok=True)
     for table in ("manifest", "quarantine", "duplicates"):
         source = prepared / f"{table}.parquet"
         if source.exists():
-            (run.path / source.name).write_bytes(source.read_bytes())
+            with atomic_path(run.path / source.name) as temporary:
+                temporary.write_bytes(source.read_bytes())
     if not (run.path / "run.json").exists():
         record = {
             "run_id": run.run_id,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "data_root": str(root.resolve()),
             "dataset": name,
-            "manifest_sha256": manifest_digest(manifest),
+            "manifest_sha256": manifest_sha256,
             "params": params.model_dump(mode="json"),
             "version": __version__,
             "total_epochs": total_epochs,
