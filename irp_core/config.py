@@ -40,7 +40,9 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True, serialize_by_alias=True
+    )
 
 
 class Dataset(_Section):
@@ -113,18 +115,19 @@ class Training(_Section):
 class Refinement(_Section):
     method: Literal["irp", "vanilla", "osr", "oracle", "random", "equal_epochs"] = "irp"
     rule: Literal["median_multiple", "iqr", "mad"] = "median_multiple"
-    factor: Annotated[float, Field(gt=0.0)] = 1.25
+    # `lambda` is a word of Python's own; in files, overrides and dumps the key is the paper's.
+    lambda_: Annotated[float, Field(gt=1.0, alias="lambda")] = 1.25
+    k: Annotated[float, Field(gt=0.0)] | None = None
     removal: Literal["max_one", "all_above"] = "all_above"
     retrain: Literal["scratch", "warm_start"] = "warm_start"
     max_iterations: Annotated[int, Field(ge=0)] = 10
     max_removed_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
 
-    @model_validator(mode="after")
-    def _multiple_above_one(self) -> Refinement:
-        # λ ≤ 1 would remove at least half of any set, clean or not (PAPER: λ must be > 1).
-        if self.rule == "median_multiple" and self.factor <= 1.0:
-            raise ValueError(f"factor must be greater than 1 for rule median_multiple. Got {self.factor}.")
-        return self
+    @property
+    def factor(self) -> float:
+        """The number that the rule multiplies by: λ, or k, customarily 1.5 (Tukey's fence) and 3 (MAD)."""
+        customary = {"median_multiple": self.lambda_, "iqr": 1.5, "mad": 3.0}[self.rule]
+        return customary if self.rule == "median_multiple" or self.k is None else self.k
 
 
 class Tracking(_Section):
@@ -198,7 +201,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     section, dot, name = key.strip().partition(".")
     if not (separator and dot and section and name):
-        raise InputError(f"-S {override}: expected section.key=value, for example -S refinement.factor=2.")
+        raise InputError(f"-S {override}: expected section.key=value, for example -S refinement.lambda=2.")
     if not isinstance(values.setdefault(section, {}), dict):
         raise InputError(f"-S {override}: {section!r} is not a section.")
     try:
@@ -231,7 +234,7 @@ def _known_keys(path: list[str]) -> list[str]:
         annotation = model.model_fields[part].annotation
         assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
         model = annotation
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def digest(*parts: Any) -> str:

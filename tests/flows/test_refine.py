@@ -50,7 +50,7 @@ def test_mlflow_holds_every_model(in_workspace: Path) -> None:
     iterations = pd.read_parquet(in_workspace / "iterations.parquet")
     assert len(nested) == len(iterations)
     assert {run.info.status for run in tag} == {"FINISHED"}
-    assert parent.data.params["refinement.factor"] == "1.15"
+    assert parent.data.params["refinement.lambda"] == "1.15"
     for run, row in zip(nested, iterations.itertuples(), strict=True):
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert run.data.metrics["n_train"] == row.n_train

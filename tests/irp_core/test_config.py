@@ -19,7 +19,7 @@ def test_params_yaml_holds_the_defaults() -> None:
 def test_every_key_of_params_yaml_is_commented() -> None:
     text = (ROOT / "params.yaml").read_text()
     for name, section in Params():
-        for key in type(section).model_fields:
+        for key in section.model_dump():
             (line,) = [
                 line for line in text.split(f"\n{name}:")[1].split("\n\n")[0].splitlines() if f"  {key}:" in line
             ]
@@ -34,10 +34,10 @@ def test_paper_profile_is_valid() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("refinement.facter=2", "unknown key 'refinement.facter'; did you mean 'factor'?"),
-        ("refinment.factor=2", "unknown key 'refinment'; did you mean 'refinement'?"),
+        ("refinement.lamda=2", "unknown key 'refinement.lamda'; did you mean 'lambda'?"),
+        ("refinment.lambda=2", "unknown key 'refinment'; did you mean 'refinement'?"),
         ("contamination.fraction=1.5", "contamination.fraction must be less than 1. Got 1.5."),
-        ("refinement.factor=0.9", "refinement.factor must be greater than 1 for rule median_multiple. Got 0.9."),
+        ("refinement.lambda=0.9", "refinement.lambda must be greater than 1. Got 0.9."),
         ("views.train=65", "views.train must be less than or equal to 64. Got 65."),
         ("features.backbone=vgg", "features.backbone must be 'bundled', 'resnet18' or 'alexnet'. Got 'vgg'."),
         ("training.learning_rate=.nan", "training.learning_rate must be a finite number. Got nan."),
@@ -48,6 +48,20 @@ def test_mistakes_name_key_bound_and_value(override: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         load_params(None, [override])
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "factor"),
+    [
+        (["refinement.lambda=1.4"], 1.4),
+        (["refinement.rule=iqr"], 1.5),
+        (["refinement.rule=mad"], 3.0),
+        (["refinement.rule=mad", "refinement.k=5"], 5.0),
+        (["refinement.k=5"], 1.25),  # k is not median_multiple's
+    ],
+)
+def test_each_rule_has_its_own_number(overrides: list[str], factor: float) -> None:
+    assert load_params(None, overrides).refinement.factor == factor
 
 
 def test_overrides_read_numbers_as_people_write_them() -> None:
