@@ -9,6 +9,7 @@ import pandas as pd
 from prefect import flow
 
 from flows.refine import refine
+from irp_core.atomic import read_json
 from irp_core.evaluation import recovery
 from irp_core.manifest import read_table
 from tasks.reporting import ITERATIONS_SCHEMA
@@ -60,12 +61,11 @@ def comparison_table(runs: dict[str, str]) -> pd.DataFrame:
     rows = []
     for method, path in runs.items():
         last = read_table(Path(path) / "iterations.parquet", ITERATIONS_SCHEMA).iloc[-1]
-        removed = len(pd.read_parquet(Path(path) / "removed.parquet", columns=["image_id"]))
         rows.append(
             {
                 "method": method,
                 "n_train": last["n_train"],
-                "n_removed": removed,
+                "n_removed": read_json(Path(path) / "summary.json")["n_removed"],
                 **{name: last[name] for name in ("auroc", "average_precision", "removal_precision", "removal_recall")},
             }
         )

@@ -13,7 +13,8 @@ from rich.table import Table
 from irp_core.atomic import read_json
 from irp_core.manifest import read_table
 from irp_core.refinement import METHODS
-from tasks.reporting import ITERATIONS_SCHEMA, REMOVAL_TABLE_SCHEMA
+from irp_core.removals import REMOVAL_SCHEMA
+from tasks.reporting import ITERATIONS_SCHEMA
 from tasks.rundir import RunDirectory
 
 __all__ = ["show_comparison", "show_prepared", "show_removed", "show_run", "show_runs"]
@@ -123,7 +124,7 @@ def _show_places(console: Console, run: RunDirectory) -> None:
 
 def show_removed(console: Console, run: RunDirectory) -> None:
     """The removed images with their scores."""
-    removed = read_table(run.path / "removed.parquet", REMOVAL_TABLE_SCHEMA)
+    removed = read_table(run.path / "removed.parquet", REMOVAL_SCHEMA)
     labelled = removed["label"].notna().any()
     table = _table(
         "Removed images", "iteration", "score", "threshold", "rule", "image", *(("label",) if labelled else ())

@@ -26,6 +26,7 @@ __all__ = [
     "Images",
     "Params",
     "Refinement",
+    "Review",
     "Run",
     "Snapshots",
     "Tracking",
@@ -130,6 +131,13 @@ class Refinement(_Section):
         return customary if self.rule == "median_multiple" or self.k is None else self.k
 
 
+class Review(_Section):
+    decisions: str | None = "decisions.csv"
+    required: bool = False
+    borderline: Fraction = 0.1
+    timeout: Positive = 86400
+
+
 class Tracking(_Section):
     uri: str = "sqlite:///mlflow.db"
     experiment: str = "irp"
@@ -159,6 +167,7 @@ class Params(_Section):
     differnet: DifferNetParams = DifferNetParams()
     training: Training = Training()
     refinement: Refinement = Refinement()
+    review: Review = Review()
     tracking: Tracking = Tracking()
     snapshots: Snapshots = Snapshots()
     run: Run = Run()

@@ -41,12 +41,18 @@ class Policy:
     selection: Literal["scores", "random", "oracle"] = "scores"
     random_counts: tuple[int, ...] = ()
 
+    @property
+    def rule_label(self) -> str:
+        """The rule with its number as tables show it, such as `median_multiple(1.25)`."""
+        return f"{self.rule}({self.factor:g})" if self.selection == "scores" else self.selection
+
 
 @dataclass(frozen=True)
 class Decision:
     """What one look at the scores decided; indices refer to the scores' order.
 
-    `threshold` and `n_above` are of all scores seen, whatever the removal mode takes of them.
+    `threshold` and `n_above` are of all scores seen, whatever the removal mode takes of them. `spared` are the
+    images above the threshold that a reviewer keeps.
     `stop_reason` is None as long as the loop goes on; then nothing is removed.
     """
 
@@ -55,6 +61,7 @@ class Decision:
     threshold: float
     n_above: int
     stop_reason: StopReason | None
+    spared: NDArray[np.intp]
 
 
 def policy_of(refinement: Refinement, *, random_counts: tuple[int, ...] = ()) -> Policy:
@@ -91,6 +98,7 @@ def decide(
     initial_size: int,
     seed: int = 0,
     injected: NDArray[np.bool_] | None = None,
+    protected: NDArray[np.bool_] | None = None,
 ) -> Decision:
     """Decide what iteration `iteration` (1, 2, …) removes from a set with these `scores`.
 
@@ -101,17 +109,21 @@ def decide(
         initial_size: size of the set before the first removal, for `max_removed_fraction`.
         seed: for `selection: random` only.
         injected: for `selection: oracle` only (n,); no other selection may see it.
+        protected: images that a reviewer keeps (n,): they are scored and count for the threshold, but never go.
 
     Returns:
         The decision. At `max_removed_fraction` the highest scores go first and the rest stays; the next
         call then stops for that reason.
     """
     limit = threshold(scores, policy.rule, policy.factor)
-    above = np.flatnonzero(scores > limit)
+    free = np.ones(len(scores), dtype=bool) if protected is None else ~protected
+    n_above = int((scores > limit).sum())
+    above = np.flatnonzero((scores > limit) & free)
+    spared = np.flatnonzero((scores > limit) & ~free)
     everything = np.arange(len(scores))
 
     def stop(reason: StopReason) -> Decision:
-        return Decision(everything, np.empty(0, dtype=np.intp), limit, len(above), reason)
+        return Decision(everything, np.empty(0, dtype=np.intp), limit, n_above, reason, spared)
 
     if iteration > policy.max_iterations:
         return stop("max_iterations")
@@ -121,7 +133,7 @@ def decide(
         candidates = np.flatnonzero(injected)
     elif policy.selection == "random":
         count = policy.random_counts[iteration - 1]
-        candidates = np.random.default_rng([seed, iteration]).permutation(len(scores))[:count]
+        candidates = np.random.default_rng([seed, iteration]).permutation(np.flatnonzero(free))[:count]
     else:
         # Highest first; a stable sort keeps ties in the manifest's order.
         candidates = above[np.argsort(-scores[above], kind="stable")]
@@ -135,4 +147,4 @@ def decide(
             return stop("max_removed_fraction")
         candidates = candidates[:allowed]
     removed = np.sort(candidates)
-    return Decision(np.setdiff1d(everything, removed), removed, limit, len(above), None)
+    return Decision(np.setdiff1d(everything, removed), removed, limit, n_above, None, spared)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
@@ -17,16 +18,18 @@ from irp_core.contamination import contaminate
 from irp_core.datasets import DUPLICATES_SCHEMA, QUARANTINE_SCHEMA, scan
 from irp_core.errors import InputError
 from irp_core.manifest import manifest_digest, read_manifest, training_rows, write_manifest, write_table
+from irp_core.reviews import REVIEW_SCHEMA, current_decisions, no_events, read_events
 from tasks.progress import bar
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 
-__all__ = ["create_run", "make_manifest", "prepare"]
+__all__ = ["create_run", "make_manifest", "prepare", "standing_decisions"]
 
 # What changes no number of a result: where things are kept, how many workers, what is tracked.
 _NOT_IDENTITY = {
     "tracking": True,
     "snapshots": True,
+    "review": True,  # the decisions themselves are part of the identity
     "run": {"directory"},
     "features": {"batch_size", "workers", "device", "store"},
 }
@@ -60,6 +63,15 @@ def prepare(root: str, params: dict[str, Any], output: str) -> dict[str, int | s
     return counts
 
 
+def standing_decisions(params: Params, manifest: pd.DataFrame) -> pd.DataFrame:
+    """What reviewers decided before about training images of `manifest` (`review.decisions`), by content."""
+    file = params.review.decisions
+    if file is None or not Path(file).exists():
+        return no_events()
+    decisions = current_decisions(read_events(Path(file)))
+    return decisions[decisions["md5"].isin(training_rows(manifest)["md5"])].reset_index(drop=True)
+
+
 def create_run(
     root: Path, params: Params, prepared: Path, *, total_epochs: int | None, random_counts: tuple[int, ...]
 ) -> RunDirectory:
@@ -73,7 +85,9 @@ def create_run(
         raise InputError(f"{root}: expected training images, found none after the split.")
     plain = params.model_dump(mode="json", exclude=_NOT_IDENTITY)
     manifest_sha256 = manifest_digest(manifest)
-    identity = digest(manifest_sha256, plain, total_epochs, list(random_counts), __version__)
+    decisions = standing_decisions(params, manifest)
+    reviewed = decisions.to_dict("list") if len(decisions) else {}
+    identity = digest(manifest_sha256, plain, total_epochs, list(random_counts), __version__, reviewed)
     name = root.resolve().name.replace(" ", "_") or "data"
     run = RunDirectory(Path(params.run.directory) / f"{name}-{params.refinement.method}-{identity[:8]}")
     run.path.mkdir(parents=True, exist_ok=True)
@@ -82,6 +96,8 @@ def create_run(
         if source.exists():
             with atomic_path(run.path / source.name) as temporary:
                 temporary.write_bytes(source.read_bytes())
+    if len(decisions):
+        write_table(decisions, run.path / "decisions.parquet", REVIEW_SCHEMA)
     if not (run.path / "run.json").exists():
         record = {
             "run_id": run.run_id,

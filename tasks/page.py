@@ -20,8 +20,9 @@ from irp_core.images import decode
 from irp_core.manifest import read_table
 from irp_core.plots import iteration_curves, score_histograms
 from irp_core.refinement import METHODS
+from irp_core.removals import REMOVAL_SCHEMA
 from tasks.refining import SCORES_SCHEMA
-from tasks.reporting import ITERATIONS_SCHEMA, REMOVAL_TABLE_SCHEMA
+from tasks.reporting import ITERATIONS_SCHEMA
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 from tasks.snapshots import describe
@@ -48,7 +49,7 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
         comparison: one row per method, shown as a table and as lines in the curve.
     """
     iterations = read_table(run.path / "iterations.parquet", ITERATIONS_SCHEMA)
-    removed = read_table(run.path / "removed.parquet", REMOVAL_TABLE_SCHEMA)
+    removed = read_table(run.path / "removed.parquet", REMOVAL_SCHEMA)
     scores = read_table(run.path / "scores.parquet", SCORES_SCHEMA)
     summary, record = read_json(run.path / "summary.json"), run.record()
     thresholds = {int(r.iteration) - 1: float(r.threshold) for r in iterations.itertuples() if r.iteration > 0}

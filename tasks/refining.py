@@ -19,31 +19,24 @@ from irp_core.detectors import DifferNet, EpochReport, load_detector
 from irp_core.features import resolve_device
 from irp_core.manifest import read_table, testing_rows, training_rows, write_table
 from irp_core.refinement import Policy, decide
+from irp_core.removals import REMOVAL_SCHEMA, REMOVED, excluded_rows, with_truth
+from irp_core.reviews import KEPT_BY_REVIEW
 from tasks.extraction import StoreHandle, stored_features
 from tasks.progress import bar
 from tasks.rundir import RunDirectory
 
 __all__ = [
-    "REMOVED_SCHEMA",
     "SCORES_SCHEMA",
     "decide_removal",
     "score_test_set",
     "score_training_set",
     "train_detector",
+    "training_set",
 ]
 
 TRAINING_SET_SCHEMA = pa.schema([("image_id", pa.string()), ("md5", pa.string())])
 SCORES_SCHEMA = pa.schema(
     [("image_id", pa.string()), ("md5", pa.string()), ("iteration", pa.int32()), ("score", pa.float64())]
-)
-REMOVED_SCHEMA = pa.schema(
-    [
-        *SCORES_SCHEMA,
-        ("threshold", pa.float64()),
-        ("rule", pa.string()),
-        ("margin", pa.float64()),
-        ("decision", pa.string()),
-    ]
 )
 HISTORY_SCHEMA = pa.schema(
     [("epoch", pa.int32()), ("loss", pa.float64()), ("learning_rate", pa.float64()), ("seconds", pa.float64())]
@@ -53,7 +46,9 @@ HISTORY_SCHEMA = pa.schema(
 def training_set(run: RunDirectory, iteration: int) -> pd.DataFrame:
     """`image_id` and `md5` of the images that iteration `iteration` trains on."""
     if iteration == 0:
-        return training_rows(run.manifest())
+        rows = training_rows(run.manifest())
+        excluded = excluded_rows(run.decisions(), rows)
+        return rows[~rows["md5"].isin(excluded["md5"])].reset_index(drop=True)
     return read_table(run.step("decide", iteration) / "training_set.parquet", TRAINING_SET_SCHEMA)
 
 
@@ -132,15 +127,17 @@ def decide_removal(run_path: str, iteration: int, policy: Policy) -> dict[str, A
         truth = run.manifest().set_index("image_id")["injected"]
         injected = truth.loc[scores["image_id"]].to_numpy(dtype=bool)
         key_parts.append(injected.tolist())
+    decisions = run.decisions()
+    kept_by_review = decisions[decisions["decision"] == KEPT_BY_REVIEW].set_index("md5")
     decision = decide(
         scores["score"].to_numpy(),
         policy,
         iteration=iteration,
-        initial_size=len(training_rows(run.manifest())),
+        initial_size=len(training_set(run, 0)),
         seed=seed,
         injected=injected,
+        protected=scores["md5"].isin(kept_by_review.index).to_numpy(),
     )
-    rule = {"scores": f"{policy.rule}({policy.factor:g})"}.get(policy.selection, policy.selection)
     summary = {
         "iteration": iteration,
         "threshold": decision.threshold,
@@ -150,19 +147,25 @@ def decide_removal(run_path: str, iteration: int, policy: Policy) -> dict[str, A
         "n_above": decision.n_above,
         "n_removed": len(decision.removed),
         "n_kept": len(decision.kept),
-        "rule": rule,
+        "n_spared": len(decision.spared),
+        "rule": policy.rule_label,
         "stop_reason": decision.stop_reason,
     }
 
     def make(folder: Path) -> None:
-        removed = scores.iloc[decision.removed].assign(
+        review = kept_by_review[["reviewer", "reviewed_at", "note"]]
+        rows = pd.concat(
+            [
+                scores.iloc[decision.removed].assign(decision=REMOVED),
+                scores.iloc[decision.spared].join(review, on="md5").assign(decision=KEPT_BY_REVIEW),
+            ]
+        ).assign(
             iteration=iteration,
             threshold=decision.threshold,
-            rule=rule,
+            rule=policy.rule_label,
             margin=lambda table: table["score"] - table["threshold"],
-            decision="removed",
         )
-        write_table(removed, folder / "removed.parquet", REMOVED_SCHEMA)
+        write_table(with_truth(rows, run.manifest()), folder / "removed.parquet", REMOVAL_SCHEMA)
         kept = scores.iloc[decision.kept][TRAINING_SET_SCHEMA.names]
         write_table(kept, folder / "training_set.parquet", TRAINING_SET_SCHEMA)
         write_json(folder / "decision.json", summary)

@@ -16,15 +16,14 @@ from irp_core.backbones import load_backbone
 from irp_core.evaluation import detection, removal
 from irp_core.inspection import save_inspector
 from irp_core.manifest import read_table, testing_rows, training_rows, write_table
-from tasks.refining import REMOVED_SCHEMA, SCORES_SCHEMA
+from irp_core.removals import GONE, REMOVAL_SCHEMA, excluded_rows, review_removals, with_truth
+from tasks.refining import SCORES_SCHEMA, training_set
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 from tasks.weights import resolve_weights
 
-__all__ = ["ITERATIONS_SCHEMA", "REMOVAL_TABLE_SCHEMA", "publish_artifacts", "write_results"]
+__all__ = ["ITERATIONS_SCHEMA", "decided_removals", "publish_artifacts", "write_removals", "write_results"]
 
-# The run's removal table: the decisions, and beside them what is known of the truth (evaluation only).
-REMOVAL_TABLE_SCHEMA = pa.schema([*REMOVED_SCHEMA, ("label", pa.string()), ("injected", pa.bool_())])
 ITERATIONS_SCHEMA = pa.schema(
     [
         ("iteration", pa.int32()),
@@ -53,14 +52,8 @@ def write_results(run_path: str, last_iteration: int, policy_stop: dict[str, Any
     with run.timed("report"):
         manifest = run.manifest()
         iterations = range(last_iteration + 1)
-        removed = pd.concat(
-            [_table(run, "decide", k, "removed", REMOVED_SCHEMA) for k in iterations if k > 0]
-            or [pd.DataFrame(columns=REMOVED_SCHEMA.names)],
-            ignore_index=True,
-        )
-        truth = manifest.set_index("image_id")[["label", "injected"]]
-        removed = removed.join(truth, on="image_id")
-        write_table(removed, run.path / "removed.parquet", REMOVAL_TABLE_SCHEMA)
+        removed = decided_removals(run, last_iteration + 1)
+        write_removals(run, last_iteration)
         for step, name in (("score", "scores"), ("evaluate", "test_scores")):
             tables = [_table(run, step, k, "scores", SCORES_SCHEMA) for k in iterations if run.key(step, k)]
             if tables:
@@ -73,7 +66,7 @@ def write_results(run_path: str, last_iteration: int, policy_stop: dict[str, Any
             "stop_reason": policy_stop["stop_reason"],
             "iterations": last_iteration,
             "n_start": len(training_rows(manifest)),
-            "n_removed": len(removed),
+            "n_removed": len(training_rows(manifest)) - len(training_set(run, last_iteration)),
             "n_injected": int(manifest["injected"].sum()),
             "last_look": {name: policy_stop[name] for name in ("threshold", "max_score", "n_above")},
         }
@@ -81,6 +74,25 @@ def write_results(run_path: str, last_iteration: int, policy_stop: dict[str, Any
         # Last: a run is complete when its summary exists.
         write_json(run.path / "summary.json", summary)
     return summary
+
+
+def decided_removals(run: RunDirectory, last_look: int) -> pd.DataFrame:
+    """What the refinement decided up to the look `last_look`, before any review of the run."""
+    manifest = run.manifest()
+    kept_out = with_truth(excluded_rows(run.decisions(), training_rows(manifest)), manifest)
+    looks = [_table(run, "decide", k, "removed", REMOVAL_SCHEMA) for k in range(1, last_look + 1)]
+    tables = [table for table in (kept_out, *looks) if len(table)]
+    return pd.concat(tables, ignore_index=True) if tables else kept_out
+
+
+def write_removals(run: RunDirectory, last_iteration: int) -> pd.DataFrame:
+    """Write the run's `removed.parquet`, whole: what the refinement decided, with the run's reviews laid over it."""
+    look = read_json(run.step("decide", last_iteration + 1) / "decision.json")
+    scores = _table(run, "score", last_iteration, "scores", SCORES_SCHEMA)
+    table = review_removals(decided_removals(run, last_iteration + 1), run.reviews(), scores, look)
+    table = with_truth(table, run.manifest())
+    write_table(table, run.path / "removed.parquet", REMOVAL_SCHEMA)
+    return table
 
 
 def _save_model(run: RunDirectory, iteration: int, threshold: float) -> None:
@@ -108,9 +120,9 @@ def _row(run: RunDirectory, iteration: int, manifest: pd.DataFrame, removed: pd.
         scores = _table(run, "evaluate", iteration, "scores", SCORES_SCHEMA)
         found = detection(scores["score"], tested["label"] == "defective")
         row |= {"auroc": found.auroc, "average_precision": found.average_precision}
-    so_far = removed[removed["iteration"] <= iteration]
+    so_far = removed[(removed["iteration"] <= iteration) & removed["decision"].isin(GONE)]
     if manifest["label"].notna().any():
-        quality = removal(so_far["injected"].tolist(), int(manifest["injected"].sum()))
+        quality = removal(so_far["injected"].eq(True).tolist(), int(manifest["injected"].sum()))
         row |= {"removal_precision": quality.precision, "removal_recall": quality.recall}
     return row
 
@@ -133,7 +145,7 @@ def publish_artifacts(run_path: str) -> None:
             f"{summary['iterations']} iterations; stopped: **{summary['stop_reason']}**.\n\n{header}" + "\n".join(lines)
         )
         create_markdown_artifact(text, key=f"{key}-summary", description="Refinement summary")
-        removed = read_table(run.path / "removed.parquet", REMOVAL_TABLE_SCHEMA)
-        columns = ["image_id", "iteration", "score", "threshold", "rule", "label"]
+        removed = read_table(run.path / "removed.parquet", REMOVAL_SCHEMA)
+        columns = ["image_id", "iteration", "score", "threshold", "rule", "decision", "reviewer", "label"]
         table = removed[columns].astype(object).where(removed[columns].notna(), None)
         create_table_artifact(table.to_dict("records"), key=f"{key}-removed", description="Removed images")

@@ -19,7 +19,8 @@ import pandas as pd
 from irp_core.atomic import atomic_directory, read_json, write_json
 from irp_core.config import Params
 from irp_core.errors import InputError
-from irp_core.manifest import read_manifest
+from irp_core.manifest import read_manifest, read_table
+from irp_core.reviews import REVIEW_SCHEMA, no_events
 
 __all__ = ["RunDirectory", "list_runs", "open_run"]
 
@@ -44,6 +45,16 @@ class RunDirectory:
 
     def manifest(self) -> pd.DataFrame:
         return read_manifest(self.path / "manifest.parquet")
+
+    def decisions(self) -> pd.DataFrame:
+        """Reviewers' decisions about this run's images that stood when the run began."""
+        file = self.path / "decisions.parquet"
+        return read_table(file, REVIEW_SCHEMA) if file.exists() else no_events()
+
+    def reviews(self) -> pd.DataFrame:
+        """Review events about this run, made after it."""
+        file = self.path / "review.parquet"
+        return read_table(file, REVIEW_SCHEMA) if file.exists() else no_events()
 
     def data_root(self) -> Path:
         return Path(self.record()["data_root"])

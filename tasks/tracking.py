@@ -7,9 +7,9 @@ whole under a fixed name, because an append would duplicate rows on a retry.
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,22 @@ from mlflow.tracking import MlflowClient
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from irp_core import __version__
 from irp_core.atomic import read_json
+from irp_core.backbones.weights import file_sha256
 from irp_core.config import Params, digest
 from irp_core.errors import InputError
-from irp_core.manifest import read_table
+from irp_core.manifest import read_table, write_table
+from irp_core.removals import REMOVAL_SCHEMA
+from irp_core.reviews import approval
+from tasks.lineage import FILES_TAG, common_tags, training_tags
 from tasks.refining import HISTORY_SCHEMA, training_set
-from tasks.reporting import ITERATIONS_SCHEMA
+from tasks.reporting import ITERATIONS_SCHEMA, decided_removals
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 from tasks.serving import save_pyfunc
 from tasks.snapshots import describe
 
-__all__ = ["client_of", "fail_parent", "finish_parent", "start_parent", "track_iteration"]
+__all__ = ["client_of", "fail_parent", "finish_parent", "log_results", "start_parent", "track_iteration"]
 
 
 def client_of(params: Params) -> MlflowClient:
@@ -80,64 +83,53 @@ def start_parent(run_path: str) -> str:
     """Open (or find again) the parent run; returns its id."""
     run = RunDirectory(Path(run_path))
     with run.timed("track"):
-        params, record = run.params(), run.record()
+        params = run.params()
         client = client_of(params)
         tags = {
-            "irp.run_id": run.run_id,
-            "irp.directory": str(run.path.resolve()),
+            **common_tags(run),
             "irp.iteration": "all",
-            "irp.method": params.refinement.method,
-            "irp.dataset": record["dataset"],
-            "irp.version": __version__,
-            "irp.manifest_sha256": record["manifest_sha256"],
-            "mlflow.source.name": "irp",
-            **_git_tag(),
+            "irp.manifest_sha256": run.record()["manifest_sha256"],
         }
         parent = _find_or_create(client, _experiment(client, params), run.run_id, tags)
         client.log_batch(parent, params=_params(params))
-        for table in ("manifest", "quarantine", "duplicates"):
-            if (run.path / f"{table}.parquet").exists():
-                client.log_artifact(parent, str(run.path / f"{table}.parquet"), "tables")
+        tables = [run.path / f"{name}.parquet" for name in ("manifest", "quarantine", "duplicates", "decisions")]
+        log_files(client, parent, {"tables": tables, "": [run.path / "run.json"]})
     return parent
 
 
 @task(task_run_name="track-{iteration}", cache_policy=NO_CACHE, **IO_RETRIES)
 def track_iteration(run_path: str, parent: str, iteration: int, fingerprint: str) -> str:
-    """Log iteration `iteration`'s model, curves, scores, removals and exact training set as a nested run."""
+    """Log iteration `iteration`'s model, curves, scores, removals and exact training set as a nested run.
+
+    The parent's removal table is written whole each time, so that even a run that dies has all decisions so far.
+    """
     run = RunDirectory(Path(run_path))
     key = digest("track", parent, run.key("score", iteration), run.key("decide", iteration))
 
     def make(folder: Path) -> None:
         params = run.params()
         client = client_of(params)
-        tags = {
-            "irp.run_id": run.run_id,
-            "irp.directory": str(run.path.resolve()),
-            "irp.iteration": str(iteration),
-            "irp.method": params.refinement.method,
-            "irp.feature_fingerprint": fingerprint,
-            "irp.version": __version__,
-            "mlflow.parentRunId": parent,
-            "mlflow.source.name": "irp",
-            **_git_tag(),
-        }
         version = describe(run, iteration)
-        if version:
-            tags["irp.dvc_md5"] = version["md5"]
+        tags = {**common_tags(run), **training_tags(run, iteration, fingerprint), "mlflow.parentRunId": parent}
         nested = _find_or_create(client, _experiment(client, params), f"iteration-{iteration:02d}", tags)
-        scores = run.step("score", iteration) / "scores.parquet"
         rows = training_set(run, iteration)
         metrics = {"n_train": float(len(rows))}
         if iteration > 0:
             decision = read_json(run.step("decide", iteration) / "decision.json")
             metrics |= {name: float(decision[name]) for name in ("threshold", "max_score", "n_removed")}
-            client.log_artifact(nested, str(run.step("decide", iteration) / "removed.parquet"), "tables")
         client.log_batch(
             nested,
             metrics=[Metric(name, value, _now(), 0) for name, value in metrics.items()] + _curves(run, iteration),
             params=_params(params),
         )
-        client.log_artifact(nested, str(scores), "tables")
+        so_far = decided_removals(run, iteration)
+        write_table(so_far[so_far["iteration"] == iteration], folder / "removed.parquet", REMOVAL_SCHEMA)
+        files = {"tables": [run.step("score", iteration) / "scores.parquet", folder / "removed.parquet"]}
+        if version:
+            files["dvc"] = [Path(version["dvc_file"])]
+        log_files(client, nested, files)
+        write_table(so_far, folder / "removed.parquet", REMOVAL_SCHEMA)
+        log_files(client, parent, {"tables": [folder / "removed.parquet"]})
         _log_input(client, nested, run, rows, version)
         client.set_terminated(nested, "FINISHED")
         (folder / "mlflow_run_id.txt").write_text(nested, encoding="utf-8")
@@ -147,8 +139,12 @@ def track_iteration(run_path: str, parent: str, iteration: int, fingerprint: str
 
 
 @task(task_run_name="track-finish", cache_policy=NO_CACHE, **IO_RETRIES)
-def finish_parent(run_path: str, parent: str, nested: dict[int, str], status: str = "FINISHED") -> None:
-    """Log the run's final tables, metrics, weights and report; close the parent run."""
+def finish_parent(run_path: str, parent: str, nested: dict[int, str], register: bool = True) -> None:
+    """Log the run's final tables, metrics, weights and report; close the parent run.
+
+    Args:
+        register: register the model (where `tracking.registered_model` names one).
+    """
     run = RunDirectory(Path(run_path))
     with run.timed("track"):
         params = run.params()
@@ -161,21 +157,56 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str], status: st
             client.log_batch(parent, metrics=_metrics(row, step=int(row["iteration"])))
         for iteration in _kept_weights(params, len(iterations)):
             folder = run.step("train", iteration)
-            for name in ("detector.json", "weights.safetensors"):
-                client.log_artifact(nested[iteration], str(folder / name), "model")
-        for file in sorted(run.path.glob("*.parquet")):
-            client.log_artifact(parent, str(file), "tables")
-        for name in ("summary.json", "report.html"):
-            if (run.path / name).exists():
-                client.log_artifact(parent, str(run.path / name))
+            log_files(
+                client,
+                nested[iteration],
+                {"model": [folder / name for name in ("detector.json", "weights.safetensors")]},
+            )
+        last_look = run.step("decide", len(iterations)) / "removed.parquet"
+        log_files(client, nested[len(iterations) - 1], {"last_look": [last_look]})
+        log_results(client, run, parent)
         with tempfile.TemporaryDirectory() as temporary:
             save_pyfunc(run.path / "model", Path(temporary) / "model")
-            client.log_artifacts(parent, str(Path(temporary) / "model"), "model")
-        if params.tracking.registered_model:
+            model = Path(temporary) / "model"
+            folders: dict[str, list[Path]] = {}
+            for file in sorted(path for path in model.rglob("*") if path.is_file()):
+                folders.setdefault(file.parent.relative_to(model.parent).as_posix(), []).append(file)
+            log_files(client, parent, folders)
+        if register and params.tracking.registered_model:
             _register(client, params.tracking.registered_model, parent)
         summary = read_json(run.path / "summary.json")
         client.set_tag(parent, "irp.stop_reason", summary["stop_reason"])
-        client.set_terminated(parent, status)
+        client.set_terminated(parent, "FINISHED")
+
+
+def log_results(client: MlflowClient, run: RunDirectory, parent: str) -> None:
+    """Log the run's final tables and page; the removal table also as one that MLflow's own page displays."""
+    files = {
+        "tables": sorted(run.path.glob("*.parquet")),
+        "": [run.path / name for name in ("summary.json", "report.html")],
+    }
+    removed = read_table(run.path / "removed.parquet", REMOVAL_SCHEMA)
+    with tempfile.TemporaryDirectory() as temporary:
+        shown = Path(temporary) / "removed.json"
+        # What `log_table` writes; that function would append to the table of an earlier try.
+        removed.to_json(shown, orient="split", index=False)
+        log_files(client, parent, {**files, "": [*files[""], shown]})
+    client.set_tag(parent, "mlflow.loggedArtifacts", json.dumps([{"path": "removed.json", "type": "table"}]))
+    events = run.reviews()
+    if approved := approval(events):
+        client.set_tag(parent, "irp.approved_by", approved["reviewer"])
+        client.set_tag(parent, "irp.approved_at", approved["reviewed_at"])
+
+
+def log_files(client: MlflowClient, mlflow_run: str, files: Mapping[str, Sequence[Path]]) -> None:
+    """Log files, those that exist, by artifact folder, and note their sha256 in the run's tag `irp.files`."""
+    known = json.loads(client.get_run(mlflow_run).data.tags.get(FILES_TAG, "{}"))
+    for folder, paths in files.items():
+        for path in paths:
+            if path.exists():
+                client.log_artifact(mlflow_run, str(path), folder or None)
+                known[f"{folder}/{path.name}" if folder else path.name] = file_sha256(path)
+    client.set_tag(mlflow_run, FILES_TAG, json.dumps(known, sort_keys=True))
 
 
 def fail_parent(run: RunDirectory, parent: str) -> None:
@@ -240,11 +271,6 @@ def _kept_weights(params: Params, iterations: int) -> list[int]:
     return {"all": everything, "first_and_last": sorted({0, iterations - 1}), "last": everything[-1:]}[
         params.tracking.keep_weights
     ]
-
-
-def _git_tag() -> dict[str, str]:
-    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return {"mlflow.source.git.commit": found.stdout.strip()} if found.returncode == 0 else {}
 
 
 def _now() -> int:

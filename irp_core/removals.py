@@ -1,0 +1,110 @@
+"""The removal table: one row per decision about an image, one schema from the single iteration to the final table.
+
+`label` and `injected` are for evaluation only (the schema says so): they are filled in beside a decision, never
+read for one. A row's `iteration` is that of the look that decided (docs/decisions/0003); rows of iteration 0 are
+images that a reviewer's standing decision kept out of the very first training set, so they have no score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import pyarrow as pa
+
+from irp_core.reviews import KEPT_BY_REVIEW, REMOVED_BY_REVIEW, current_decisions
+
+__all__ = [
+    "DECISIONS",
+    "GONE",
+    "REMOVAL_SCHEMA",
+    "REMOVED",
+    "RESTORED",
+    "empty_removals",
+    "excluded_rows",
+    "review_removals",
+    "with_truth",
+]
+
+REMOVED = "removed"
+RESTORED = "restored"
+DECISIONS = (REMOVED, RESTORED, KEPT_BY_REVIEW, REMOVED_BY_REVIEW)
+GONE = (REMOVED, REMOVED_BY_REVIEW)
+_EVALUATION = {"use": "evaluation only"}
+_REVIEW_COLUMNS = ["decision", "reviewer", "reviewed_at", "note"]
+REMOVAL_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("md5", pa.string()),
+        ("iteration", pa.int32()),
+        ("score", pa.float64()),
+        ("threshold", pa.float64()),
+        ("rule", pa.string()),
+        ("margin", pa.float64()),  # score - threshold
+        ("decision", pa.string()),
+        ("reviewer", pa.string()),
+        ("reviewed_at", pa.string()),  # ISO 8601, UTC
+        ("note", pa.string()),
+        pa.field("label", pa.string(), metadata=_EVALUATION),
+        pa.field("injected", pa.bool_(), metadata=_EVALUATION),
+    ]
+)
+
+
+def empty_removals() -> pd.DataFrame:
+    """A removal table without rows."""
+    frame: pd.DataFrame = REMOVAL_SCHEMA.empty_table().to_pandas()
+    return frame
+
+
+def with_truth(rows: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    """Bring rows to the schema: review columns they lack are null, `label` and `injected` come from the manifest."""
+    truth = manifest.set_index("image_id")[["label", "injected"]]
+    known = rows.drop(columns=["label", "injected"], errors="ignore").join(truth, on="image_id")
+    # Without labels nothing is known: `injected` is then no statement.
+    known["injected"] = known["injected"].astype(object).where(known["label"].notna(), None)
+    return known.reindex(columns=REMOVAL_SCHEMA.names)
+
+
+def excluded_rows(decisions: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Removal rows (iteration 0) of the images that a standing decision keeps out before any training.
+
+    Args:
+        decisions: `current_decisions` that stood when the run began.
+        rows: `image_id` and `md5` of the manifest's training images.
+    """
+    removed = decisions[decisions["decision"] == REMOVED_BY_REVIEW].set_index("md5")
+    found = rows[rows["md5"].isin(removed.index)][["image_id", "md5"]]
+    reviewed = found.join(removed[_REVIEW_COLUMNS], on="md5")
+    return reviewed.assign(iteration=0, rule="review").reindex(columns=REMOVAL_SCHEMA.names)
+
+
+def review_removals(
+    removals: pd.DataFrame, events: pd.DataFrame, last_look: pd.DataFrame, look: Mapping[str, object]
+) -> pd.DataFrame:
+    """Lay a reviewer's decisions over the removal table.
+
+    Every row of a reviewed image takes the reviewer's decision, name, time and note; iteration, score, threshold
+    and rule stay those of the look that decided before. A reviewed image that the refinement never removed gets a
+    row of its own, from the last look.
+
+    Args:
+        removals: the table as the refinement left it.
+        events: review events (`irp_core.reviews.REVIEW_SCHEMA`).
+        last_look: `image_id, md5, score` of the images that the last look scored.
+        look: `iteration`, `threshold` and `rule` of the last look.
+    """
+    decisions = current_decisions(events).set_index("md5")
+    table = removals.copy()
+    reviewed = table["md5"].isin(decisions.index)
+    for column in _REVIEW_COLUMNS:
+        table.loc[reviewed, column] = table.loc[reviewed, "md5"].map(decisions[column])
+    others = last_look[last_look["md5"].isin(decisions.index) & ~last_look["md5"].isin(table["md5"])]
+    added = others[["image_id", "md5", "score"]].join(decisions[_REVIEW_COLUMNS], on="md5")
+    added = added.assign(
+        iteration=look["iteration"],
+        threshold=look["threshold"],
+        rule=look["rule"],
+        margin=added["score"] - float(str(look["threshold"])),
+    ).reindex(columns=REMOVAL_SCHEMA.names)
+    return pd.concat([table, added], ignore_index=True) if len(added) else table

@@ -1,0 +1,133 @@
+"""A person's decisions about images: an append-only list of events, matched by content.
+
+A decision holds for the image's md5, not for its path: a moved copy is the same image, a changed file under the
+same name is not. The latest event about an image counts; `withdrawn` takes a decision back, `approved` is said of
+a whole run and names no image.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from filelock import FileLock
+
+from irp_core.atomic import atomic_path
+from irp_core.errors import InputError
+
+__all__ = [
+    "APPROVED",
+    "KEPT_BY_REVIEW",
+    "REMOVED_BY_REVIEW",
+    "REVIEW_SCHEMA",
+    "WITHDRAWN",
+    "append_events",
+    "approval",
+    "current_decisions",
+    "event",
+    "no_events",
+    "read_events",
+]
+
+KEPT_BY_REVIEW = "kept_by_review"
+REMOVED_BY_REVIEW = "removed_by_review"
+WITHDRAWN = "withdrawn"
+APPROVED = "approved"
+_EVENTS = (KEPT_BY_REVIEW, REMOVED_BY_REVIEW, WITHDRAWN, APPROVED)
+REVIEW_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("image_id", "md5", "decision", "reviewer", "reviewed_at", "note", "run_id")]
+)
+
+
+def no_events() -> pd.DataFrame:
+    """A list of events without rows."""
+    frame: pd.DataFrame = REVIEW_SCHEMA.empty_table().to_pandas()
+    return frame
+
+
+def event(
+    decision: str, *, image_id: str | None, md5: str | None, reviewer: str, reviewed_at: str, note: str, run_id: str
+) -> dict[str, str | None]:
+    """One event; `image_id` and `md5` are None for `approved` only.
+
+    Raises:
+        ValueError: an unknown decision, or nobody who made it.
+    """
+    if decision not in _EVENTS:
+        raise ValueError(f"decision must be one of {_EVENTS}. Got {decision!r}.")
+    if not reviewer.strip():
+        raise ValueError("A decision needs the name of its reviewer. Got none.")
+    return {
+        "image_id": image_id,
+        "md5": md5,
+        "decision": decision,
+        "reviewer": reviewer.strip(),
+        "reviewed_at": reviewed_at,
+        "note": note.strip() or None,
+        "run_id": run_id,
+    }
+
+
+def current_decisions(events: pd.DataFrame) -> pd.DataFrame:
+    """The events that still count, one row per md5: kept or removed by review, sorted by md5.
+
+    Later times win over earlier ones, of equal times the later row.
+    """
+    about = events[events["decision"] != APPROVED].sort_values("reviewed_at", kind="stable")
+    latest = about.drop_duplicates("md5", keep="last")
+    return latest[latest["decision"] != WITHDRAWN].sort_values("md5", ignore_index=True)
+
+
+def approval(events: pd.DataFrame) -> dict[str, str | None] | None:
+    """The approval of the run that these events are about; None where there is none, or a decision came after it."""
+    if events.empty:
+        return None
+    last = events.sort_values("reviewed_at", kind="stable").iloc[-1]
+    return {str(name): value for name, value in last.items()} if last["decision"] == APPROVED else None
+
+
+def read_events(path: Path) -> pd.DataFrame:
+    """Read events from a CSV or parquet file; a removal table will do, of which only the reviewed rows are taken.
+
+    Raises:
+        InputError: unreadable, without the columns `md5` and `decision`, or with a value that is neither.
+    """
+    try:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file of review decisions.") from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: is no readable CSV or parquet file of review decisions ({reason}).") from None
+    missing = {"md5", "decision"} - set(table.columns)
+    if missing:
+        raise InputError(f"{path}: expected columns md5 and decision, found {list(table.columns)}.")
+    table = table.reindex(columns=REVIEW_SCHEMA.names).astype(object)
+    table = table.where(table.notna() & (table != ""), None)
+    # The times order the events; one that was written by hand without them counts as the oldest.
+    table["reviewed_at"] = table["reviewed_at"].where(table["reviewed_at"].notna(), "")
+    table = table[~table["decision"].isin(("removed", "restored"))]
+    for number, row in enumerate(table.itertuples(), start=1):
+        if row.decision not in _EVENTS:
+            raise InputError(f"{path}: decision must be one of {_EVENTS}, found {row.decision!r} (event {number}).")
+        if row.decision != APPROVED and not _is_md5(row.md5):
+            raise InputError(f"{path}: md5 must be 32 hexadecimal digits, found {row.md5!r} (event {number}).")
+    return table.reset_index(drop=True)
+
+
+def append_events(path: Path, rows: list[dict[str, str | None]]) -> None:
+    """Append events to a CSV file that other runs and reviewers append to as well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        before = read_events(path) if path.exists() else no_events()
+        after = pd.concat([before, pd.DataFrame(rows, columns=REVIEW_SCHEMA.names)], ignore_index=True)
+        with atomic_path(path) as temporary:
+            after.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _is_md5(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 32 and set(value) <= set("0123456789abcdef")

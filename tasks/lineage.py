@@ -1,0 +1,93 @@
+"""What a tracked run says of its origin: data version, its parent's, code, parameters, features, weights.
+
+The tags of a nested run (one per model) are, with the prefix `irp.`: `dvc_md5` and `dvc_file` of its exact training
+set and `parent_dvc_md5` of the set it was cut from; `set_sha256` and `parent_set_sha256`, the same without DVC;
+`params_digest`, `feature_fingerprint`, `version` and `code_sha256`, `weights_sha256`, and `files`: the sha256 of
+every artifact. The git commit is MLflow's own tag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+
+from irp_core import __version__
+from irp_core.backbones.weights import file_sha256
+from irp_core.config import Params, digest
+from tasks.refining import training_set
+from tasks.rundir import RunDirectory
+from tasks.snapshots import describe
+
+__all__ = ["FILES_TAG", "code_tags", "common_tags", "params_digest", "set_sha256", "training_tags"]
+
+FILES_TAG = "irp.files"
+_PACKAGES = ("irp_core", "tasks", "flows")
+
+
+def set_sha256(rows: pd.DataFrame) -> str:
+    """SHA-256 (hex) of a training set's (image_id, md5) list, in its order: names the set where DVC does not."""
+    return digest("set", rows["image_id"].tolist(), rows["md5"].tolist())
+
+
+def params_digest(params: Params) -> str:
+    """SHA-256 (hex) of all parameters."""
+    return digest("params", params)
+
+
+@lru_cache(maxsize=1)
+def code_tags() -> dict[str, str]:
+    """Version and digest of the installed code, and the commit of the repository around the current directory."""
+    root = Path(__file__).resolve().parents[1]
+    code = hashlib.sha256()
+    for package in _PACKAGES:
+        for file in sorted((root / package).rglob("*.py")):
+            code.update(f"{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes())
+    tags = {"irp.version": __version__, "irp.code_sha256": code.hexdigest()}
+    commit = _git("rev-parse", "HEAD")
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+        tags["irp.git_dirty"] = "true" if _git("status", "--porcelain", "--untracked-files=no") else "false"
+    return tags
+
+
+def common_tags(run: RunDirectory) -> dict[str, str]:
+    """Tags that the parent and every nested run share."""
+    params = run.params()
+    return {
+        "irp.run_id": run.run_id,
+        "irp.directory": str(run.path.resolve()),
+        "irp.method": params.refinement.method,
+        "irp.dataset": run.record()["dataset"],
+        "irp.params_digest": params_digest(params),
+        "mlflow.source.name": "irp",
+        **code_tags(),
+    }
+
+
+def training_tags(run: RunDirectory, iteration: int, fingerprint: str) -> dict[str, str]:
+    """Tags of the nested run of model `iteration`."""
+    tags = {
+        "irp.iteration": str(iteration),
+        "irp.feature_fingerprint": fingerprint,
+        "irp.set_sha256": set_sha256(training_set(run, iteration)),
+        "irp.weights_sha256": file_sha256(run.step("train", iteration) / "weights.safetensors"),
+    }
+    if version := describe(run, iteration):
+        tags |= {"irp.dvc_md5": version["md5"], "irp.dvc_file": version["dvc_file"]}
+    if iteration > 0:
+        tags["irp.parent_set_sha256"] = set_sha256(training_set(run, iteration - 1))
+        if parent := describe(run, iteration - 1):
+            tags["irp.parent_dvc_md5"] = parent["md5"]
+    return tags
+
+
+def _git(*arguments: str) -> str:
+    try:
+        found = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
