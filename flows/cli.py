@@ -8,17 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 import tasks.environment  # noqa: F401  (before any of the libraries that it quiets)
+from flows.cli_audit import audit
+from flows.cli_options import DataPath, NoDvc, Overrides, ParamsFile, read_params
 from irp_core import __version__
 from irp_core.errors import InputError
-
-if TYPE_CHECKING:
-    from irp_core.config import Params
 
 __all__ = ["app", "main"]
 
@@ -30,17 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.add_typer(audit, name="audit")
 console = Console()
 _STARTED = time.perf_counter()
-
-DataPath = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of images: any folder, MVTec AD category, MTD.")]
-ParamsFile = Annotated[
-    Path | None, typer.Option("--params", "-p", help="Parameters; default: ./params.yaml, else the built-in defaults.")
-]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set-param", "-S", metavar="SECTION.KEY=VALUE", help="Override one parameter.")
-]
-NoDvc = Annotated[bool, typer.Option("--no-dvc", help="Make no DVC snapshots.")]
 
 
 def main() -> None:
@@ -65,12 +56,8 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _params(file: Path | None, overrides: list[str] | None, *, no_dvc: bool = False) -> Params:
-    from irp_core.config import load_params
-
-    if file is None and Path("params.yaml").is_file():
-        file = Path("params.yaml")
-    return load_params(file, [*(overrides or ()), *(["snapshots.enabled=false"] if no_dvc else ())])
+def _without_dvc(no_dvc: bool) -> list[str]:
+    return ["snapshots.enabled=false"] if no_dvc else []
 
 
 @contextmanager
@@ -131,7 +118,7 @@ def refine(
         from irp_core.datasets import detect_layout
 
         detect_layout(path)
-        plain = _params(params, set_param, no_dvc=no_dvc).model_dump(mode="json")
+        plain = read_params(params, [*(set_param or ()), *_without_dvc(no_dvc)]).model_dump(mode="json")
         if compare is not None:
             _compare(path, plain, _methods(compare))
             return
@@ -190,7 +177,7 @@ def prepare(
     from irp_core.datasets import detect_layout
 
     detect_layout(path)
-    plain = _params(params, set_param).model_dump(mode="json")
+    plain = read_params(params, set_param).model_dump(mode="json")
     with _prefect():
         from flows.prepare import prepare_dataset
 
@@ -206,7 +193,7 @@ def runs(params: ParamsFile = None, set_param: Overrides = None) -> None:
     from flows.terminal import show_runs
     from tasks.rundir import list_runs
 
-    show_runs(console, list_runs(Path(_params(params, set_param).run.directory)))
+    show_runs(console, list_runs(Path(read_params(params, set_param).run.directory)))
 
 
 @app.command()
@@ -244,7 +231,7 @@ def score(
         raise InputError(f"--output must end in .csv or .parquet. Got {output.name!r}.")
     from tasks.inspecting import score_images
 
-    checked = _params(params, set_param)
+    checked = read_params(params, set_param)
     table = score_images(model, path, checked)
     _write_scores(table, output)
     errors = table[table["error"].notna()]
@@ -294,7 +281,7 @@ def demo(
 ) -> None:
     """Run the main job on a made inspection line: 20 % of the training set is defective, four methods compared."""
     overrides = [f"run.seed={seed}", "contamination.fraction=0.2", *(set_param or ())]
-    plain = _params(params, overrides, no_dvc=no_dvc).model_dump(mode="json")
+    plain = read_params(params, [*overrides, *_without_dvc(no_dvc)]).model_dump(mode="json")
     done = _compare(folder, plain, ("vanilla", "osr", "irp", "oracle"), lambda: _make_plant(folder, size))
     # Not earlier: Prefect must not be imported before its settings stand.
     from flows.compare import comparison_table

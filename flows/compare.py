@@ -12,7 +12,7 @@ from flows.refine import refine
 from irp_core.atomic import read_json
 from irp_core.evaluation import recovery
 from irp_core.manifest import read_table
-from tasks.reporting import ITERATIONS_SCHEMA
+from irp_core.tables import ITERATIONS_SCHEMA
 from tasks.rundir import RunDirectory
 
 __all__ = ["COMPARISON_ORDER", "compare"]

@@ -14,7 +14,7 @@ from irp_core.atomic import read_json
 from irp_core.manifest import read_table
 from irp_core.refinement import METHODS
 from irp_core.removals import REMOVAL_SCHEMA
-from tasks.reporting import ITERATIONS_SCHEMA
+from irp_core.tables import ITERATIONS_SCHEMA
 from tasks.rundir import RunDirectory
 
 __all__ = ["show_comparison", "show_prepared", "show_removed", "show_run", "show_runs"]

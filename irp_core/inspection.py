@@ -19,11 +19,11 @@ from safetensors.torch import save_file
 
 from irp_core.atomic import read_json, write_json
 from irp_core.backbones import Backbone, load_backbone
-from irp_core.backbones.weights import file_sha256
 from irp_core.config import Features, Images, Params, Views
 from irp_core.detectors import load_detector
 from irp_core.errors import InputError
 from irp_core.features import PooledExtractor, resolve_device, resolve_precision
+from irp_core.hashing import file_sha256
 from irp_core.images import decode, square, view_angles, views
 
 __all__ = ["Inspector", "save_inspector"]

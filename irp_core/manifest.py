@@ -9,6 +9,7 @@ layout without a split has not been through `contamination`, `unassigned`.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +27,7 @@ __all__ = [
     "other_rows",
     "read_manifest",
     "read_table",
+    "set_digest",
     "testing_rows",
     "training_rows",
     "write_manifest",
@@ -55,14 +57,14 @@ def write_table(table: pd.DataFrame, path: Path, schema: pa.Schema) -> None:
         pq.write_table(arrow, temporary)
 
 
-def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
-    """Read a parquet file that must have `schema`'s columns.
+def read_table(path: Path, schema: pa.Schema, where: Mapping[str, object] | None = None) -> pd.DataFrame:
+    """Read a parquet file that must have `schema`'s columns; with `where`, only the rows with these values.
 
     Raises:
         InputError: the file is missing, is no parquet file, or has other columns.
     """
     try:
-        arrow = pq.read_table(path)
+        arrow = pq.read_table(path, filters=[(name, "==", value) for name, value in (where or {}).items()] or None)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
     except (OSError, pa.ArrowException) as error:
@@ -90,6 +92,12 @@ def read_manifest(path: Path) -> pd.DataFrame:
 def manifest_digest(manifest: pd.DataFrame) -> str:
     """SHA-256 (hex) of all rows and columns, independent of the file's encoding."""
     text = manifest[MANIFEST_SCHEMA.names].to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def set_digest(rows: pd.DataFrame) -> str:
+    """SHA-256 (hex) of a training set's (image_id, md5) rows, in their order: names the set where DVC does not."""
+    text = rows[["image_id", "md5"]].to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(text.encode()).hexdigest()
 
 

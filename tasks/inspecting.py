@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from pathlib import Path
 
@@ -50,29 +49,18 @@ def _model_folder(model: str, params: Params, temporary: Path) -> Path:
 def _download(model: str, params: Params, temporary: Path) -> Path:
     from mlflow.exceptions import MlflowException
 
-    from tasks.tracking import client_of
+    from tasks.tracked import client_of, model_version
 
     client = client_of(params)
-    name, version, alias = _parse(model)
+    found = model_version(model, client)
     try:
-        if alias:
-            found = client.get_model_version_by_alias(name, alias)
-        elif version:
-            found = client.get_model_version(name, version)
-        else:
-            found = max(client.search_model_versions(f"name='{name}'"), key=lambda v: int(v.version))
+        if found is None:
+            raise MlflowException(f"no model {model}")
         downloaded = client.download_artifacts(found.run_id, "model", str(temporary))
-    except (MlflowException, ValueError):
+    except MlflowException:
         raise InputError(
             f"{model}: expected a run's directory or a model registered at {params.tracking.uri} "
             f"(NAME, NAME/version or NAME@alias), found neither."
         ) from None
     # An MLflow model keeps our files one folder down.
     return next(Path(downloaded).rglob("inspector.json")).parent
-
-
-def _parse(model: str) -> tuple[str, str | None, str | None]:
-    match = re.fullmatch(r"(?:models:/)?([^/@]+)(?:/(\d+)|@([\w-]+))?", model)
-    if match is None:
-        raise InputError(f"{model}: is neither a folder nor NAME, NAME/version or NAME@alias.")
-    return match[1], match[2], match[3]

@@ -13,29 +13,17 @@ import subprocess
 from functools import lru_cache
 from pathlib import Path
 
-import pandas as pd
-
 from irp_core import __version__
-from irp_core.backbones.weights import file_sha256
-from irp_core.config import Params, digest
+from irp_core.config import digest
+from irp_core.hashing import file_sha256
+from irp_core.manifest import set_digest
 from tasks.refining import training_set
 from tasks.rundir import RunDirectory
 from tasks.snapshots import describe
 
-__all__ = ["FILES_TAG", "code_tags", "common_tags", "params_digest", "set_sha256", "training_tags"]
+__all__ = ["code_tags", "common_tags", "training_tags"]
 
-FILES_TAG = "irp.files"
 _PACKAGES = ("irp_core", "tasks", "flows")
-
-
-def set_sha256(rows: pd.DataFrame) -> str:
-    """SHA-256 (hex) of a training set's (image_id, md5) list, in its order: names the set where DVC does not."""
-    return digest("set", rows["image_id"].tolist(), rows["md5"].tolist())
-
-
-def params_digest(params: Params) -> str:
-    """SHA-256 (hex) of all parameters."""
-    return digest("params", params)
 
 
 @lru_cache(maxsize=1)
@@ -62,7 +50,7 @@ def common_tags(run: RunDirectory) -> dict[str, str]:
         "irp.directory": str(run.path.resolve()),
         "irp.method": params.refinement.method,
         "irp.dataset": run.record()["dataset"],
-        "irp.params_digest": params_digest(params),
+        "irp.params_digest": digest(params),
         "mlflow.source.name": "irp",
         **code_tags(),
     }
@@ -73,13 +61,13 @@ def training_tags(run: RunDirectory, iteration: int, fingerprint: str) -> dict[s
     tags = {
         "irp.iteration": str(iteration),
         "irp.feature_fingerprint": fingerprint,
-        "irp.set_sha256": set_sha256(training_set(run, iteration)),
+        "irp.set_sha256": set_digest(training_set(run, iteration)),
         "irp.weights_sha256": file_sha256(run.step("train", iteration) / "weights.safetensors"),
     }
     if version := describe(run, iteration):
         tags |= {"irp.dvc_md5": version["md5"], "irp.dvc_file": version["dvc_file"]}
     if iteration > 0:
-        tags["irp.parent_set_sha256"] = set_sha256(training_set(run, iteration - 1))
+        tags["irp.parent_set_sha256"] = set_digest(training_set(run, iteration - 1))
         if parent := describe(run, iteration - 1):
             tags["irp.parent_dvc_md5"] = parent["md5"]
     return tags

@@ -21,8 +21,7 @@ from irp_core.manifest import read_table
 from irp_core.plots import iteration_curves, score_histograms
 from irp_core.refinement import METHODS
 from irp_core.removals import REMOVAL_SCHEMA
-from tasks.refining import SCORES_SCHEMA
-from tasks.reporting import ITERATIONS_SCHEMA
+from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 from tasks.snapshots import describe

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
@@ -21,26 +20,18 @@ from irp_core.manifest import read_table, testing_rows, training_rows, write_tab
 from irp_core.refinement import Policy, decide
 from irp_core.removals import REMOVAL_SCHEMA, REMOVED, excluded_rows, with_truth
 from irp_core.reviews import KEPT_BY_REVIEW
+from irp_core.tables import HISTORY_SCHEMA, SCORES_SCHEMA, TRAINING_SET_SCHEMA
 from tasks.extraction import StoreHandle, stored_features
 from tasks.progress import bar
 from tasks.rundir import RunDirectory
 
 __all__ = [
-    "SCORES_SCHEMA",
     "decide_removal",
     "score_test_set",
     "score_training_set",
     "train_detector",
     "training_set",
 ]
-
-TRAINING_SET_SCHEMA = pa.schema([("image_id", pa.string()), ("md5", pa.string())])
-SCORES_SCHEMA = pa.schema(
-    [("image_id", pa.string()), ("md5", pa.string()), ("iteration", pa.int32()), ("score", pa.float64())]
-)
-HISTORY_SCHEMA = pa.schema(
-    [("epoch", pa.int32()), ("loss", pa.float64()), ("learning_rate", pa.float64()), ("seconds", pa.float64())]
-)
 
 
 def training_set(run: RunDirectory, iteration: int) -> pd.DataFrame:

@@ -17,27 +17,13 @@ from irp_core.evaluation import detection, removal
 from irp_core.inspection import save_inspector
 from irp_core.manifest import read_table, testing_rows, training_rows, write_table
 from irp_core.removals import GONE, REMOVAL_SCHEMA, excluded_rows, review_removals, with_truth
-from tasks.refining import SCORES_SCHEMA, training_set
+from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
+from tasks.refining import training_set
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 from tasks.weights import resolve_weights
 
-__all__ = ["ITERATIONS_SCHEMA", "decided_removals", "publish_artifacts", "write_removals", "write_results"]
-
-ITERATIONS_SCHEMA = pa.schema(
-    [
-        ("iteration", pa.int32()),
-        ("n_train", pa.int64()),
-        ("n_removed", pa.int64()),
-        ("threshold", pa.float64()),
-        ("max_score", pa.float64()),
-        ("n_above", pa.int64()),
-        ("auroc", pa.float64()),
-        ("average_precision", pa.float64()),
-        ("removal_precision", pa.float64()),
-        ("removal_recall", pa.float64()),
-    ]
-)
+__all__ = ["decided_removals", "publish_artifacts", "write_removals", "write_results"]
 
 
 @task(task_run_name="write-results", cache_policy=NO_CACHE)

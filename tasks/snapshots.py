@@ -22,6 +22,7 @@ import tasks.environment  # noqa: F401  (before dvc is imported)
 from irp_core.atomic import atomic_path, read_json, write_json
 from irp_core.config import digest
 from irp_core.errors import InputError
+from irp_core.hashing import file_md5
 from tasks.refining import training_set
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
@@ -29,7 +30,18 @@ from tasks.rundir import RunDirectory
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-__all__ = ["add_to_cache", "check_repository", "open_repository", "snapshot", "write_snapshot"]
+__all__ = [
+    "add_to_cache",
+    "cached_files",
+    "check_repository",
+    "checkout",
+    "describe",
+    "locked_repository",
+    "open_repository",
+    "set_members",
+    "snapshot",
+    "write_snapshot",
+]
 
 _LOCK_SECONDS = 300
 
@@ -49,7 +61,11 @@ def snapshot(run_path: str, iteration: int) -> str:
             with locked_repository() as repo:
                 if iteration == 0:
                     add_to_cache(repo, rows, run.data_root(), hardlink=settings.link != "copy")
-                md5 = write_snapshot(repo, rows, target)
+                # In git, DVC alone then tells which run cut this set from which other.
+                lineage = {"run": run.run_id, "iteration": iteration}
+                if parent := describe(run, iteration - 1):
+                    lineage["parent"] = parent["md5"]
+                md5 = write_snapshot(repo, rows, target, meta={"irp": lineage})
             write_json(folder / "snapshot.json", {"md5": md5, "dvc_file": str(dvc_file)})
 
         # A .dvc file that was deleted by hand is written again.
@@ -136,12 +152,13 @@ def add_to_cache(repo: Repo, rows: pd.DataFrame, root: Path, *, hardlink: bool) 
     return len(missing)
 
 
-def write_snapshot(repo: Repo, rows: pd.DataFrame, target: Path) -> str:
+def write_snapshot(repo: Repo, rows: pd.DataFrame, target: Path, meta: dict[str, Any] | None = None) -> str:
     """Write the directory object of `rows` (`image_id`, `md5`) and the `.dvc` file for `target`.
 
     Args:
         rows: images that the cache already holds.
         target: the folder that `dvc checkout <target>.dvc` will create, inside the repository.
+        meta: written into the `.dvc` file; DVC leaves it alone.
 
     Returns:
         The directory's hash, `<md5>.dir`.
@@ -156,7 +173,10 @@ def write_snapshot(repo: Repo, rows: pd.DataFrame, target: Path) -> str:
     tree.digest()
     add_update_tree(repo.cache.local, tree)
     output = {"md5": tree.oid, "nfiles": len(tree), "hash": "md5", "path": target.name}
-    _write_text(target.with_suffix(".dvc"), yaml.safe_dump({"outs": [output]}, sort_keys=False))
+    _write_text(
+        target.with_suffix(".dvc"),
+        yaml.safe_dump({"outs": [output], **({"meta": meta} if meta else {})}, sort_keys=False),
+    )
     _write_text(target.parent / ".gitignore", "/iteration-*\n!/iteration-*.dvc\n")
     return str(tree.oid)
 
@@ -164,6 +184,78 @@ def write_snapshot(repo: Repo, rows: pd.DataFrame, target: Path) -> str:
 def _write_text(path: Path, text: str) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def set_members(md5: str) -> pd.DataFrame:
+    """`image_id` and `md5` of the images in a version, fetched from the remote where the cache lacks it.
+
+    Raises:
+        InputError: nowhere to be had, or not the list that its hash names.
+    """
+    repo = open_repository()
+    try:
+        path = _object(repo, md5)
+        if f"{file_md5(path)}.dir" != md5:
+            raise InputError(f"{path}: DVC's list of the images was changed, its md5 is no longer {md5[:12]}….")
+        return pd.DataFrame(
+            [(entry["relpath"], entry["md5"]) for entry in read_json(path)], columns=["image_id", "md5"]
+        )
+    finally:
+        repo.close()
+
+
+def cached_files(md5: str, files: list[str]) -> dict[str, Path]:
+    """md5 of each of `files` → its place in DVC's cache, the version `md5` fetched from the remote where some lack."""
+    repo = open_repository()
+    try:
+        odb = repo.cache.local
+        if not all(odb.exists(file) for file in files):
+            _pull(repo, md5)
+        return {file: Path(odb.oid_to_path(file)) for file in files}
+    finally:
+        repo.close()
+
+
+def checkout(md5: str, target: Path, meta: dict[str, Any]) -> Path:
+    """Make the folder `target` hold exactly the version `md5`, with a `.dvc` file beside it that says so.
+
+    Raises:
+        InputError: `target` exists, lies outside the repository, or the version is nowhere to be had.
+    """
+    if target.exists():
+        raise InputError(f"{target}: exists; name a folder that does not, with --to.")
+    members = set_members(md5)
+    cached_files(md5, members["md5"].tolist())
+    with locked_repository() as repo:
+        if not target.resolve().is_relative_to(Path(repo.root_dir).resolve()):
+            raise InputError(f"{target}: expected a folder inside the repository {repo.root_dir}.")
+        write_snapshot(repo, members, target, meta)
+    repo = open_repository()
+    try:
+        repo.checkout([str(target.with_suffix(".dvc"))])
+    finally:
+        repo.close()
+    return target
+
+
+def _object(repo: Repo, md5: str) -> Path:
+    if not repo.cache.local.exists(md5):
+        _pull(repo, md5)
+    return Path(repo.cache.local.oid_to_path(md5))
+
+
+def _pull(repo: Repo, md5: str) -> None:
+    from dvc.exceptions import DvcException
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    try:
+        result = repo.cloud.pull([HashInfo("md5", md5)])
+    except (DvcException, OSError) as error:  # no remote configured, or one that does not answer
+        raise InputError(
+            f"{md5}: is not in DVC's cache, and cannot be pulled ({str(error).splitlines()[0]})."
+        ) from None
+    if result.failed or not repo.cache.local.exists(md5):
+        raise InputError(f"{md5}: is neither in DVC's cache nor complete in its remote.")
 
 
 def describe(run: RunDirectory, iteration: int) -> dict[str, Any] | None:

@@ -21,36 +21,22 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from irp_core.atomic import read_json
-from irp_core.backbones.weights import file_sha256
 from irp_core.config import Params, digest
-from irp_core.errors import InputError
+from irp_core.hashing import file_sha256
 from irp_core.manifest import read_table, write_table
 from irp_core.removals import REMOVAL_SCHEMA
 from irp_core.reviews import approval
-from tasks.lineage import FILES_TAG, common_tags, training_tags
-from tasks.refining import HISTORY_SCHEMA, training_set
-from tasks.reporting import ITERATIONS_SCHEMA, decided_removals
+from irp_core.tables import HISTORY_SCHEMA, ITERATIONS_SCHEMA
+from tasks.lineage import common_tags, training_tags
+from tasks.refining import training_set
+from tasks.reporting import decided_removals
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 from tasks.serving import save_pyfunc
 from tasks.snapshots import describe
+from tasks.tracked import FILES_TAG, client_of
 
-__all__ = ["client_of", "fail_parent", "finish_parent", "log_results", "start_parent", "track_iteration"]
-
-
-def client_of(params: Params) -> MlflowClient:
-    """A client of the configured tracking store.
-
-    Raises:
-        InputError: the store cannot be opened.
-    """
-    try:
-        client = MlflowClient(tracking_uri=params.tracking.uri)
-        client.search_experiments(max_results=1)
-    except Exception as error:  # sqlalchemy, requests and MLflow each raise their own
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"tracking.uri {params.tracking.uri!r} cannot be opened ({first_line}).") from None
-    return client
+__all__ = ["fail_parent", "finish_parent", "log_results", "start_parent", "track_iteration"]
 
 
 def _experiment(client: MlflowClient, params: Params) -> str:

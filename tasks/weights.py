@@ -7,9 +7,9 @@ from pathlib import Path
 import pooch
 
 from irp_core.backbones import WEIGHT_SOURCES
-from irp_core.backbones.weights import file_sha256
 from irp_core.config import Features
 from irp_core.errors import InputError
+from irp_core.hashing import file_sha256
 
 __all__ = ["fetch_weights", "resolve_weights"]
 

@@ -13,8 +13,9 @@ from torch import nn
 from irp_core.backbones.alexnet import ALEXNET_SHA256_PREFIX, ALEXNET_URL, load_alexnet
 from irp_core.backbones.bundled import BUNDLED_SHA256, load_bundled
 from irp_core.backbones.resnet18 import RESNET18_SHA256_PREFIX, RESNET18_URL, load_resnet18
-from irp_core.backbones.weights import file_sha256, freeze
+from irp_core.backbones.weights import freeze
 from irp_core.errors import InputError
+from irp_core.hashing import file_sha256
 
 __all__ = ["LAYERS", "WEIGHT_SOURCES", "Backbone", "load_backbone"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -11,20 +10,7 @@ from torch import Tensor, nn
 
 from irp_core.errors import InputError
 
-__all__ = ["file_sha256", "fill", "freeze", "read_state"]
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes.
-
-    Raises:
-        InputError: the file is absent.
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: weights cannot be read ({error.strerror}).") from None
+__all__ = ["fill", "freeze", "read_state"]
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

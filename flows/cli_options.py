@@ -1,0 +1,31 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from irp_core.config import Params
+
+__all__ = ["DataPath", "NoDvc", "Overrides", "ParamsFile", "read_params"]
+
+DataPath = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of images: any folder, MVTec AD category, MTD.")]
+ParamsFile = Annotated[
+    Path | None, typer.Option("--params", "-p", help="Parameters; default: ./params.yaml, else the built-in defaults.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set-param", "-S", metavar="SECTION.KEY=VALUE", help="Override one parameter.")
+]
+NoDvc = Annotated[bool, typer.Option("--no-dvc", help="Make no DVC snapshots.")]
+
+
+def read_params(file: Path | None, overrides: list[str] | None) -> Params:
+    """The parameters of a command: its file, else `./params.yaml`, else the defaults, under its overrides."""
+    from irp_core.config import load_params
+
+    if file is None and Path("params.yaml").is_file():
+        file = Path("params.yaml")
+    return load_params(file, overrides or ())

@@ -1,0 +1,121 @@
+"""An auditor's questions, answered from a run's tables: the history of an image, the difference of two sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from irp_core.removals import GONE
+
+__all__ = ["DIFFERENCE_COLUMNS", "HISTORY_COLUMNS", "difference", "image_history", "thresholds_applied"]
+
+HISTORY_COLUMNS = [
+    "image_id",
+    "md5",
+    "split",
+    "iteration",
+    "trained_on",
+    "score",
+    "threshold",
+    "margin",
+    "decision",
+    "rule",
+    "reviewer",
+    "reviewed_at",
+    "note",
+]
+DIFFERENCE_COLUMNS = ["image_id", "md5", "only_in", "why", "iteration", "score", "threshold", "rule", "reviewer"]
+_FROM_REMOVAL = ["threshold", "margin", "decision", "rule", "reviewer", "reviewed_at", "note"]
+
+
+def thresholds_applied(iterations: pd.DataFrame, last_threshold: float | None) -> dict[int, float]:
+    """Model k → the threshold that its scores were held against (by look k + 1; the table lacks the last look)."""
+    applied = {int(row.iteration) - 1: float(row.threshold) for row in iterations.itertuples() if row.iteration > 0}
+    if last_threshold is not None:
+        applied[len(iterations) - 1] = last_threshold
+    return applied
+
+
+def image_history(
+    manifest: pd.DataFrame, scores: pd.DataFrame, removals: pd.DataFrame, applied: Mapping[int, float]
+) -> pd.DataFrame:
+    """What one run did with one image: a row per model that trained on it, in order.
+
+    An image that no model trained on has one row that says why: its split, or the decision that kept it out.
+
+    Args:
+        manifest: the image's rows of the manifest (several paths may have the same content).
+        scores: its rows of the scores table.
+        removals: its rows of the removal table.
+        applied: see `thresholds_applied`.
+
+    Returns:
+        A table with `HISTORY_COLUMNS`; `decision` is `kept` where no removal row says otherwise.
+    """
+    rows: list[dict[str, object]] = []
+    for image in manifest.to_dict("records"):
+        known = {name: image[name] for name in ("image_id", "md5", "split")}
+        decided = removals[removals["image_id"] == image["image_id"]]
+        for score in scores[scores["image_id"] == image["image_id"]].sort_values("iteration").to_dict("records"):
+            iteration = int(score["iteration"])
+            limit = applied.get(iteration)
+            row = {
+                **known,
+                "iteration": iteration,
+                "trained_on": True,
+                "score": score["score"],
+                "threshold": limit,
+                "margin": None if limit is None else score["score"] - limit,
+                "decision": "kept",
+            }
+            look = decided[decided["iteration"] == iteration + 1]
+            if len(look):
+                row |= {name: look.iloc[0][name] for name in _FROM_REMOVAL}
+            rows.append(row)
+        if not any(row["image_id"] == image["image_id"] for row in rows):
+            excluded = decided[decided["decision"].isin(GONE)]
+            why = excluded.iloc[0][_FROM_REMOVAL].to_dict() if len(excluded) else {"decision": "not a training image"}
+            rows.append({**known, "trained_on": False, **why})
+    return pd.DataFrame(rows, columns=HISTORY_COLUMNS)
+
+
+def difference(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    removals: Mapping[str, pd.DataFrame],
+    manifests: Mapping[str, pd.DataFrame],
+) -> pd.DataFrame:
+    """Which images two training sets do not share, and why.
+
+    Args:
+        first, second: `image_id` and `md5` of the sets, called A and B in the answer.
+        removals: "A" and "B" → the removal table of the set's run, up to the set's iteration.
+        manifests: "A" and "B" → the manifest of the set's run.
+
+    Returns:
+        A table with `DIFFERENCE_COLUMNS`, one row per image and side: `only_in` names the set that has it, `why`
+        says what the other set's run did with it.
+    """
+    sets = {"A": first, "B": second}
+    rows: list[dict[str, object]] = []
+    for side, other in (("A", "B"), ("B", "A")):
+        merged = sets[side].merge(sets[other], on=["image_id", "md5"], how="left", indicator=True)
+        elsewhere = manifests[other].set_index("image_id")
+        gone = removals[other][removals[other]["decision"].isin(GONE)].drop_duplicates("image_id", keep="last")
+        gone = gone.set_index("image_id")
+        for image in merged.loc[merged["_merge"] == "left_only", ["image_id", "md5"]].to_dict("records"):
+            name = image["image_id"]
+            row: dict[str, object] = {**image, "only_in": side}
+            if name in elsewhere.index and elsewhere.loc[name, "md5"] != image["md5"]:
+                row["why"] = f"{other} has other content under this name (md5 {elsewhere.loc[name, 'md5']})"
+            elif name in gone.index:
+                removal = gone.loc[name]
+                row |= {key: removal[key] for key in ("iteration", "score", "threshold", "rule", "reviewer")}
+                row["why"] = f"{removal['decision'].replace('_', ' ')} in {other}"
+            elif name in elsewhere.index:
+                row["why"] = f"not a training image of {other} (split {elsewhere.loc[name, 'split']})"
+            else:
+                row["why"] = f"not in {other}'s data set"
+            rows.append(row)
+    return pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS)

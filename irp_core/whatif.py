@@ -1,0 +1,95 @@
+"""Other thresholds on stored scores: what would have been removed, without training anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import sklearn.metrics
+from numpy.typing import NDArray
+
+from irp_core.thresholds import threshold
+
+__all__ = ["WHATIF_COLUMNS", "removal_curve", "what_if"]
+
+WHATIF_COLUMNS = [
+    "iteration",
+    "n_scored",
+    "threshold",
+    "n_above",
+    "threshold_then",
+    "n_above_then",
+    "gained",
+    "lost",
+    "precision",
+    "recall",
+    "precision_then",
+    "recall_then",
+]
+
+
+def what_if(
+    scores: pd.DataFrame,
+    rule: str,
+    factor: float,
+    applied: Mapping[int, float],
+    injected: Mapping[str, bool] | None = None,
+) -> pd.DataFrame:
+    """Hold each iteration's scores against another threshold.
+
+    Every iteration is judged on the scores that it really had: had the other rule been in force, the later sets
+    and scores would have been others, so only the first row is a prediction and the rest are readings.
+
+    Args:
+        scores: `image_id, iteration, score` of all models on their training sets.
+        rule, factor: see `irp_core.thresholds`.
+        applied: model k → the threshold that was applied to its scores.
+        injected: `image_id` → whether it was injected, where that is known (evaluation only).
+
+    Returns:
+        A table with `WHATIF_COLUMNS`, one row per model: `n_above` by the other threshold, `n_above_then` by the
+        applied one, `gained` and `lost` the images that only the other, only the applied one is exceeded by.
+    """
+    rows = []
+    for number, group in scores.groupby("iteration", sort=True):
+        iteration = int(str(number))
+        values = group["score"].to_numpy()
+        limit = threshold(values, rule, factor)
+        now, then = values > limit, values > applied[iteration]
+        row: dict[str, object] = {
+            "iteration": iteration,
+            "n_scored": len(values),
+            "threshold": limit,
+            "n_above": int(now.sum()),
+            "threshold_then": applied[iteration],
+            "n_above_then": int(then.sum()),
+            "gained": int((now & ~then).sum()),
+            "lost": int((then & ~now).sum()),
+        }
+        if injected is not None:
+            truth = group["image_id"].map(injected).to_numpy(dtype=bool)
+            for suffix, above in (("", now), ("_then", then)):
+                hits = int((above & truth).sum())
+                row[f"precision{suffix}"] = hits / int(above.sum()) if above.any() else None
+                row[f"recall{suffix}"] = hits / int(truth.sum()) if truth.any() else None
+        rows.append(row)
+    return pd.DataFrame(rows, columns=WHATIF_COLUMNS)
+
+
+def removal_curve(scores: NDArray[np.float64], injected: NDArray[np.bool_]) -> pd.DataFrame:
+    """Precision and recall of removing every image that scores at least t, for every t that makes a difference.
+
+    Returns:
+        Columns `lowest_removed` (t, rising), `n_removed`, `precision`, `recall`.
+    """
+    precision, recall, limits = sklearn.metrics.precision_recall_curve(injected, scores)
+    # scikit-learn closes the curve with a point without a threshold; nothing is removed there.
+    return pd.DataFrame(
+        {
+            "lowest_removed": limits,
+            "n_removed": len(scores) - np.searchsorted(np.sort(scores), limits, side="left"),
+            "precision": precision[:-1],
+            "recall": recall[:-1],
+        }
+    )

@@ -1,0 +1,254 @@
+"""Read what MLflow holds of refinement runs: on any machine, years later, without the run's directory.
+
+Every artifact's sha256 is a tag of its run; a file that differs from it is refused, never read. Imports neither Prefect
+nor torch: a question is answered in the time that MLflow itself takes to import.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import pandas as pd
+import pyarrow as pa
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+import tasks.environment  # noqa: F401  (quiets MLflow)
+from irp_core.atomic import read_json
+from irp_core.config import Params
+from irp_core.errors import InputError
+from irp_core.hashing import file_sha256
+from irp_core.manifest import read_table
+
+__all__ = ["FILES_TAG", "TrackedRun", "all_runs", "client_of", "find_run", "model_version", "registered_versions"]
+
+FILES_TAG = "irp.files"
+_CACHE = Path(".irp/audit")
+
+
+def client_of(params: Params) -> MlflowClient:
+    """A client of the configured tracking store.
+
+    Raises:
+        InputError: the store cannot be opened.
+    """
+    try:
+        client = MlflowClient(tracking_uri=params.tracking.uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # sqlalchemy, requests and MLflow each raise their own
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"tracking.uri {params.tracking.uri!r} cannot be opened ({first_line}).") from None
+    return client
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """One refinement run: its parent run in MLflow, and the nested run of each model."""
+
+    client: MlflowClient
+    parent: Run
+
+    @property
+    def run_id(self) -> str:
+        return str(self.tags["irp.run_id"])
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return dict(self.parent.data.tags)
+
+    @cached_property
+    def models(self) -> list[Run]:
+        """The nested runs, in the order of their iterations."""
+        clause = f"tags.`mlflow.parentRunId` = '{self.parent.info.run_id}'"
+        found = _pages(self.client, [self.parent.info.experiment_id], clause)
+        return sorted(found, key=lambda run: int(run.data.tags["irp.iteration"]))
+
+    def model(self, iteration: int | None) -> Run:
+        """The nested run of one model, by default the last.
+
+        Raises:
+            InputError: no such iteration.
+        """
+        if not self.models:
+            raise InputError(f"{self.run_id}: expected at least one trained model in MLflow, found none.")
+        last = len(self.models) - 1
+        wanted = last if iteration is None else iteration
+        if not 0 <= wanted <= last:
+            raise InputError(f"{self.run_id}: expected an iteration from 0 to {last}. Got {wanted}.")
+        return self.models[wanted]
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """`run.json`: what was asked for."""
+        return dict(read_json(self.file("run.json")))
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """`summary.json`, of a run that ended.
+
+        Raises:
+            InputError: the run did not end.
+        """
+        return dict(read_json(self.file("summary.json")))
+
+    def params(self) -> Params:
+        return Params.model_validate(self.record["params"])
+
+    def known_files(self, run: Run | None = None) -> dict[str, str]:
+        """sha256 by artifact path, as tagged when the artifacts were logged."""
+        return dict(json.loads((run or self.parent).data.tags.get(FILES_TAG, "{}")))
+
+    def has(self, artifact: str, run: Run | None = None) -> bool:
+        return artifact in self.known_files(run)
+
+    def file(self, artifact: str, run: Run | None = None, *, verify: bool = True) -> Path:
+        """A local copy of an artifact (of the parent unless a nested `run` is given).
+
+        Without `verify` it is what the store holds now, whatever that is.
+
+        Raises:
+            InputError: there is none, or (with `verify`) its sha256 is not the one that was logged.
+        """
+        source = run or self.parent
+        expected = self.known_files(source).get(artifact)
+        cached = _CACHE / expected if expected and not _local(source) else None
+        if verify and cached is not None and cached.exists() and file_sha256(cached) == expected:
+            return cached
+        path = self._fetch(source, artifact)
+        if verify and expected and (found := file_sha256(path)) != expected:
+            raise InputError(
+                f"{self.run_id}, artifact {artifact}: expected sha256 {expected[:16]}…, found {found[:16]}…; it was "
+                f"changed after it was logged (irp audit verify {self.run_id})."
+            )
+        return path
+
+    def _fetch(self, source: Run, artifact: str) -> Path:
+        missing = InputError(f"{self.run_id}: expected the artifact {artifact} in MLflow, found none.")
+        if local := _local(source):
+            if not (local / artifact).is_file():
+                raise missing
+            return local / artifact
+        _CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=_CACHE) as temporary:
+            try:
+                got = Path(self.client.download_artifacts(source.info.run_id, artifact, temporary))
+            except (MlflowException, OSError):  # the artifact stores raise either
+                raise missing from None
+            # Kept under its own hash: a file that was changed can never pass for the one that was logged.
+            return got.replace(_CACHE / file_sha256(got))
+
+    def table(
+        self, name: str, schema: pa.Schema, run: Run | None = None, *, verify: bool = True, **where: object
+    ) -> pd.DataFrame:
+        """A table among the run's artifacts; with `column=value`, only its rows."""
+        path = self.file(f"{name}.parquet" if "/" in name else f"tables/{name}.parquet", run, verify=verify)
+        return read_table(path, schema, where)
+
+
+def find_run(reference: str, params: Params) -> tuple[TrackedRun, int | None]:
+    """The run that a reference means, and the iteration if it names one.
+
+    References: a run's id or directory, an MLflow run id, or a registered model `NAME`, `NAME/version`,
+    `NAME@alias`; each may end in `:ITERATION`.
+
+    Raises:
+        InputError: nothing of that name.
+    """
+    plain, _, suffix = reference.partition(":") if re.fullmatch(r".*[^/]:\d+", reference) else (reference, "", "")
+    iteration = int(suffix) if suffix else None
+    client = client_of(params)
+    run_id = Path(plain).name.replace("'", "")
+    clause = f"tags.`irp.run_id` = '{run_id}' and tags.`irp.iteration` = 'all'"
+    # The newest, where several clones ran the same.
+    for run in _pages(client, _experiments(client), clause):
+        return TrackedRun(client, run), iteration
+    if re.fullmatch(r"[0-9a-f]{32}", plain):
+        found = _by_mlflow_id(client, plain)
+        if found is not None:
+            return found if iteration is None else (found[0], iteration)
+    version = model_version(plain, client)
+    if version is None:
+        raise InputError(
+            f"{reference}: expected a run or a registered model at {params.tracking.uri} (RUN, NAME, NAME/version or "
+            f"NAME@alias, each with :ITERATION if wanted), found neither."
+        )
+    return TrackedRun(client, client.get_run(version.run_id)), iteration
+
+
+def model_version(model: str, client: MlflowClient) -> Any | None:
+    """The registered version that `NAME` (its newest), `NAME/version` or `NAME@alias` means, or None."""
+    match = re.fullmatch(r"(?:models:/)?([^/@]+)(?:/(\d+)|@([\w-]+))?", model)
+    if match is None:
+        return None
+    name, version, alias = match[1], match[2], match[3]
+    try:
+        if alias:
+            return client.get_model_version_by_alias(name, alias)
+        if version:
+            return client.get_model_version(name, version)
+        return max(client.search_model_versions(f"name='{name}'"), key=lambda v: int(v.version), default=None)
+    except MlflowException:
+        return None
+
+
+def all_runs(params: Params) -> list[TrackedRun]:
+    """Every refinement run in the store, of all experiments, newest first."""
+    client = client_of(params)
+    return [TrackedRun(client, run) for run in _pages(client, _experiments(client), "tags.`irp.iteration` = 'all'")]
+
+
+def registered_versions(client: MlflowClient) -> dict[str, list[str]]:
+    """MLflow run id → the registered models made of it, as `NAME/version` with their aliases."""
+    aliases: dict[tuple[str, str], list[str]] = {}
+    for model in client.search_registered_models():
+        for alias, version in dict(model.aliases).items():
+            aliases.setdefault((model.name, str(version)), []).append(f"@{alias}")
+    found: dict[str, list[str]] = {}
+    for version in client.search_model_versions():
+        name = " ".join([f"{version.name}/{version.version}", *aliases.get((version.name, str(version.version)), [])])
+        found.setdefault(str(version.run_id), []).append(name)
+    return found
+
+
+def _by_mlflow_id(client: MlflowClient, mlflow_id: str) -> tuple[TrackedRun, int | None] | None:
+    try:
+        run = client.get_run(mlflow_id)
+    except MlflowException:
+        return None
+    if "irp.run_id" not in run.data.tags:
+        return None
+    parent = run.data.tags.get("mlflow.parentRunId")
+    if parent is None:
+        return TrackedRun(client, run), None
+    return TrackedRun(client, client.get_run(parent)), int(run.data.tags["irp.iteration"])
+
+
+def _experiments(client: MlflowClient) -> list[str]:
+    return [experiment.experiment_id for experiment in client.search_experiments()]
+
+
+def _pages(client: MlflowClient, experiments: list[str], clause: str) -> Iterator[Run]:
+    token = None
+    while True:
+        page = client.search_runs(
+            experiments, clause, order_by=["attributes.start_time DESC"], max_results=1000, page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _local(run: Run) -> Path | None:
+    """The artifact folder of a run whose artifacts lie on this machine."""
+    uri = urlparse(str(run.info.artifact_uri))
+    return Path(unquote(uri.path)) if uri.scheme in ("", "file") else None

@@ -1,0 +1,193 @@
+"""Recompute everything about a tracked run that can be recomputed, and name what does not agree.
+
+What is trusted is MLflow's database (tags hold the hashes of everything else) and, where the `.dvc` files are
+committed, git. The artifacts, DVC's cache and remote, and every table are checked against them and each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from mlflow.entities import Run
+
+from irp_core.atomic import read_json
+from irp_core.config import Params
+from irp_core.errors import InputError
+from irp_core.findings import Finding, finding, names, row_differences
+from irp_core.hashing import file_sha256
+from irp_core.manifest import MANIFEST_SCHEMA, manifest_digest, set_digest, training_rows
+from irp_core.refinement import Decision, decide, policy_of
+from irp_core.removals import GONE, REMOVAL_SCHEMA, REMOVED, excluded_rows, review_removals, with_truth
+from irp_core.reviews import KEPT_BY_REVIEW, REVIEW_SCHEMA, no_events
+from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
+from tasks.tracked import TrackedRun, find_run
+from tasks.verification_files import Progress, TrackedFiles
+
+__all__ = ["verify"]
+
+
+def verify(
+    reference: str, params: Params, *, rescore: bool = False, progress: Progress = lambda done, total: None
+) -> list[Finding]:
+    """Check a run from end to end.
+
+    Args:
+        reference: see `tasks.tracked.find_run`.
+        params: for the tracking store and the device.
+        rescore: score the last training set again with the stored weights, too.
+        progress: called with (images hashed, images in all).
+
+    Returns:
+        All findings, in the order of the checks; none is left out because another failed.
+    """
+    run, _ = find_run(reference, params)
+    if not run.has("summary.json"):
+        raise InputError(
+            f"{run.run_id}: expected a finished run, found one that did not end ({run.parent.info.status})."
+        )
+    findings = [*_artifacts(run), *_weights(run)]
+    try:
+        tables = _Tables(run)
+    except InputError as error:  # not even readable: nothing further can be said
+        return [*findings, Finding("tables", "run", "failed", str(error))]
+    findings += [*tables.sets(), *tables.decisions(), tables.removal_table()]
+    files = TrackedFiles(run, tables.training_sets)
+    findings += [*files.lists(), files.contents(progress)]
+    if rescore:
+        findings.append(files.rescored(params.features.device, progress))
+    return findings
+
+
+def _artifacts(run: TrackedRun) -> Iterator[Finding]:
+    """Every artifact's sha256 against the run's tags."""
+    holders = [("run", run.parent), *((f"iteration {k}", model) for k, model in enumerate(run.models))]
+    for place, holder in holders:
+        known = run.known_files(holder)
+        wrong = []
+        for name, expected in known.items():
+            try:
+                found = file_sha256(run.file(name, holder, verify=False))
+            except InputError:
+                wrong.append(f"{name} is gone")
+                continue
+            if found != expected:
+                wrong.append(f"{name} was changed (sha256 {found[:12]}…, logged as {expected[:12]}…)")
+        yield finding("artifact hashes", place, wrong, f"{len(known)} files as logged")
+
+
+def _weights(run: TrackedRun) -> Iterator[Finding]:
+    """The weights of each model against the sha256 noted when it was trained."""
+    for number, model in enumerate(run.models):
+        place = f"iteration {number}"
+        if not run.has("model/weights.safetensors", model):
+            yield Finding("weights", place, "skipped", "not kept (tracking.keep_weights)")
+            continue
+        yield _same_weights(run, "model/weights.safetensors", model, place, model)
+    inside = next(name for name in run.known_files() if name.endswith("/weights.safetensors"))
+    yield _same_weights(run, inside, run.parent, "final detector", run.models[-1])
+
+
+def _same_weights(run: TrackedRun, artifact: str, holder: Run, place: str, model: Run) -> Finding:
+    expected = model.data.tags["irp.weights_sha256"]
+    try:
+        found = file_sha256(run.file(artifact, holder, verify=False))
+    except InputError as error:
+        return Finding("weights", place, "failed", str(error))
+    wrong = [] if found == expected else [f"{artifact} is not what was trained (sha256 {found[:12]}…)"]
+    return finding("weights", place, wrong, f"sha256 {expected[:12]}…")
+
+
+class _Tables:
+    """Checks on the tables alone. Tables are read as they are, changed or not: each check speaks for itself."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        self.run = run
+        self.manifest = run.table("manifest", MANIFEST_SCHEMA, verify=False)
+        self.scores = [run.table("scores", SCORES_SCHEMA, model, verify=False) for model in run.models]
+        self.training_sets = [scores[["image_id", "md5"]] for scores in self.scores]
+        self.removed = [run.table("removed", REMOVAL_SCHEMA, model, verify=False) for model in run.models]
+        self.last_look = run.table("last_look/removed", REMOVAL_SCHEMA, run.models[-1], verify=False)
+        self.summary = read_json(run.file("summary.json", verify=False))
+        record = read_json(run.file("run.json", verify=False))
+        self.params = Params.model_validate(record["params"])
+        self.policy = policy_of(self.params.refinement, random_counts=tuple(record["random_counts"]))
+        self.iterations = run.table("iterations", ITERATIONS_SCHEMA, verify=False)
+        has_decisions = run.has("tables/decisions.parquet")
+        self.standing = run.table("decisions", REVIEW_SCHEMA, verify=False) if has_decisions else no_events()
+
+    def sets(self) -> Iterator[Finding]:
+        """The manifest, and each training set: its digest, and that it is the one before less what was removed."""
+        wrong = [] if manifest_digest(self.manifest) == self.run.tags["irp.manifest_sha256"] else ["rows were changed"]
+        yield finding("manifest", "run", wrong, f"{len(self.manifest)} rows, digest as tagged")
+        start = training_rows(self.manifest)
+        before = start[~start["md5"].isin(excluded_rows(self.standing, start)["md5"])]
+        for number, (model, rows, removed) in enumerate(
+            zip(self.run.models, self.training_sets, self.removed, strict=True)
+        ):
+            wrong = []
+            if set_digest(rows) != model.data.tags["irp.set_sha256"]:
+                wrong.append("the scores table lists other images than were trained on")
+            gone = set(removed.loc[removed["decision"].isin(GONE), "image_id"]) if number else set()
+            expected = set(before["image_id"]) - gone
+            wrong += names("missing", expected - set(rows["image_id"]))
+            wrong += names("too many", set(rows["image_id"]) - expected)
+            yield finding("training set", f"iteration {number}", wrong, f"{len(rows)} images, removals add up")
+            before = rows
+
+    def decisions(self) -> Iterator[Finding]:
+        """Each look at the scores, decided again: the same threshold, the same images, the same reason to stop."""
+        truth = self.manifest.set_index("image_id")["injected"]
+        kept = self.standing.loc[self.standing["decision"] == KEPT_BY_REVIEW, "md5"]
+        looks = [*self.removed[1:], self.last_look]
+        for number, (scores, table) in enumerate(zip(self.scores, looks, strict=True), start=1):
+            oracle = self.policy.selection == "oracle"
+            again = decide(
+                scores["score"].to_numpy(),
+                self.policy,
+                iteration=number,
+                initial_size=len(self.training_sets[0]),
+                seed=self.params.run.seed,
+                injected=truth.reindex(scores["image_id"]).to_numpy(dtype=bool) if oracle else None,
+                protected=scores["md5"].isin(kept).to_numpy(),
+            )
+            last = number == len(looks)
+            noted = self.summary["last_look"]["threshold"] if last else float(self.iterations["threshold"][number])
+            wrong = _disagreements(again, scores, table, noted)
+            if last and again.stop_reason != self.summary["stop_reason"]:
+                wrong.append(f"it should have gone on (noted: {self.summary['stop_reason']})")
+            what = f"{len(again.removed)} removed above {again.threshold:.4g}"
+            yield finding("decision", f"look {number}", wrong, f"stopped: {again.stop_reason}" if last else what)
+
+    def removal_table(self) -> Finding:
+        """The run's removal table against its parts: every look's rows, with the run's review laid over them."""
+        parts = [table for table in (*self.removed, self.last_look) if len(table)]
+        expected = pd.concat(parts, ignore_index=True) if parts else self.last_look
+        reviewed = self.run.has("tables/review.parquet")
+        events = self.run.table("review", REVIEW_SCHEMA, verify=False) if reviewed else no_events()
+        look = {
+            "iteration": len(self.run.models),
+            "threshold": self.summary["last_look"]["threshold"],
+            "rule": self.policy.rule_label,
+        }
+        expected = with_truth(review_removals(expected, events, self.scores[-1], look), self.manifest)
+        found = self.run.table("removed", REMOVAL_SCHEMA, verify=False)
+        wrong = row_differences(expected, found)
+        return finding("removal table", "run", wrong, f"{len(found)} rows are the looks' decisions and the review's")
+
+
+def _disagreements(again: Decision, scores: pd.DataFrame, table: pd.DataFrame, noted: float) -> list[str]:
+    """What a look's removal rows and its noted threshold say otherwise than the decision made again."""
+    wrong = []
+    if not np.isclose(again.threshold, noted, rtol=1e-12):
+        wrong.append(f"the threshold of these scores is {again.threshold:.6g}, noted is {noted:.6g}")
+    for decision, indices in ((REMOVED, again.removed), (KEPT_BY_REVIEW, again.spared)):
+        ours = set(scores["image_id"].iloc[indices])
+        theirs = set(table.loc[table["decision"] == decision, "image_id"])
+        verb = decision.replace("_", " ")
+        wrong += names(f"should be {verb}", ours - theirs) + names(f"should not be {verb}", theirs - ours)
+    held = table.merge(scores[["image_id", "score"]], on="image_id", suffixes=("", "_scored"))
+    wrong += names("other score than in the scores", held.loc[held["score"] != held["score_scored"], "image_id"])
+    other = ~np.isclose(table["threshold"].to_numpy(dtype=float), noted, rtol=1e-12)
+    return wrong + names("other threshold than noted", table.loc[other, "image_id"])

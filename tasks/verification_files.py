@@ -1,0 +1,114 @@
+"""Check the images of a tracked run, as DVC's cache or remote has them (without DVC, as they lie in their folder)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from irp_core.errors import InputError
+from irp_core.findings import Finding, finding, names, row_differences
+from irp_core.hashing import file_md5
+from irp_core.tables import SCORES_SCHEMA
+from tasks.tracked import TrackedRun
+
+__all__ = ["Progress", "TrackedFiles"]
+
+Progress = Callable[[int, int], None]
+_RESCORE_TOLERANCE = 1e-4  # relative: another processor adds in another order
+
+
+class TrackedFiles:
+    """The training sets of a run, and where their images can be had here."""
+
+    def __init__(self, run: TrackedRun, training_sets: list[pd.DataFrame]) -> None:
+        self.run = run
+        self.sets = training_sets
+        self._paths: dict[str, Path] | None = None
+        self._why_not = ""
+
+    def lists(self) -> Iterator[Finding]:
+        """Each training set against DVC's list of it."""
+        from tasks.snapshots import set_members
+
+        for number, (model, rows) in enumerate(zip(self.run.models, self.sets, strict=True)):
+            place = f"iteration {number}"
+            md5 = model.data.tags.get("irp.dvc_md5")
+            if md5 is None:
+                yield Finding("DVC list", place, "skipped", "the run made no snapshots (snapshots.enabled)")
+                continue
+            try:
+                members = set_members(md5)
+            except InputError as error:
+                yield Finding("DVC list", place, "failed", str(error))
+                continue
+            wrong = row_differences(
+                rows.sort_values("image_id", ignore_index=True), members.sort_values("image_id", ignore_index=True)
+            )
+            file = Path(model.data.tags["irp.dvc_file"])
+            if file.exists() and md5 not in file.read_text(encoding="utf-8"):
+                wrong.append(f"{file} names another version than {md5}")
+            yield finding("DVC list", place, wrong, f"{md5}, {len(members)} images")
+
+    def paths(self) -> dict[str, Path]:
+        """md5 → file, of every image of the first training set that can be had here.
+
+        Raises:
+            InputError: neither DVC nor the data's folder has them.
+        """
+        if self._paths is None:
+            from tasks.snapshots import cached_files
+
+            md5 = self.run.models[0].data.tags.get("irp.dvc_md5")
+            if md5 is not None:
+                self._paths = cached_files(md5, self.sets[0]["md5"].tolist())
+            else:
+                root = Path(self.run.record["data_root"])
+                if not root.is_dir():
+                    raise InputError(f"{root}: expected the images of a run without snapshots here, found nothing.")
+                self._paths = {row.md5: root / row.image_id for row in self.sets[0].itertuples()}
+        return self._paths
+
+    def contents(self, progress: Progress) -> Finding:
+        """Every image's bytes against its md5."""
+        try:
+            paths = self.paths()
+        except InputError as error:
+            return Finding("image contents", "iteration 0", "failed", str(error))
+        wrong = []
+        for done, row in enumerate(self.sets[0].itertuples(), start=1):
+            path = paths.get(row.md5)
+            if path is None or not path.exists():
+                wrong.append(f"{row.image_id} is gone")
+            elif file_md5(path) != row.md5:
+                wrong.append(f"{row.image_id} has other content than it was trained with")
+            progress(done, len(self.sets[0]))
+        return finding("image contents", "iteration 0", wrong, f"{len(self.sets[0])} images hashed")
+
+    def rescored(self, device: str, progress: Progress) -> Finding:
+        """The last training set scored again with the stored weights, from the images themselves."""
+        from irp_core.inspection import Inspector
+
+        rows, place = self.sets[-1], f"iteration {len(self.sets) - 1}"
+        try:
+            paths = self.paths()
+            inspector = Inspector(_model_folder(self.run), device)
+            table = inspector.score([paths[md5] for md5 in rows["md5"]], progress=progress)
+        except (InputError, KeyError) as error:
+            return Finding("rescored", place, "failed", str(error))
+        stored = self.run.table("scores", SCORES_SCHEMA, self.run.models[-1], verify=False)["score"].to_numpy()
+        deviation = np.abs(table["score"].to_numpy(dtype=float) - stored) / stored
+        off = rows.loc[~(deviation <= _RESCORE_TOLERANCE), "image_id"]
+        detail = f"{len(rows)} images, largest relative deviation {np.nanmax(deviation):.1e}"
+        return finding("rescored", place, names("other score than stored", off), detail)
+
+
+def _model_folder(run: TrackedRun) -> Path:
+    """The final detector's folder as the store has it."""
+    root = Path(run.client.download_artifacts(run.parent.info.run_id, "model"))
+    found = next(root.rglob("inspector.json"), None)
+    if found is None:
+        raise InputError(f"{run.run_id}: expected inspector.json among the model's files, found none.")
+    return found.parent
