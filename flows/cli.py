@@ -16,6 +16,8 @@ from rich.console import Console
 import tasks.environment  # noqa: F401  (before any of the libraries that it quiets)
 from flows.cli_audit import audit
 from flows.cli_options import DataPath, NoDvc, Overrides, ParamsFile, read_params
+from flows.cli_review import review
+from flows.cli_whatif import whatif
 from irp_core import __version__
 from irp_core.errors import InputError
 
@@ -30,6 +32,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(audit, name="audit")
+app.command()(whatif)
+app.command()(review)
 console = Console()
 _STARTED = time.perf_counter()
 
@@ -99,6 +103,9 @@ def refine(
     set_param: Overrides = None,
     manifest: Annotated[Path | None, typer.Option(help="Folder written by `irp prepare`, instead of scanning.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Run directory to go on with.")] = None,
+    decisions: Annotated[
+        Path | None, typer.Option(help="Reviewers' decisions to respect (a CSV, or a run's removed.parquet).")
+    ] = None,
     compare: Annotated[
         str | None,
         typer.Option(help="Methods to compare on the same set, e.g. vanilla,osr,irp,oracle (or: all)."),
@@ -118,7 +125,13 @@ def refine(
         from irp_core.datasets import detect_layout
 
         detect_layout(path)
-        plain = read_params(params, [*(set_param or ()), *_without_dvc(no_dvc)]).model_dump(mode="json")
+        overrides = [*(set_param or ()), *_without_dvc(no_dvc)]
+        if decisions is not None:
+            from irp_core.reviews import read_events
+
+            read_events(decisions)  # a mistake in the file is said before anything starts
+            overrides.append(f"review.decisions={decisions}")
+        plain = read_params(params, overrides).model_dump(mode="json")
         if compare is not None:
             _compare(path, plain, _methods(compare))
             return

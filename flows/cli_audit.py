@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from flows.cli_options import Overrides, ParamsFile, read_params
+from flows.cli_options import Format, Overrides, ParamsFile, read_params
 from irp_core.errors import InputError
 
 __all__ = ["audit"]
@@ -20,14 +19,6 @@ audit = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
-
-
-class Format(StrEnum):
-    """How an answer is written: for people, or whole and for programs."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
 
 
 Reference = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,16 @@ import typer
 if TYPE_CHECKING:
     from irp_core.config import Params
 
-__all__ = ["DataPath", "NoDvc", "Overrides", "ParamsFile", "read_params"]
+__all__ = ["DataPath", "Format", "NoDvc", "Overrides", "ParamsFile", "read_params"]
+
+
+class Format(StrEnum):
+    """How an answer is written: for people, or whole and for programs."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
 
 DataPath = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of images: any folder, MVTec AD category, MTD.")]
 ParamsFile = Annotated[

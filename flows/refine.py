@@ -14,6 +14,7 @@ from typing import Any
 from prefect import flow, tags
 from prefect.logging import get_run_logger
 
+from flows.approve import approved
 from flows.evaluate import evaluate
 from irp_core.config import Params
 from irp_core.refinement import policy_of
@@ -22,6 +23,7 @@ from tasks.extraction import extract_features
 from tasks.page import write_page
 from tasks.refining import decide_removal, score_training_set, train_detector
 from tasks.reporting import publish_artifacts, write_results
+from tasks.reviewing import Review
 from tasks.rundir import RunDirectory, open_run
 from tasks.snapshots import check_repository, snapshot
 from tasks.tracking import fail_parent, finish_parent, start_parent, track_iteration
@@ -54,6 +56,9 @@ def refine(
     run = _prepare_run(root, checked, manifest, total_epochs, random_counts)
     with tags(f"method:{checked.refinement.method}", f"dataset:{run.record()['dataset']}", f"run:{run.run_id}"):
         _tracked(run, share_with)
+    if checked.review.required and Review(run).approved() and len(Review(run).contradictions()):
+        # The approval named images to keep or to remove: the next run respects them, and asks again.
+        return str(refine(root, params, manifest, share_with, total_epochs, random_counts))
     return str(run.path)
 
 
@@ -116,5 +121,5 @@ def _loop(run: RunDirectory, parent: str, share_with: str | None) -> None:
     evaluate(path, last)
     write_results(path, last, decision)
     write_page(path)
-    finish_parent(path, parent, nested)
+    finish_parent(path, parent, nested, register=approved(path))
     publish_artifacts(path)

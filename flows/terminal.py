@@ -33,7 +33,12 @@ def _share(value: Any) -> str:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="left" if column in ("image", "method", "run", "rule", "label") else "right")
+        table.add_column(
+            column,
+            justify="left"
+            if column in ("image", "method", "run", "rule", "decision", "reviewer", "label")
+            else "right",
+        )
     return table
 
 
@@ -126,11 +131,17 @@ def show_removed(console: Console, run: RunDirectory) -> None:
     """The removed images with their scores."""
     removed = read_table(run.path / "removed.parquet", REMOVAL_SCHEMA)
     labelled = removed["label"].notna().any()
+    reviewed = removed["reviewer"].notna().any()
     table = _table(
-        "Removed images", "iteration", "score", "threshold", "rule", "image", *(("label",) if labelled else ())
+        "Removed images",
+        *("iteration", "score", "threshold", "rule", "image"),
+        *(("decision", "reviewer") if reviewed else ()),
+        *(("label",) if labelled else ()),
     )
     for row in removed.sort_values(["iteration", "score"], ascending=[True, False]).to_dict("records"):
         cells = [str(row["iteration"]), _share(row["score"]), _share(row["threshold"]), row["rule"], row["image_id"]]
+        if reviewed:
+            cells += [row["decision"].replace("_", " "), row["reviewer"] or "–"]
         style = {"good": "green", "defective": "red"}.get(row["label"], "")
         table.add_row(*cells, *((f"[{style}]{row['label']}[/]",) if labelled and style else ()))
     console.print(table)

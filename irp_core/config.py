@@ -32,6 +32,7 @@ __all__ = [
     "Tracking",
     "Training",
     "Views",
+    "checked_params",
     "digest",
     "load_params",
 ]
@@ -137,6 +138,12 @@ class Review(_Section):
     borderline: Fraction = 0.1
     timeout: Positive = 86400
 
+    @model_validator(mode="after")
+    def _decisions_have_a_place(self) -> Review:
+        if self.required and self.decisions is None:
+            raise ValueError("decisions must name a file where review.required is true. Got None.")
+        return self
+
 
 class Tracking(_Section):
     uri: str = "sqlite:///mlflow.db"
@@ -200,6 +207,18 @@ def load_params(file: Path | None = None, overrides: Iterable[str] = ()) -> Para
         _apply(values, override)
     if overrides:
         source += " with -S overrides"
+    return checked_params(values, source)
+
+
+def checked_params(values: dict[str, Any], source: str) -> Params:
+    """Validate sections of plain values.
+
+    Args:
+        source: where they come from, for the error.
+
+    Raises:
+        InputError: an unknown key, a value out of range.
+    """
     try:
         return Params.model_validate(values)
     except ValidationError as error:

@@ -10,8 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["COLOURS", "iteration_curves", "score_histograms"]
+from irp_core.whatif import removal_curve
 
+__all__ = ["COLOURS", "iteration_curves", "score_histograms", "what_if_curves"]
+
+_HISTOGRAMS = 12
 COLOURS = {"blue": "#0072b2", "orange": "#d55e00", "green": "#009e73", "grey": "#777777"}
 
 
@@ -46,18 +49,26 @@ def iteration_curves(iterations: pd.DataFrame, references: Mapping[str, float] |
 
 
 def score_histograms(scores: pd.DataFrame, thresholds: Mapping[int, float]) -> Figure:
-    """Histograms of the training images' scores, first and last iteration, with the threshold each was held against.
+    """Histograms of the training images' scores per iteration, with the threshold each was held against.
+
+    All panels share their axis, so that one sees the tail go. Of many iterations, at most `_HISTOGRAMS` are shown, the
+    first and the last among them.
 
     Args:
         scores: columns `iteration, score`.
         thresholds: iteration → the threshold applied to that iteration's scores.
     """
-    shown = sorted({int(scores["iteration"].min()), int(scores["iteration"].max())})
-    figure = Figure(figsize=(6.4, 1.3 + 1.5 * len(shown)), layout="constrained")
+    present = np.sort(scores["iteration"].unique())
+    shown = present[np.unique(np.linspace(0, len(present) - 1, min(len(present), _HISTOGRAMS)).round().astype(int))]
+    figure = Figure(figsize=(6.4, 0.9 + 1.1 * len(shown)), layout="constrained")
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     edges = np.histogram_bin_edges(scores.loc[scores["iteration"].isin(shown), "score"], bins=50)
-    for axes, iteration in zip(panels, shown, strict=True):
+    for axes, iteration in zip(panels, shown.tolist(), strict=True):
         axes.hist(scores.loc[scores["iteration"] == iteration, "score"], bins=edges, color=COLOURS["blue"], alpha=0.6)
+        # A handful of images in the tail is what the rule is about: a linear axis would hide it.
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_yticks([0, 1, 10, 100], labels=["0", "1", "10", "100"])
+        axes.minorticks_off()
         if iteration in thresholds:
             axes.axvline(thresholds[iteration], color=COLOURS["orange"], linewidth=1.5)
             axes.annotate(
@@ -68,10 +79,52 @@ def score_histograms(scores: pd.DataFrame, thresholds: Mapping[int, float]) -> F
                 textcoords="offset points",
                 fontsize=8,
                 color=COLOURS["orange"],
+                va="top",
             )
-        axes.set_ylabel(f"iteration {iteration}\nimages", fontsize=9)
+        axes.set_ylabel(f"it. {iteration}", fontsize=9)
         _tidy(axes)
-    panels[-1].set_xlabel("anomaly score")
+    panels[-1].set_xlabel("anomaly score (vertical: number of images)")
+    return figure
+
+
+def what_if_curves(
+    scores: pd.DataFrame,
+    limits: Mapping[int, float],
+    applied: Mapping[int, float],
+    injected: Mapping[str, bool] | None = None,
+) -> Figure:
+    """What every possible threshold would remove of the first and the last model's training set.
+
+    Against the threshold: the share of images above it and, where the truth is known, precision and recall of their
+    removal; vertical lines mark the applied threshold and the other one.
+
+    Args:
+        scores: columns `image_id, iteration, score`.
+        limits: iteration → the other threshold.
+        applied: iteration → the threshold that was applied.
+        injected: `image_id` → whether it was injected, where known.
+    """
+    shown = sorted({int(scores["iteration"].min()), int(scores["iteration"].max())})
+    figure = Figure(figsize=(6.8, 1.0 + 2.3 * len(shown)), layout="constrained")
+    panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, iteration in zip(panels, shown, strict=True):
+        group = scores[scores["iteration"] == iteration]
+        values = group["score"].to_numpy()
+        ranked = np.sort(values)
+        share = 1 - np.arange(1, len(ranked) + 1) / len(ranked)
+        axes.step(ranked, share, where="post", color=COLOURS["grey"], label="share removed")
+        truth = group["image_id"].map(dict(injected or {})).to_numpy(dtype=bool) if injected is not None else None
+        if truth is not None and truth.any():
+            curve = removal_curve(values, truth)
+            for name, colour in (("precision", "blue"), ("recall", "green")):
+                axes.step(curve["lowest_removed"], curve[name], where="pre", color=COLOURS[colour], label=name)
+        axes.axvline(applied[iteration], color=COLOURS["orange"], linewidth=1.5, label="threshold applied")
+        axes.axvline(limits[iteration], color=COLOURS["orange"], linewidth=1.5, linestyle="--", label="what if")
+        axes.set_ylim(0, 1.02)
+        axes.set_title(f"scores of iteration {iteration}, {len(values)} images", fontsize=9, loc="left")
+        _tidy(axes)
+    panels[0].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    panels[-1].set_xlabel("threshold (images above it are removed)")
     return figure
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from irp_core.thresholds import threshold
 
-__all__ = ["WHATIF_COLUMNS", "removal_curve", "what_if"]
+__all__ = ["IMAGE_COLUMNS", "WHATIF_COLUMNS", "changed_images", "removal_curve", "what_if"]
 
 WHATIF_COLUMNS = [
     "iteration",
@@ -27,6 +27,7 @@ WHATIF_COLUMNS = [
     "precision_then",
     "recall_then",
 ]
+IMAGE_COLUMNS = ["iteration", "image_id", "score", "threshold", "threshold_then", "change", "label"]
 
 
 def what_if(
@@ -75,6 +76,31 @@ def what_if(
                 row[f"recall{suffix}"] = hits / int(truth.sum()) if truth.any() else None
         rows.append(row)
     return pd.DataFrame(rows, columns=WHATIF_COLUMNS)
+
+
+def changed_images(
+    scores: pd.DataFrame, limits: Mapping[int, float], applied: Mapping[int, float], labels: Mapping[str, str | None]
+) -> pd.DataFrame:
+    """The images above either threshold, highest score first within an iteration.
+
+    Args:
+        scores: as for `what_if`.
+        limits: model k → the other threshold.
+        applied: model k → the threshold that was applied.
+        labels: `image_id` → label, shown beside (evaluation only).
+
+    Returns:
+        A table with `IMAGE_COLUMNS`; `change` is `both`, `gained` or `lost`.
+    """
+    table = scores.assign(
+        threshold=scores["iteration"].map(limits),
+        threshold_then=scores["iteration"].map(applied),
+        label=scores["image_id"].map(labels),
+    )
+    now, then = table["score"] > table["threshold"], table["score"] > table["threshold_then"]
+    table["change"] = np.select([now & then, now, then], ["both", "gained", "lost"], default="")
+    shown = table[now | then].sort_values(["iteration", "score"], ascending=[True, False], kind="stable")
+    return shown[IMAGE_COLUMNS].reset_index(drop=True)
 
 
 def removal_curve(scores: NDArray[np.float64], injected: NDArray[np.bool_]) -> pd.DataFrame:

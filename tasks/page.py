@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import Any
 import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from irp_core.atomic import atomic_path, read_json
-from irp_core.images import decode
 from irp_core.manifest import read_table
 from irp_core.plots import iteration_curves, score_histograms
 from irp_core.refinement import METHODS
@@ -25,11 +22,11 @@ from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 from tasks.snapshots import describe
+from tasks.thumbnails import thumbnail_uri
 
 __all__ = ["render_page", "write_page"]
 
 _GALLERY = 240  # images; about 8 KB each keeps the page under 5 MB
-_THUMBNAIL = 144  # pixels
 
 
 @task(task_run_name="page", cache_policy=NO_CACHE, **IO_RETRIES)
@@ -91,19 +88,7 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
 
 def _card(run: RunDirectory, row: dict[str, Any]) -> dict[str, Any]:
     truth = {True: "bad", False: "good"}.get(row["injected"], "unknown") if row["label"] is not None else "unknown"
-    return {**row, "truth": truth, "thumbnail": _thumbnail(run.data_root() / row["image_id"])}
-
-
-def _thumbnail(path: Path) -> str | None:
-    """A data URI, or None where the image is no longer there (the page outlives the data)."""
-    try:
-        image = decode(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return {**row, "truth": truth, "thumbnail": thumbnail_uri(run, row["image_id"], row["md5"])}
 
 
 def _svg(figure: Figure) -> str:

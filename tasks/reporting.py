@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 from prefect import task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from irp_core.atomic import atomic_directory, read_json, write_json
@@ -21,9 +21,12 @@ from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
 from tasks.refining import training_set
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
+from tasks.thumbnails import thumbnail_uri
 from tasks.weights import resolve_weights
 
-__all__ = ["decided_removals", "publish_artifacts", "write_removals", "write_results"]
+__all__ = ["decided_removals", "publish_artifacts", "publish_removed_images", "write_removals", "write_results"]
+
+_ATTACHED = 60  # images shown with a question for approval, about 8 KB each
 
 
 @task(task_run_name="write-results", cache_policy=NO_CACHE)
@@ -118,7 +121,7 @@ def publish_artifacts(run_path: str) -> None:
     """Show the iterations and the removal table on the flow run's page in Prefect."""
     run = RunDirectory(Path(run_path))
     with run.timed("prefect"):
-        key = run.run_id.lower().replace("_", "-").replace(".", "-")
+        key = _artifact_key(run)
         iterations = read_table(run.path / "iterations.parquet", ITERATIONS_SCHEMA)
         summary = read_json(run.path / "summary.json")
         header = "| " + " | ".join(iterations.columns) + " |\n" + "|---" * len(iterations.columns) + "|\n"
@@ -135,3 +138,35 @@ def publish_artifacts(run_path: str) -> None:
         columns = ["image_id", "iteration", "score", "threshold", "rule", "decision", "reviewer", "label"]
         table = removed[columns].astype(object).where(removed[columns].notna(), None)
         create_table_artifact(table.to_dict("records"), key=f"{key}-removed", description="Removed images")
+        link = report_link(run)
+        create_link_artifact(link, link_text="report.html", key=f"{key}-report", description="The run's report")
+
+
+@task(task_run_name="removed-images", cache_policy=NO_CACHE, **IO_RETRIES)
+def publish_removed_images(run_path: str) -> None:
+    """Show the removed images themselves on the flow run's page in Prefect, for an approval."""
+    run = RunDirectory(Path(run_path))
+    removed = read_table(run.path / "removed.parquet", REMOVAL_SCHEMA)
+    shown = removed[removed["decision"].isin(GONE)].sort_values("margin", ascending=False)
+    lines = ["| image | name | score | threshold | iteration |", "|---|---|---|---|---|"]
+    for row in shown.head(_ATTACHED).itertuples():
+        uri = thumbnail_uri(run, row.image_id, row.md5)
+        picture = f"![{row.image_id}]({uri})" if uri else "not on this machine"
+        lines.append(f"| {picture} | {row.image_id} | {row.score:.4g} | {row.threshold:.4g} | {row.iteration} |")
+    if len(shown) > _ATTACHED:
+        lines.append(f"\n… and {len(shown) - _ATTACHED} more: `irp review {run.path}`.")
+    create_markdown_artifact("\n".join(lines), key=f"{_artifact_key(run)}-images", description="Images up for approval")
+
+
+def report_link(run: RunDirectory) -> str:
+    """Where the run's page is read: on the MLflow server that has it, else as a file."""
+    uri = run.params().tracking.uri
+    tracked = run.path / "mlflow.json"
+    if uri.startswith("http") and tracked.exists():
+        known = read_json(tracked)
+        return f"{uri.rstrip('/')}/#/experiments/{known['experiment']}/runs/{known['run']}/artifacts/report.html"
+    return (run.path / "report.html").resolve().as_uri()
+
+
+def _artifact_key(run: RunDirectory) -> str:
+    return run.run_id.lower().replace("_", "-").replace(".", "-")

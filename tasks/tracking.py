@@ -20,23 +20,26 @@ from mlflow.tracking import MlflowClient
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from irp_core.atomic import read_json
+from irp_core.atomic import read_json, write_json
 from irp_core.config import Params, digest
+from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.manifest import read_table, write_table
 from irp_core.removals import REMOVAL_SCHEMA
 from irp_core.reviews import approval
 from irp_core.tables import HISTORY_SCHEMA, ITERATIONS_SCHEMA
 from tasks.lineage import common_tags, training_tags
+from tasks.page import render_page
 from tasks.refining import training_set
 from tasks.reporting import decided_removals
 from tasks.retries import IO_RETRIES
+from tasks.reviewing import Review
 from tasks.rundir import RunDirectory
 from tasks.serving import save_pyfunc
 from tasks.snapshots import describe
 from tasks.tracked import FILES_TAG, client_of
 
-__all__ = ["fail_parent", "finish_parent", "log_results", "start_parent", "track_iteration"]
+__all__ = ["fail_parent", "finish_parent", "log_review", "start_parent", "track_iteration"]
 
 
 def _experiment(client: MlflowClient, params: Params) -> str:
@@ -52,15 +55,17 @@ def _experiment(client: MlflowClient, params: Params) -> str:
         return str(client.get_experiment_by_name(params.tracking.experiment).experiment_id)
 
 
-def _find_or_create(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> str:
-    clauses = [
-        f"tags.`{key}` = '{tags[key]}'" for key in ("irp.run_id", "irp.iteration", "irp.directory") if key in tags
-    ]
+def _find(client: MlflowClient, experiment: str, tags: dict[str, str]) -> str | None:
+    clauses = [f"tags.`{key}` = '{tags[key]}'" for key in ("irp.run_id", "irp.iteration", "irp.directory")]
     found = client.search_runs([experiment], filter_string=" and ".join(clauses), max_results=1)
-    if found:
-        run_id = str(found[0].info.run_id)
-        client.update_run(run_id, status="RUNNING")
-        return run_id
+    return str(found[0].info.run_id) if found else None
+
+
+def _find_or_create(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> str:
+    found = _find(client, experiment, tags)
+    if found is not None:
+        client.update_run(found, status="RUNNING")
+        return found
     return str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
 
 
@@ -76,7 +81,9 @@ def start_parent(run_path: str) -> str:
             "irp.iteration": "all",
             "irp.manifest_sha256": run.record()["manifest_sha256"],
         }
-        parent = _find_or_create(client, _experiment(client, params), run.run_id, tags)
+        experiment = _experiment(client, params)
+        parent = _find_or_create(client, experiment, run.run_id, tags)
+        write_json(run.path / "mlflow.json", {"experiment": experiment, "run": parent})
         client.log_batch(parent, params=_params(params))
         tables = [run.path / f"{name}.parquet" for name in ("manifest", "quarantine", "duplicates", "decisions")]
         log_files(client, parent, {"tables": tables, "": [run.path / "run.json"]})
@@ -150,7 +157,7 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str], register: 
             )
         last_look = run.step("decide", len(iterations)) / "removed.parquet"
         log_files(client, nested[len(iterations) - 1], {"last_look": [last_look]})
-        log_results(client, run, parent)
+        _log_results(client, run, parent)
         with tempfile.TemporaryDirectory() as temporary:
             save_pyfunc(run.path / "model", Path(temporary) / "model")
             model = Path(temporary) / "model"
@@ -165,7 +172,7 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str], register: 
         client.set_terminated(parent, "FINISHED")
 
 
-def log_results(client: MlflowClient, run: RunDirectory, parent: str) -> None:
+def _log_results(client: MlflowClient, run: RunDirectory, parent: str) -> None:
     """Log the run's final tables and page; the removal table also as one that MLflow's own page displays."""
     files = {
         "tables": sorted(run.path.glob("*.parquet")),
@@ -182,6 +189,26 @@ def log_results(client: MlflowClient, run: RunDirectory, parent: str) -> None:
     if approved := approval(events):
         client.set_tag(parent, "irp.approved_by", approved["reviewer"])
         client.set_tag(parent, "irp.approved_at", approved["reviewed_at"])
+
+
+def log_review(review: Review) -> None:
+    """Bring the tracked run up to date after a review: page, removal table, decisions, approval.
+
+    A model whose registration waited for the approval (`review.required`) is registered now, unless a decision
+    contradicts the set that it was trained on.
+    """
+    run = review.run
+    params = run.params()
+    client = client_of(params)
+    render_page(run)
+    tags = {name: common_tags(run)[name] for name in ("irp.run_id", "irp.directory")} | {"irp.iteration": "all"}
+    parent = _find(client, _experiment(client, params), tags)
+    if parent is None:
+        raise InputError(f"{run.path}: expected its run at tracking.uri {params.tracking.uri!r}, found none.")
+    _log_results(client, run, parent)
+    register = params.review.required and review.approved() and review.contradictions().empty
+    if register and params.tracking.registered_model:
+        _register(client, params.tracking.registered_model, parent)
 
 
 def log_files(client: MlflowClient, mlflow_run: str, files: Mapping[str, Sequence[Path]]) -> None:

@@ -1,0 +1,48 @@
+"""`irp whatif`: other thresholds on stored scores, without training anything."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.cli_options import Format, Overrides, ParamsFile, read_params
+from irp_core.errors import InputError
+
+__all__ = ["whatif"]
+
+
+class Rule(StrEnum):
+    """The rules of `irp_core.thresholds`."""
+
+    median_multiple = "median_multiple"
+    iqr = "iqr"
+    mad = "mad"
+
+
+def whatif(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's directory or id, or a registered model.")],
+    rule: Annotated[Rule | None, typer.Option(help="Another rule; default: the run's.")] = None,
+    lambda_: Annotated[float | None, typer.Option("--lambda", help="λ of median_multiple, above 1.")] = None,
+    k: Annotated[float | None, typer.Option("--k", help="k of iqr or mad, above 0.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Where the figure goes (.png, .svg, .pdf); default: whatif-RUN.png.")
+    ] = None,
+    as_: Annotated[Format, typer.Option("--format", help="How the answer is written.")] = Format.table,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+) -> None:
+    """Apply other thresholds to a run's stored scores: what would have been removed, without training anything."""
+    if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
+        raise InputError(f"--figure must end in .png, .svg or .pdf. Got {figure.name!r}.")
+    from flows.terminal_audit import write_supposition
+    from tasks.supposing import save_figure, suppose
+
+    answer = suppose(run, read_params(params, set_param), rule=rule and rule.value, lambda_=lambda_, k=k)
+    write_supposition(answer.facts, answer.iterations, answer.images, as_.value)
+    path = figure or Path(f"whatif-{answer.facts['run']}.png")
+    save_figure(answer.figure, path)
+    Console(stderr=True).print(f"Figure: {path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,114 @@
+"""What if the rule had been another: on a run's stored scores, from its directory or from MLflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from irp_core.atomic import atomic_path, read_json
+from irp_core.audit import thresholds_applied
+from irp_core.config import Params, Refinement, checked_params
+from irp_core.errors import InputError
+from irp_core.manifest import MANIFEST_SCHEMA, read_table
+from irp_core.plots import what_if_curves
+from irp_core.refinement import policy_of
+from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
+from irp_core.whatif import changed_images, what_if
+from tasks.rundir import RunDirectory
+
+__all__ = ["Supposition", "save_figure", "suppose"]
+
+
+@dataclass(frozen=True)
+class Supposition:
+    """The answer: facts by name, a row per iteration, the images above either threshold, the figure."""
+
+    facts: dict[str, Any]
+    iterations: pd.DataFrame
+    images: pd.DataFrame
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class _Stored:
+    run_id: str
+    refinement: Refinement
+    manifest: pd.DataFrame
+    scores: pd.DataFrame
+    applied: dict[int, float]
+
+
+def suppose(
+    reference: str, params: Params, *, rule: str | None = None, lambda_: float | None = None, k: float | None = None
+) -> Supposition:
+    """Hold a finished run's stored scores against another rule; trains nothing, writes nothing.
+
+    Args:
+        reference: a run's directory, or see `tasks.tracked.find_run`.
+        params: for the tracking store.
+        rule, lambda_, k: what to change; what is None stays as it was in the run.
+
+    Raises:
+        InputError: no such run, or a number out of range.
+    """
+    stored = _stored(reference, params)
+    then = stored.refinement
+    now = _changed(then, rule, lambda_, k)
+    labelled = bool(stored.manifest["label"].notna().any() and stored.manifest["injected"].any())
+    injected = dict(zip(stored.manifest["image_id"], stored.manifest["injected"], strict=True)) if labelled else None
+    labels = dict(zip(stored.manifest["image_id"], stored.manifest["label"], strict=True))
+    iterations = what_if(stored.scores, now.rule, now.factor, stored.applied, injected)
+    limits = dict(zip(iterations["iteration"], iterations["threshold"], strict=True))
+    first = iterations.to_dict("records")[0]
+    facts = {
+        "run": stored.run_id,
+        "then": policy_of(then).rule_label,
+        "what if": policy_of(now).rule_label,
+        "first look": f"{first['n_above']} of {first['n_scored']} images above {first['threshold']:.4g}, "
+        f"then {first['n_above_then']} above {first['threshold_then']:.4g}",
+    }
+    return Supposition(
+        facts,
+        iterations,
+        changed_images(stored.scores, limits, stored.applied, labels),
+        what_if_curves(stored.scores, limits, stored.applied, injected),
+    )
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as its suffix says."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.lstrip("."), dpi=160)
+
+
+def _changed(refinement: Refinement, rule: str | None, lambda_: float | None, k: float | None) -> Refinement:
+    changes: dict[str, Any] = {"rule": rule, "lambda": lambda_, "k": k}
+    plain = {**refinement.model_dump(), **{name: value for name, value in changes.items() if value is not None}}
+    if rule is not None and k is None:
+        plain["k"] = None  # another rule's k means nothing here
+    return checked_params({"refinement": plain}, "irp whatif").refinement
+
+
+def _stored(reference: str, params: Params) -> _Stored:
+    run = RunDirectory(Path(reference))
+    if (run.path / "run.json").is_file():
+        if not (run.path / "summary.json").is_file():
+            raise InputError(f"{reference}: expected a finished run, found one that did not end.")
+        iterations = read_table(run.path / "iterations.parquet", ITERATIONS_SCHEMA)
+        scores = read_table(run.path / "scores.parquet", SCORES_SCHEMA)
+        manifest, record, summary = run.manifest(), run.record(), read_json(run.path / "summary.json")
+        run_id = run.run_id
+    else:
+        from tasks.tracked import find_run
+
+        tracked, _ = find_run(reference, params)
+        iterations, scores = tracked.table("iterations", ITERATIONS_SCHEMA), tracked.table("scores", SCORES_SCHEMA)
+        manifest, record, summary = tracked.table("manifest", MANIFEST_SCHEMA), tracked.record, tracked.summary
+        run_id = tracked.run_id
+    refinement = Params.model_validate(record["params"]).refinement
+    applied = thresholds_applied(iterations, summary["last_look"]["threshold"])
+    return _Stored(run_id, refinement, manifest, scores, applied)
