@@ -43,6 +43,14 @@ def show_prepared(console: Console, counts: dict[str, Any], path: Path, output: 
     )
     table.add_row(*(str(counts[c]) for c in ("train", "injected", "test", "unused", "quarantined", "duplicates")))
     console.print(table)
+    if counts["crop"] != "none":
+        told = "there are no masks to tell what it loses"
+        if counts["masks"]:
+            told = (
+                f"of {counts['masks']} defects with a mask it loses {counts['defects_lost']} "
+                f"(no pixel is left inside) and cuts {counts['defects_cut']}"
+            )
+        console.print(f"images.crop {counts['crop']}: {told}.", style="yellow" if counts["defects_lost"] else "")
     console.print(f"Tables in {output}")
     console.print(f"[bold]Next[/bold]  irp refine {path} --manifest {output}", highlight=False, soft_wrap=True)
 
