@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 import tasks.environment  # noqa: F401  (before any of the libraries that it quiets)
+from flows.cli_fetch import fetch
 from irp_core import __version__
 from irp_core.errors import InputError
 
@@ -33,7 +34,9 @@ app = typer.Typer(
 console = Console()
 _STARTED = time.perf_counter()
 
-DataPath = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of images: any folder, MVTec AD category, MTD.")]
+DataPath = Annotated[
+    Path, typer.Argument(metavar="PATH", help="Folder of images: any folder, MVTec AD category, KSDD2, MTD.")
+]
 ParamsFile = Annotated[
     Path | None, typer.Option("--params", "-p", help="Parameters; default: ./params.yaml, else the built-in defaults.")
 ]
@@ -198,6 +201,9 @@ def prepare(
     from flows.terminal import show_prepared
 
     show_prepared(console, counts, path, output)
+
+
+app.command()(fetch)
 
 
 @app.command()
