@@ -49,7 +49,8 @@ NoDvc = Annotated[bool, typer.Option("--no-dvc", help="Make no DVC snapshots.")]
 def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and exit code 2, an interruption 130."""
     try:
-        app(standalone_mode=False)
+        if app(standalone_mode=False) == 130:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
     except InputError as error:
         _fail(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
