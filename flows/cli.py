@@ -34,9 +34,7 @@ app = typer.Typer(
 console = Console()
 _STARTED = time.perf_counter()
 
-DataPath = Annotated[
-    Path, typer.Argument(metavar="PATH", help="Folder of images: any folder, MVTec AD category, KSDD2, MTD.")
-]
+DataPath = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of images: any folder, MVTec AD category, MTD.")]
 ParamsFile = Annotated[
     Path | None, typer.Option("--params", "-p", help="Parameters; default: ./params.yaml, else the built-in defaults.")
 ]
