@@ -15,6 +15,7 @@ from rich.console import Console
 
 import tasks.environment  # noqa: F401  (before any of the libraries that it quiets)
 from flows.cli_audit import audit
+from flows.cli_fetch import fetch
 from flows.cli_options import DataPath, NoDvc, Overrides, ParamsFile, read_params
 from flows.cli_review import review
 from flows.cli_whatif import whatif
@@ -41,7 +42,8 @@ _STARTED = time.perf_counter()
 def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and exit code 2, an interruption 130."""
     try:
-        app(standalone_mode=False)
+        if app(standalone_mode=False) == 130:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
     except InputError as error:
         _fail(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
@@ -198,6 +200,9 @@ def prepare(
     from flows.terminal import show_prepared
 
     show_prepared(console, counts, path, output)
+
+
+app.command()(fetch)
 
 
 @app.command()

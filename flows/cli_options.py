@@ -22,7 +22,9 @@ class Format(StrEnum):
     csv = "csv"
 
 
-DataPath = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of images: any folder, MVTec AD category, MTD.")]
+DataPath = Annotated[
+    Path, typer.Argument(metavar="PATH", help="Folder of images: any folder, MVTec AD category, KSDD2, MTD.")
+]
 ParamsFile = Annotated[
     Path | None, typer.Option("--params", "-p", help="Parameters; default: ./params.yaml, else the built-in defaults.")
 ]

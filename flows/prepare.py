@@ -13,6 +13,6 @@ __all__ = ["prepare_dataset"]
 
 @flow(name="prepare", flow_run_name="prepare-{root}", persist_result=False)
 def prepare_dataset(root: str, params: dict[str, Any], output: str) -> dict[str, int | str]:
-    """Write `manifest.parquet`, `quarantine.parquet` and `duplicates.parquet` of `root` into `output`."""
+    """Write `manifest.parquet`, `quarantine`, `duplicates` and `crop_loss` of `root` into `output`."""
     counts: dict[str, int | str] = prepare(root, params, output)
     return counts

@@ -25,6 +25,8 @@ _STOPPED = {
     "max_removed_fraction": "the largest share that may go is gone (refinement.max_removed_fraction)",
 }
 
+_WORDS = ("image", "method", "run", "rule", "decision", "reviewer", "label")
+
 
 def _share(value: Any) -> str:
     return "–" if value is None or pd.isna(value) else f"{value:.3f}"
@@ -33,12 +35,7 @@ def _share(value: Any) -> str:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(
-            column,
-            justify="left"
-            if column in ("image", "method", "run", "rule", "decision", "reviewer", "label")
-            else "right",
-        )
+        table.add_column(column, justify="left" if column in _WORDS else "right")
     return table
 
 
@@ -49,6 +46,14 @@ def show_prepared(console: Console, counts: dict[str, Any], path: Path, output: 
     )
     table.add_row(*(str(counts[c]) for c in ("train", "injected", "test", "unused", "quarantined", "duplicates")))
     console.print(table)
+    if counts["crop"] != "none":
+        told = "there are no masks to tell what it loses"
+        if counts["masks"]:
+            told = (
+                f"of {counts['masks']} defects with a mask it loses {counts['defects_lost']} "
+                f"(no pixel is left inside) and cuts {counts['defects_cut']}"
+            )
+        console.print(f"images.crop {counts['crop']}: {told}.", style="yellow" if counts["defects_lost"] else "")
     console.print(f"Tables in {output}")
     console.print(f"[bold]Next[/bold]  irp refine {path} --manifest {output}", highlight=False, soft_wrap=True)
 

@@ -48,7 +48,7 @@ class _Section(BaseModel):
 
 
 class Dataset(_Section):
-    layout: Literal["auto", "folder", "mvtec", "mtd"] = "auto"
+    layout: Literal["auto", "folder", "mvtec", "mtd", "ksdd2"] = "auto"
     test_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
 
 

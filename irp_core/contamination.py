@@ -1,7 +1,8 @@
 """The noise protocols: which images train, which test, and which defects are injected.
 
 Manifest in, manifest out. The defect pool is a share of the defective images, disjoint from the test
-ones unless `overlap`; copies of one file (same md5) always stay on one side.
+ones unless `overlap`; copies of one file (same md5) always stay on one side. Where the layout's own training
+split holds defective images (KolektorSDD2), these are the pool and the test split stays whole.
 """
 
 from __future__ import annotations
@@ -55,10 +56,15 @@ def contaminate(manifest: pd.DataFrame, dataset: Dataset, noise: Contamination, 
     result.loc[leaked, "split"] = "unused"
     good_pool = rng.permutation(np.flatnonzero(train_good & ~leaked))
 
-    defects = np.flatnonzero(~good & (result["split"] == "test").to_numpy())
-    defect_pool = _grouped_sample(result, defects, noise.defect_pool, rng)
-    if not noise.overlap:
-        result.loc[defect_pool, "split"] = "unused"
+    given = ~good & (result["split"] == "train").to_numpy()
+    if given.any():  # they train only if they are drawn from the pool
+        result.loc[given, "split"] = "unused"
+        defect_pool = rng.permutation(np.flatnonzero(given & ~result["md5"].isin(tested_md5).to_numpy()))
+    else:
+        defects = np.flatnonzero(~good & (result["split"] == "test").to_numpy())
+        defect_pool = _grouped_sample(result, defects, noise.defect_pool, rng)
+        if not noise.overlap:
+            result.loc[defect_pool, "split"] = "unused"
     n_good, n_bad = _counts(len(good_pool), len(defect_pool), noise)
 
     result.loc[good_pool[n_good:], "split"] = "unused"

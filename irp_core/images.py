@@ -17,7 +17,7 @@ from torch import Tensor
 
 from irp_core.errors import InputError
 
-__all__ = ["decode", "normalize", "square", "view_angles", "views"]
+__all__ = ["center_box", "decode", "decode_mask", "normalize", "square", "view_angles", "views"]
 
 # ImageNet statistics of RGB in [0, 1], as torchvision's weights expect them.
 _MEAN = (0.485, 0.456, 0.406)
@@ -33,17 +33,7 @@ def decode(content: bytes) -> Image.Image:
     Raises:
         InputError: not an image, truncated, or of an unknown pixel mode.
     """
-    try:
-        with warnings.catch_warnings():
-            # Palette transparency, odd EXIF: Pillow warns, and reads the pixels all the same.
-            warnings.simplefilter("ignore")
-            opened = Image.open(io.BytesIO(content))
-            opened.load()
-            image: Image.Image = ImageOps.exif_transpose(opened)
-    except UnidentifiedImageError:
-        raise InputError("not an image file") from None
-    except Exception as error:  # Pillow's decoders raise OSError, ValueError, SyntaxError, struct.error …
-        raise InputError(f"damaged image: {error}") from None
+    image = _load(content)
     if image.mode.startswith("I"):
         wide = np.asarray(image).astype(np.int64)
         return Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
@@ -54,12 +44,54 @@ def decode(content: bytes) -> Image.Image:
     return image.convert("RGB")
 
 
+def decode_mask(content: bytes) -> NDArray[np.bool_]:
+    """Decode a ground-truth mask: bool (height, width), True where the defect is.
+
+    True is whatever exceeds half of the mask's own maximum: masks of 0 and 1 and of 0 and 255 are both
+    found, and so are the magnetic tiles' masks, whose edges fade. Of a palette every index but 0 counts.
+
+    Raises:
+        InputError: not an image, or damaged.
+    """
+    image = _load(content)
+    pixels = np.asarray(image)
+    if image.mode == "P":
+        pixels = pixels > 0
+    if image.mode in ("LA", "PA", "RGBA"):
+        pixels = pixels[..., :-1]
+    if pixels.ndim == 3:
+        pixels = pixels.max(axis=2)
+    marked: NDArray[np.bool_] = pixels > pixels.max() / 2
+    return marked
+
+
+def _load(content: bytes) -> Image.Image:
+    """The image as it is stored, all rows read, upright."""
+    try:
+        with warnings.catch_warnings():
+            # Palette transparency, odd EXIF: Pillow warns, and reads the pixels all the same.
+            warnings.simplefilter("ignore")
+            opened = Image.open(io.BytesIO(content))
+            opened.load()
+            upright: Image.Image = ImageOps.exif_transpose(opened)
+            return upright
+    except UnidentifiedImageError:
+        raise InputError("not an image file") from None
+    except Exception as error:  # Pillow's decoders raise OSError, ValueError, SyntaxError, struct.error …
+        raise InputError(f"damaged image: {error}") from None
+
+
+def center_box(width: int, height: int) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) in pixels of the central square of an image."""
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
 def square(image: Image.Image, size: int, crop: str = "none") -> Image.Image:
     """Resize to `size` x `size` pixels (bicubic, antialiased), of the full image or its central square."""
     if crop == "center":
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
+        image = image.crop(center_box(*image.size))
     return image.resize((size, size), Image.Resampling.BICUBIC)
 
 

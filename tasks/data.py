@@ -15,7 +15,14 @@ from irp_core import __version__
 from irp_core.atomic import atomic_path, write_json
 from irp_core.config import Params, digest
 from irp_core.contamination import contaminate
-from irp_core.datasets import DUPLICATES_SCHEMA, QUARANTINE_SCHEMA, scan
+from irp_core.datasets import (
+    CROP_LOSS_SCHEMA,
+    DUPLICATES_SCHEMA,
+    QUARANTINE_SCHEMA,
+    count_lost,
+    crop_loss,
+    scan,
+)
 from irp_core.errors import InputError
 from irp_core.manifest import manifest_digest, read_manifest, training_rows, write_manifest, write_table
 from irp_core.reviews import REVIEW_SCHEMA, current_decisions, no_events, read_events
@@ -36,12 +43,16 @@ _NOT_IDENTITY = {
 
 
 def make_manifest(root: Path, params: Params, output: Path) -> dict[str, int | str]:
-    """Scan `root`, contaminate, and write `manifest`, `quarantine` and `duplicates` tables into `output`."""
+    """Scan `root`, contaminate, and write `manifest`, `quarantine`, `duplicates` and `crop_loss` into `output`."""
     with bar("Reading images") as advance:
         found = scan(root, params.dataset.layout, workers=params.features.workers, progress=advance)
     manifest = contaminate(found.manifest, params.dataset, params.contamination, seed=params.run.seed)
     write_table(found.quarantine, output / "quarantine.parquet", QUARANTINE_SCHEMA)
     write_table(found.duplicates, output / "duplicates.parquet", DUPLICATES_SCHEMA)
+    crop = params.images.crop
+    measured = crop_loss(root, manifest, crop, workers=params.features.workers)
+    write_table(measured, output / "crop_loss.parquet", CROP_LOSS_SCHEMA)
+    lost, cut = count_lost(measured)
     write_manifest(manifest, output / "manifest.parquet")
     splits = manifest["split"].value_counts()
     return {
@@ -52,6 +63,10 @@ def make_manifest(root: Path, params: Params, output: Path) -> dict[str, int | s
         "injected": int(manifest["injected"].sum()),
         "quarantined": len(found.quarantine),
         "duplicates": len(found.duplicates),
+        "crop": crop,
+        "masks": int(manifest["mask_path"].notna().sum()),
+        "defects_lost": lost,
+        "defects_cut": cut,
     }
 
 

@@ -13,13 +13,17 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 @dataclass(frozen=True)
 class Entry:
-    """One image as its layout describes it; paths are relative to the root, with `/`."""
+    """One image as its layout describes it; paths are relative to the root, with `/`.
+
+    `problem` says why the layout cannot use the image: it is quarantined with that reason.
+    """
 
     image_id: str
     split: str
     label: str | None = None
     defect_type: str | None = None
     mask_path: str | None = None
+    problem: str | None = None
 
 
 def images_below(root: Path, folder: Path | None = None) -> list[str]:

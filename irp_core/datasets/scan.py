@@ -12,7 +12,7 @@ from types import ModuleType
 import pandas as pd
 import pyarrow as pa
 
-from irp_core.datasets import folder, mtd, mvtec
+from irp_core.datasets import folder, ksdd2, mtd, mvtec
 from irp_core.datasets.listing import EXTENSIONS, Entry
 from irp_core.errors import InputError
 from irp_core.images import decode
@@ -21,7 +21,7 @@ from irp_core.manifest import MANIFEST_SCHEMA
 __all__ = ["DUPLICATES_SCHEMA", "LAYOUTS", "QUARANTINE_SCHEMA", "Scan", "detect_layout", "scan"]
 
 # In the order of detection: `folder` takes whatever no other layout claims.
-LAYOUTS: dict[str, ModuleType] = {"mtd": mtd, "mvtec": mvtec, "folder": folder}
+LAYOUTS: dict[str, ModuleType] = {"mtd": mtd, "mvtec": mvtec, "ksdd2": ksdd2, "folder": folder}
 QUARANTINE_SCHEMA = pa.schema([("image_id", pa.string()), ("reason", pa.string())])
 DUPLICATES_SCHEMA = pa.schema([("md5", pa.string()), ("image_id", pa.string())])
 
@@ -40,11 +40,17 @@ def detect_layout(root: Path) -> str:
     """Name of the first layout that claims `root`.
 
     Raises:
-        InputError: `root` is not a folder.
+        InputError: `root` is not a folder, or holds MVTec AD categories instead of being one.
     """
     if not root.is_dir():
         found = "a file" if root.exists() else "nothing"
         raise InputError(f"{root}: expected a folder of images, found {found}.")
+    if categories := mvtec.categories_below(root):
+        # Taken as a plain folder it would train on every category's defects, and on the masks.
+        raise InputError(
+            f"{root}: expected one category of MVTec AD, found the folder of {len(categories)} "
+            f"({', '.join(categories)}); name one, for example {root / categories[0]}."
+        )
     return next(name for name, layout in LAYOUTS.items() if layout.matches(root))
 
 
@@ -78,6 +84,7 @@ def scan(
     with ThreadPoolExecutor(workers) as pool:
         checked = pool.map(lambda entry: _check(root / entry.image_id), entries)
         for done, (entry, (md5, reason)) in enumerate(zip(entries, checked, strict=True), start=1):
+            reason = reason or entry.problem
             if reason is None:
                 rows.append({**asdict(entry), "md5": md5, "injected": False})
             else:
