@@ -146,7 +146,7 @@ def show_removed(console: Console, run: RunDirectory) -> None:
     for row in removed.sort_values(["iteration", "score"], ascending=[True, False]).to_dict("records"):
         cells = [str(row["iteration"]), _share(row["score"]), _share(row["threshold"]), row["rule"], row["image_id"]]
         if reviewed:
-            cells += [row["decision"].replace("_", " "), row["reviewer"] or "–"]
+            cells += [row["decision"].replace("_", " "), "–" if pd.isna(row["reviewer"]) else row["reviewer"]]
         style = {"good": "green", "defective": "red"}.get(row["label"], "")
         table.add_row(*cells, *((f"[{style}]{row['label']}[/]",) if labelled and style else ()))
     console.print(table)

@@ -96,6 +96,7 @@ def review_removals(
     """
     decisions = current_decisions(events).set_index("md5")
     table = removals.copy()
+    table[_REVIEW_COLUMNS] = table[_REVIEW_COLUMNS].astype(object)  # a column without a value has no type of its own
     reviewed = table["md5"].isin(decisions.index)
     for column in _REVIEW_COLUMNS:
         table.loc[reviewed, column] = table.loc[reviewed, "md5"].map(decisions[column])

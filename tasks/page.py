@@ -18,10 +18,11 @@ from irp_core.manifest import read_table
 from irp_core.plots import iteration_curves, score_histograms
 from irp_core.refinement import METHODS
 from irp_core.removals import REMOVAL_SCHEMA
+from irp_core.reviews import approval
 from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
+from tasks.lineage import common_tags, training_tags
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
-from tasks.snapshots import describe
 from tasks.thumbnails import thumbnail_uri
 
 __all__ = ["render_page", "write_page"]
@@ -55,6 +56,7 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
         known = comparison[(comparison["method"] != "irp") & comparison["auroc"].notna()]
         references = dict(zip(known["method"], known["auroc"], strict=True))
     ordered = removed.sort_values(["iteration", "score"], ascending=[True, False])
+    shown = ordered.head(_GALLERY).astype(object).where(ordered.head(_GALLERY).notna(), None)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -75,15 +77,31 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
         methods=METHODS,
         curves=_svg(iteration_curves(iterations, references)),
         histograms=_svg(score_histograms(scores, thresholds)),
-        gallery=[_card(run, row) for row in ordered.head(_GALLERY).to_dict("records")],
+        gallery=[_card(run, row) for row in shown.to_dict("records")],
         gallery_left_out=max(0, len(ordered) - _GALLERY),
-        snapshots=[
-            {"iteration": k, **version} for k in range(summary["iterations"] + 1) if (version := describe(run, k))
-        ],
+        approved=approval(run.reviews()),
+        **_lineage(run, summary["iterations"]),
     )
     with atomic_path(run.path / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return run.path / "report.html"
+
+
+def _lineage(run: RunDirectory, last_iteration: int) -> dict[str, Any]:
+    fingerprint = read_json(run.path / "features.json")["fingerprint"]
+    common = common_tags(run)
+    tracked = run.path / "mlflow.json"
+    return {
+        "origin": {
+            "manifest sha256": run.record()["manifest_sha256"],
+            "parameters": common["irp.params_digest"],
+            "features": fingerprint,
+            "code": f"irp {common['irp.version']}, sha256 {common['irp.code_sha256']}",
+            "git commit": common.get("mlflow.source.git.commit"),
+            "MLflow run": read_json(tracked)["run"] if tracked.exists() else None,
+        },
+        "models": [training_tags(run, k, fingerprint) for k in range(last_iteration + 1)],
+    }
 
 
 def _card(run: RunDirectory, row: dict[str, Any]) -> dict[str, Any]:

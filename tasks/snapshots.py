@@ -194,7 +194,9 @@ def set_members(md5: str) -> pd.DataFrame:
     """
     repo = open_repository()
     try:
-        path = _object(repo, md5)
+        if not repo.cache.local.exists(md5):
+            _pull(repo, [md5])
+        path = Path(repo.cache.local.oid_to_path(md5))
         if f"{file_md5(path)}.dir" != md5:
             raise InputError(f"{path}: DVC's list of the images was changed, its md5 is no longer {md5[:12]}….")
         return pd.DataFrame(
@@ -204,13 +206,16 @@ def set_members(md5: str) -> pd.DataFrame:
         repo.close()
 
 
-def cached_files(md5: str, files: list[str]) -> dict[str, Path]:
-    """md5 of each of `files` → its place in DVC's cache, the version `md5` fetched from the remote where some lack."""
+def cached_files(files: list[str]) -> dict[str, Path]:
+    """md5 of each of `files` → its place in DVC's cache, fetched from the remote where the cache lacks it.
+
+    Raises:
+        InputError: some are nowhere to be had.
+    """
     repo = open_repository()
     try:
         odb = repo.cache.local
-        if not all(odb.exists(file) for file in files):
-            _pull(repo, md5)
+        _pull(repo, [file for file in files if not odb.exists(file)])
         return {file: Path(odb.oid_to_path(file)) for file in files}
     finally:
         repo.close()
@@ -225,7 +230,7 @@ def checkout(md5: str, target: Path, meta: dict[str, Any]) -> Path:
     if target.exists():
         raise InputError(f"{target}: exists; name a folder that does not, with --to.")
     members = set_members(md5)
-    cached_files(md5, members["md5"].tolist())
+    cached_files(members["md5"].tolist())
     with locked_repository() as repo:
         if not target.resolve().is_relative_to(Path(repo.root_dir).resolve()):
             raise InputError(f"{target}: expected a folder inside the repository {repo.root_dir}.")
@@ -238,24 +243,21 @@ def checkout(md5: str, target: Path, meta: dict[str, Any]) -> Path:
     return target
 
 
-def _object(repo: Repo, md5: str) -> Path:
-    if not repo.cache.local.exists(md5):
-        _pull(repo, md5)
-    return Path(repo.cache.local.oid_to_path(md5))
-
-
-def _pull(repo: Repo, md5: str) -> None:
+def _pull(repo: Repo, objects: list[str]) -> None:
     from dvc.exceptions import DvcException
     from dvc_data.hashfile.hash_info import HashInfo
 
+    if not objects:
+        return
+    what = objects[0] if len(objects) == 1 else f"{objects[0]} and {len(objects) - 1} more"
     try:
-        result = repo.cloud.pull([HashInfo("md5", md5)])
+        repo.cloud.pull([HashInfo("md5", md5) for md5 in objects])
     except (DvcException, OSError) as error:  # no remote configured, or one that does not answer
-        raise InputError(
-            f"{md5}: is not in DVC's cache, and cannot be pulled ({str(error).splitlines()[0]})."
-        ) from None
-    if result.failed or not repo.cache.local.exists(md5):
-        raise InputError(f"{md5}: is neither in DVC's cache nor complete in its remote.")
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{what}: not in DVC's cache, and cannot be pulled ({reason}).") from None
+    missing = [md5 for md5 in objects if not repo.cache.local.exists(md5)]
+    if missing:
+        raise InputError(f"{missing[0]}: neither in DVC's cache nor in its remote ({len(missing)} of {len(objects)}).")
 
 
 def describe(run: RunDirectory, iteration: int) -> dict[str, Any] | None:

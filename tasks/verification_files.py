@@ -63,7 +63,7 @@ class TrackedFiles:
 
             md5 = self.run.models[0].data.tags.get("irp.dvc_md5")
             if md5 is not None:
-                self._paths = cached_files(md5, self.sets[0]["md5"].tolist())
+                self._paths = cached_files(self.sets[0]["md5"].tolist())
             else:
                 root = Path(self.run.record["data_root"])
                 if not root.is_dir():

@@ -10,16 +10,22 @@ from pathlib import Path
 from irp_core.config import load_params
 from tests.conftest import TINY
 
-__all__ = ["TABLES", "refine_in", "table_hashes"]
+__all__ = ["TABLES", "refine_in", "store_of", "table_hashes"]
 
 TABLES = ("manifest", "scores", "removed", "iterations", "test_scores", "quarantine", "duplicates")
+
+
+def store_of(workspace: Path) -> str:
+    """The tracking store of a workspace, by its absolute path: MLflow keeps one engine per address and process."""
+    return f"sqlite:///{workspace.resolve()}/mlflow.db"
 
 
 def refine_in(workspace: Path, data: Path, overrides: Sequence[str] = (), **options: object) -> Path:
     """Run the refine flow with `workspace` as the current directory; returns the run's directory."""
     from flows.refine import refine
 
-    params = load_params(None, [*TINY, *overrides]).model_dump(mode="json")
+    store = f"tracking.uri={store_of(workspace)}"
+    params = load_params(None, [*TINY, store, *overrides]).model_dump(mode="json")
     before = Path.cwd()
     os.chdir(workspace)
     try:

@@ -17,7 +17,7 @@ from PIL import Image
 from irp_core.config import load_params
 from irp_core.manifest import read_manifest, write_manifest
 from tests.conftest import TINY, make_workspace
-from tests.flows.harness import TABLES, refine_in, table_hashes
+from tests.flows.harness import TABLES, refine_in, store_of, table_hashes
 
 
 def test_a_run_leaves_tables_model_and_history(finished: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_run_leaves_tables_model_and_history(finished: Path) -> None:
 def test_mlflow_holds_every_model(in_workspace: Path) -> None:
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient("sqlite:///mlflow.db")
+    client = MlflowClient(store_of(Path.cwd()))
     (experiment,) = [e for e in client.search_experiments() if e.name == "irp"]
     found = client.search_runs([experiment.experiment_id])
     tag = [run for run in found if run.data.tags["irp.run_id"] == in_workspace.name]
@@ -163,12 +163,12 @@ def test_another_seed_pushes_no_image_through_the_network(in_workspace: Path, pl
 
     from tasks.inspecting import score_images
 
-    params = load_params(None, [])
+    params = load_params(None, [f"tracking.uri={store_of(Path.cwd())}"])
     ours, registered = (score_images(m, plant / "test" / "good", params) for m in (str(run), "plant/1"))
     pd.testing.assert_frame_equal(ours, registered)
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient("sqlite:///mlflow.db")
+    client = MlflowClient(store_of(Path.cwd()))
     source = client.get_model_version("plant", "1").source
     served = load_model(source).predict(pd.DataFrame({"path": ours["path"]}))
     pd.testing.assert_frame_equal(served, ours)

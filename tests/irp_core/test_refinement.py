@@ -67,6 +67,26 @@ def test_max_one_takes_only_the_maximum() -> None:
     assert decision.n_above == 2
 
 
+@given(scores=POSITIVE, seed=st.integers(0, 1000), removal=st.sampled_from(["max_one", "all_above"]))
+def test_a_protected_image_never_goes_but_counts_for_the_threshold(scores: np.ndarray, seed: int, removal: str) -> None:
+    protected = np.random.default_rng(seed).random(len(scores)) < 0.4
+    policy = dataclasses.replace(IRP, removal=removal)  # type: ignore[arg-type]
+    free = decide(scores, policy, iteration=1, initial_size=len(scores))
+    decision = decide(scores, policy, iteration=1, initial_size=len(scores), protected=protected)
+    assert not protected[decision.removed].any()
+    assert (decision.threshold, decision.n_above) == (free.threshold, free.n_above)
+    assert set(decision.spared) == set(np.flatnonzero(protected & (scores > decision.threshold)))
+    if (scores > decision.threshold).any() and not decision.spared.size:
+        assert decision.removed.tolist() == free.removed.tolist()
+
+
+def test_random_control_spares_the_protected_too() -> None:
+    policy = policy_of(Refinement(method="random"), random_counts=(5,))
+    protected = np.arange(10) < 5
+    decision = decide(np.ones(10), policy, iteration=1, initial_size=10, protected=protected)
+    assert decision.removed.tolist() == [5, 6, 7, 8, 9]
+
+
 def test_stop_reasons() -> None:
     flat, peaked = np.ones(10), np.array([1.0] * 8 + [9.0, 9.0])
     assert decide(flat, IRP, iteration=1, initial_size=10).stop_reason == "converged"
