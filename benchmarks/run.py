@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 import tasks.environment  # noqa: F401
-from benchmarks import extraction, snapshots, training
+from benchmarks import audit, extraction, snapshots, training
 
-BENCHMARKS = {**snapshots.BENCHMARKS, **extraction.BENCHMARKS, **training.BENCHMARKS}
+BENCHMARKS = {**audit.BENCHMARKS, **snapshots.BENCHMARKS, **extraction.BENCHMARKS, **training.BENCHMARKS}
 
 
 def main() -> None:

@@ -1,0 +1,132 @@
+"""An auditor's questions over two runs of 10,000 images and 20 models with made-up scores."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from prefect.logging import disable_run_logger
+
+from irp_core.config import Params, load_params
+from irp_core.detectors import DifferNet
+from irp_core.manifest import MANIFEST_SCHEMA, training_rows, write_manifest, write_table
+from irp_core.refinement import policy_of
+from irp_core.tables import HISTORY_SCHEMA, SCORES_SCHEMA
+from tasks.auditing import compare_sets, describe_model, history_of_image
+from tasks.data import create_run
+from tasks.refining import decide_removal, training_set
+from tasks.reporting import write_results
+from tasks.rundir import RunDirectory
+from tasks.tracking import finish_parent, start_parent, track_iteration
+from tasks.verification import verify
+
+__all__ = ["BENCHMARKS"]
+
+IMAGES, MODELS = 10_000, 20
+
+
+def audit() -> list[tuple[str, str]]:
+    """Seconds per query: inside a process that has MLflow imported, and as a command from a shell."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            params = load_params(
+                None,
+                [
+                    *("snapshots.enabled=false", "features.scales=[64,32]", "differnet.hidden=8", "differnet.blocks=1"),
+                    *(f"refinement.max_iterations={MODELS - 1}", "refinement.removal=max_one"),
+                ],
+            )
+            first, second = (_made_up_run(params, seed).run_id for seed in (0, 1))
+            image = str(pd.read_parquet(Path("runs") / first / "removed.parquet")["md5"].iloc[-1])
+            queries: dict[str, tuple[Callable[[], object], list[str]]] = {
+                "model": (lambda: describe_model(first, params), ["model", first]),
+                "image": (lambda: history_of_image(image, params), ["image", image]),
+                "diff": (lambda: compare_sets(first, second, params), ["diff", first, second]),
+                "verify, tables only": (lambda: verify(first, params), ["verify", first]),
+            }
+            rows = []
+            for name, (query, arguments) in queries.items():
+                command = [sys.executable, "-m", "flows.cli", "audit", *arguments]
+                environment = {**os.environ, "PYTHONPATH": str(before)}
+                inside = _seconds(query)
+                shell = _seconds(lambda: subprocess.run(command, capture_output=True, env=environment, check=False))  # noqa: B023
+                rows.append((f"audit {name}", f"{inside:.2f} s; as a command {shell:.2f} s"))
+            start = _seconds(lambda: subprocess.run([sys.executable, "-c", "import mlflow.tracking"], check=True))
+            return [*rows, ("of which python -c 'import mlflow.tracking'", f"{start:.2f} s")]
+        finally:
+            os.chdir(before)
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - started)
+    return float(np.median(times))
+
+
+def _made_up_run(params: Params, seed: int) -> RunDirectory:
+    """A run as the refinement leaves it, through the tasks themselves; only the scores are drawn, not computed."""
+    rng = np.random.default_rng(seed)
+    names = [f"line{i % 7}/{i:05d}.png" for i in range(IMAGES)]
+    manifest = pd.DataFrame(
+        {
+            "image_id": names,
+            "md5": [f"{i:032x}" for i in range(IMAGES)],
+            "split": np.where(rng.random(IMAGES) < 0.98, "train", "test"),
+            "label": "good",
+            "defect_type": None,
+            "mask_path": None,
+            "injected": False,
+        }
+    )
+    prepared = Path(f"prepared-{seed}")
+    write_manifest(manifest[MANIFEST_SCHEMA.names], prepared / "manifest.parquet")
+    run = create_run(Path("data"), params, prepared, total_epochs=None, random_counts=())
+    path, policy = str(run.path), policy_of(params.refinement)
+    (run.path / "features.json").write_text('{"fingerprint": "made-up"}')
+    detector = DifferNet(4, params.differnet, params.training, torch.device("cpu"))
+    detector.fit(rng.normal(size=(4, 1, 4)).astype(np.float32), epochs=1, seed=0)
+    base = dict(zip(names, rng.gamma(50, 0.02, IMAGES), strict=True))
+    nested: dict[int, str] = {}
+
+    def train(folder: Path) -> None:
+        detector.save(folder)
+        history = pd.DataFrame([(1, 1.0, 1e-3, 1.0)], columns=HISTORY_SCHEMA.names)
+        write_table(history, folder / "history.parquet", HISTORY_SCHEMA)
+
+    with disable_run_logger():
+        parent = start_parent.fn(path)
+        for iteration in range(MODELS + 1):
+            if iteration > 0:
+                rows = training_set(run, iteration - 1)
+                drawn = rows["image_id"].map(base) * rng.normal(1, 0.02, len(rows))
+                table = rows.assign(iteration=iteration - 1, score=drawn)
+                run.do(
+                    "score",
+                    iteration - 1,
+                    f"{iteration}",
+                    lambda folder: write_table(table, folder / "scores.parquet", SCORES_SCHEMA),  # noqa: B023
+                )
+                nested[iteration - 1] = track_iteration.fn(path, parent, iteration - 1, "made-up")
+                decision = decide_removal.fn(path, iteration, policy)
+            if iteration < MODELS:
+                run.do("train", iteration, f"{iteration}", train)
+        write_results.fn(path, MODELS - 1, decision)
+        finish_parent.fn(path, parent, nested)
+    assert len(training_rows(manifest)) > IMAGES * 0.9
+    return run
+
+
+BENCHMARKS = {"audit": audit}
