@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from irp_core.atomic import read_json
@@ -87,10 +88,10 @@ def show_run(console: Console, run: RunDirectory, *, closing: bool = True) -> No
 def _show_inputs(console: Console, run: RunDirectory) -> None:
     quarantine = pd.read_parquet(run.path / "quarantine.parquet") if (run.path / "quarantine.parquet").exists() else []
     for row in quarantine.to_dict("records") if len(quarantine) else []:
-        console.print(f"Quarantined: {row['image_id']} ({row['reason']})", style="yellow", highlight=False)
+        console.print(escape(f"Quarantined: {row['image_id']} ({row['reason']})"), style="yellow", highlight=False)
     duplicates = pd.read_parquet(run.path / "duplicates.parquet") if (run.path / "duplicates.parquet").exists() else []
     for _, group in duplicates.groupby("md5") if len(duplicates) else []:
-        console.print(f"Same content: {', '.join(group['image_id'])}", style="yellow", highlight=False)
+        console.print(escape(f"Same content: {', '.join(group['image_id'])}"), style="yellow", highlight=False)
     features = read_json(run.path / "features.json")
     images = sum(features[split]["images"] for split in ("train", "rest") if split in features)
     misses = sum(features[split]["misses"] for split in ("train", "rest") if split in features)
@@ -144,9 +145,10 @@ def show_removed(console: Console, run: RunDirectory) -> None:
         *(("label",) if labelled else ()),
     )
     for row in removed.sort_values(["iteration", "score"], ascending=[True, False]).to_dict("records"):
-        cells = [str(row["iteration"]), _share(row["score"]), _share(row["threshold"]), row["rule"], row["image_id"]]
+        cells = [str(row["iteration"]), _share(row["score"]), _share(row["threshold"]), row["rule"]]
+        cells.append(escape(row["image_id"]))
         if reviewed:
-            cells += [row["decision"].replace("_", " "), "–" if pd.isna(row["reviewer"]) else row["reviewer"]]
+            cells += [row["decision"].replace("_", " "), "–" if pd.isna(row["reviewer"]) else escape(row["reviewer"])]
         style = {"good": "green", "defective": "red"}.get(row["label"], "")
         table.add_row(*cells, *((f"[{style}]{row['label']}[/]",) if labelled and style else ()))
     console.print(table)

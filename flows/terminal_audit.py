@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _records(table: pd.DataFrame) -> Any:
 def _print_facts(console: Console, facts: Mapping[str, Any]) -> None:
     grid = Table.grid(padding=(0, 2))
     for name, value in facts.items():
-        grid.add_row(f"[bold]{name}[/bold]", "–" if value is None else str(value))
+        grid.add_row(f"[bold]{name}[/bold]", "–" if value is None else escape(str(value)))
     console.print(grid, highlight=False)
 
 
@@ -150,4 +151,4 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3f}"
     text = str(value)
-    return f"[{_STYLES[text]}]{text.replace('_', ' ')}[/]" if text in _STYLES else text
+    return f"[{_STYLES[text]}]{text.replace('_', ' ')}[/]" if text in _STYLES else escape(text)
