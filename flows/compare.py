@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,38 @@ from prefect import flow
 from flows.refine import refine
 from irp_core.evaluation import recovery
 from irp_core.manifest import read_table
+from irp_core.refinement import epochs_per_iteration
 from tasks.reporting import ITERATIONS_SCHEMA
 from tasks.rundir import RunDirectory
 
-__all__ = ["COMPARISON_ORDER", "compare"]
+__all__ = ["COMPARISON_ORDER", "compare", "comparison_table", "run_methods"]
 
-COMPARISON_ORDER = ("vanilla", "osr", "irp", "random", "equal_epochs", "oracle")
+COMPARISON_ORDER = ("vanilla", "osr", "irp_max_one", "irp", "random", "equal_epochs", "oracle")
 
 
 @flow(name="compare", flow_run_name="compare-{root}", persist_result=False)
 def compare(root: str, params: dict[str, Any], methods: tuple[str, ...]) -> dict[str, str]:
-    """Run each of `methods` on the data set; returns the run directory of each.
+    """Run each of `methods` on the data set; returns the run directory of each."""
+    return run_methods(root, params, methods)
 
-    IRP runs whenever one of its controls is asked for: they copy its removals and its epochs.
+
+def run_methods(
+    root: str,
+    params: dict[str, Any],
+    methods: tuple[str, ...],
+    manifest: str | None = None,
+    report: Callable[[str], None] | None = None,
+) -> dict[str, str]:
+    """One refinement run per method; returns the run directory of each.
+
+    `irp` runs whenever one of its controls is asked for: they copy its removals and its epochs.
+
+    Args:
+        root: folder of images.
+        params: sections of `params.yaml` as plain values.
+        methods: among `COMPARISON_ORDER`.
+        manifest: directory written by `irp prepare`, instead of scanning `root` for every method.
+        report: called with each method's name when its run is done.
     """
     ordered = [
         m for m in COMPARISON_ORDER if m in methods or (m == "irp" and {"random", "equal_epochs"} & set(methods))
@@ -38,7 +58,9 @@ def compare(root: str, params: dict[str, Any], methods: tuple[str, ...]) -> dict
                 options["random_counts"] = removed
             else:
                 options["total_epochs"] = total_epochs(Path(done["irp"]), len(removed))
-        done[method] = refine(root, settings, **options)
+        done[method] = refine(root, settings, manifest, **options)
+        if report:
+            report(method)
     return done
 
 
@@ -51,8 +73,7 @@ def removals_per_iteration(run_path: Path) -> tuple[int, ...]:
 def total_epochs(run_path: Path, iterations: int) -> int:
     """Epochs that a finished run trained in all."""
     params = RunDirectory(run_path).params()
-    warm = params.refinement.retrain == "warm_start"
-    return params.training.epochs + iterations * (params.training.retrain_epochs if warm else params.training.epochs)
+    return params.training.epochs + iterations * epochs_per_iteration(params)
 
 
 def comparison_table(runs: dict[str, str]) -> pd.DataFrame:

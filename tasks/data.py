@@ -27,7 +27,9 @@ __all__ = ["create_run", "make_manifest", "prepare"]
 _NOT_IDENTITY = {
     "tracking": True,
     "snapshots": True,
-    "run": {"directory"},
+    "run": {"directory", "outputs"},
+    "sweep": True,
+    "figures": True,
     "features": {"batch_size", "workers", "device", "store"},
 }
 

@@ -159,23 +159,29 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str], status: st
             client.log_batch(target, metrics=_metrics(row, step=0))
             # The parent's curves: one point per iteration.
             client.log_batch(parent, metrics=_metrics(row, step=int(row["iteration"])))
-        for iteration in _kept_weights(params, len(iterations)):
-            folder = run.step("train", iteration)
-            for name in ("detector.json", "weights.safetensors"):
-                client.log_artifact(nested[iteration], str(folder / name), "model")
+        if params.run.outputs == "full":
+            _log_weights(client, run, params, parent, nested)
         for file in sorted(run.path.glob("*.parquet")):
             client.log_artifact(parent, str(file), "tables")
         for name in ("summary.json", "report.html"):
             if (run.path / name).exists():
                 client.log_artifact(parent, str(run.path / name))
-        with tempfile.TemporaryDirectory() as temporary:
-            save_pyfunc(run.path / "model", Path(temporary) / "model")
-            client.log_artifacts(parent, str(Path(temporary) / "model"), "model")
-        if params.tracking.registered_model:
-            _register(client, params.tracking.registered_model, parent)
         summary = read_json(run.path / "summary.json")
         client.set_tag(parent, "irp.stop_reason", summary["stop_reason"])
         client.set_terminated(parent, status)
+
+
+def _log_weights(client: MlflowClient, run: RunDirectory, params: Params, parent: str, nested: dict[int, str]) -> None:
+    """The models whose weights are kept, and the final one as a pyfunc, registered where a name is given."""
+    for iteration in _kept_weights(params, len(nested)):
+        folder = run.step("train", iteration)
+        for name in ("detector.json", "weights.safetensors"):
+            client.log_artifact(nested[iteration], str(folder / name), "model")
+    with tempfile.TemporaryDirectory() as temporary:
+        save_pyfunc(run.path / "model", Path(temporary) / "model")
+        client.log_artifacts(parent, str(Path(temporary) / "model"), "model")
+    if params.tracking.registered_model:
+        _register(client, params.tracking.registered_model, parent)
 
 
 def fail_parent(run: RunDirectory, parent: str) -> None:
@@ -230,7 +236,7 @@ def _log_input(
 def _params(params: Params) -> list[Param]:
     return [
         Param(f"{section}.{key}", json.dumps(value) if not isinstance(value, str) else value)
-        for section, values in params.model_dump(mode="json").items()
+        for section, values in params.model_dump(mode="json", exclude={"sweep", "figures"}).items()
         for key, value in values.items()
     ]
 

@@ -1,0 +1,158 @@
+"""One cell of the sweep: an entity at a noise level, all seeds and methods, under one Prefect server."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from PIL import Image
+
+from flows.paper.places import cell, features, metrics, prepared, raw
+from flows.paper.progress import Clock, duration
+from irp_core.atomic import atomic_directory, read_json, write_json
+from irp_core.config import Params, digest
+from irp_core.errors import InputError
+from irp_core.images import decode
+from irp_core.manifest import read_manifest, read_table, training_rows
+from tasks.server import prefect_server
+
+__all__ = ["run_cell"]
+
+_THUMBNAILS = 24  # removed images whose thumbnails are kept for figure 5
+_THUMBNAIL = 160  # pixels
+
+
+def run_cell(entity: str, level: int, params: Params) -> None:
+    """Run every seed and method, skipping the runs that are finished; write the cell's tables and metrics.
+
+    Raises:
+        InputError: a cell that is not part of the sweep.
+    """
+    sweep = params.sweep
+    if entity not in sweep.entities or level not in sweep.levels:
+        raise InputError(f"{entity} at {level} % is not part of the sweep (sweep.entities, sweep.levels).")
+    clock = Clock(params, _set_sizes(params))
+    number = clock.cells().index((entity, level)) + 1
+    print(
+        f"Cell {number} of {len(clock.cells())}: {entity}, {level} % defective, {len(sweep.seeds)} seeds, "
+        f"{len(sweep.methods)} methods; {duration(clock.left((entity, level)))}",
+        flush=True,
+    )
+    started = time.perf_counter()
+    # Nobody reads log lines between DVC's; every one still reaches the Prefect API.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    with prefect_server(Path(".irp/prefect-server.log")) as wait:
+        import flows.compare  # noqa: F401  (the long imports, while the server starts)
+        from flows.paper.cell_flow import run_seed
+
+        wait()
+        done: list[dict[str, str]] = []
+        for seed in sweep.seeds:
+            done.append(run_seed(entity, level, seed, _settings(entity, level, seed, params)))
+            elapsed = time.perf_counter() - started
+            left = clock.left((entity, level), elapsed=elapsed, done=len(done) / len(sweep.seeds))
+            print(f"  seed {seed} done after {elapsed:.0f} s; {duration(left)}", flush=True)
+    _write(entity, level, dict(zip(sweep.seeds, done, strict=True)))
+    clock.record(entity, level, time.perf_counter() - started)
+
+
+def _set_sizes(params: Params) -> dict[str, int]:
+    sizes = {}
+    for entity in params.sweep.entities:
+        file = prepared(entity, params.sweep.levels[0], params.sweep.seeds[0]) / "manifest.parquet"
+        if file.is_file():
+            sizes[entity] = len(training_rows(read_manifest(file)))
+    return sizes
+
+
+def _settings(entity: str, level: int, seed: int, params: Params) -> dict[str, Any]:
+    """The parameters of one seed's runs: a plain refinement run's, but for where things are kept."""
+    plain = params.model_dump(mode="json")
+    plain["contamination"] |= {"fraction": level / 100, "max_fraction": params.sweep.max_level / 100}
+    plain["features"]["store"] = str(features(entity))
+    plain["refinement"]["removal"] = "all_above"  # `irp` is eq. 6 here; Algorithm 1 is `irp_max_one`
+    plain["tracking"] |= {"experiment": f"{params.tracking.experiment}-sweep", "registered_model": None}
+    plain["snapshots"]["enabled"] = False  # no DVC command may run inside a DVC stage
+    plain["run"] = {"seed": seed, "directory": str(_runs(entity, level, params)), "outputs": "tables"}
+    return plain
+
+
+def _runs(entity: str, level: int, params: Params) -> Path:
+    """Folder of the cell's run directories, outside DVC's outputs so that a restart finds them.
+
+    A run's id does not speak of the code. The code that DVC watches, and the features, are part of this folder's
+    name, so that what they change is computed anew.
+    """
+    stage = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]["refine"]
+    hashes = []
+    for dependency in (Path(name) for name in stage["deps"] if "$" not in name):
+        files = sorted(dependency.rglob("*.py")) if dependency.is_dir() else [dependency]
+        hashes += [(file.as_posix(), _sha256(file)) for file in files]
+    hashes += [(file.name, _sha256(file)) for file in sorted(features(entity).rglob("features.*"))]
+    return Path(params.run.directory) / "sweep" / f"{entity}-{level}-{digest(hashes)[:8]}"
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write(entity: str, level: int, done: dict[int, dict[str, str]]) -> None:
+    """`runs.csv` (a row per run), `removed.csv` (a row per removed image), thumbnails, and the metrics file."""
+    rows, removed = [], []
+    for seed, runs in done.items():
+        for method, path in runs.items():
+            row, table = _read(Path(path))
+            rows.append({"entity": entity, "level": level, "seed": seed, "method": method, **row})
+            removed.append(table.assign(entity=entity, level=level, seed=seed, method=method))
+    table = pd.DataFrame(rows)
+    gone = pd.concat(removed, ignore_index=True)
+    keys = ["entity", "level", "seed", "method"]
+    gone = gone[[*keys, "image_id", "iteration", "score", "threshold", "injected"]]
+    with atomic_directory(cell(entity, level)) as folder:
+        table.to_csv(folder / "runs.csv", index=False)
+        gone.to_csv(folder / "removed.csv", index=False)
+        (folder / "thumbnails").mkdir()
+        shown = gone[(gone["method"] == "irp") & (gone["seed"] == gone["seed"].min())]
+        shown = shown.sort_values(["iteration", "score"], ascending=[True, False]).head(_THUMBNAILS)
+        for rank, row in enumerate(shown.to_dict("records")):
+            truth = "bad" if row["injected"] else "good"
+            (folder / "thumbnails" / f"{rank:02d}-{truth}.jpg").write_bytes(_thumbnail(raw(entity) / row["image_id"]))
+        (folder / "thumbnails" / "README.txt").write_text(
+            "The first images that IRP (all above) removed with the first seed, highest score first.\n"
+        )
+    means = table.groupby("method", sort=False)["auroc"].mean()
+    write_json(metrics(entity, level), {name: round(float(value), 4) for name, value in means.items()})
+
+
+def _read(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    from tasks.reporting import ITERATIONS_SCHEMA, REMOVAL_TABLE_SCHEMA
+
+    last = read_table(run / "iterations.parquet", ITERATIONS_SCHEMA).iloc[-1]
+    removed = read_table(run / "removed.parquet", REMOVAL_TABLE_SCHEMA)
+    summary = read_json(run / "summary.json")
+    bad = int(removed["injected"].sum())
+    row = {
+        **{name: last[name] for name in ("auroc", "average_precision", "removal_precision", "removal_recall")},
+        "removed_good": len(removed) - bad,
+        "removed_bad": bad,
+        "n_start": summary["n_start"],
+        "n_injected": summary["n_injected"],
+        "iterations": summary["iterations"],
+        "stop_reason": summary["stop_reason"],
+    }
+    return row, removed
+
+
+def _thumbnail(path: Path) -> bytes:
+    image = decode(path.read_bytes())
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
