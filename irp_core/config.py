@@ -171,7 +171,14 @@ class Sweep(_Section):
         "equal_epochs",
         "oracle",
     )
+    epochs: dict[str, Positive] = {}
     demo_size: Annotated[int, Field(ge=64, le=1024)] = 256
+
+    def training_of(self, entity: str, training: Training) -> Training:
+        """`training` with the entity's own epochs where `epochs` names it, and `retrain_epochs` in proportion."""
+        epochs = self.epochs.get(entity, training.epochs)
+        again = max(1, round(training.retrain_epochs * epochs / training.epochs))
+        return training.model_copy(update={"epochs": epochs, "retrain_epochs": again})
 
     @model_validator(mode="after")
     def _each_once_and_below_the_highest(self) -> Sweep:

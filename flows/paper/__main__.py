@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
-import tasks.environment  # noqa: F401  (before any of the libraries that it quiets)
-from irp_core.config import load_params
-from irp_core.errors import InputError
+# A sweep starts a dozen processes: compiling every library anew in each would take minutes (see the Makefile).
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+import tasks.environment  # noqa: E402, F401  (before any of the libraries that it quiets)
+from irp_core.config import load_params  # noqa: E402
+from irp_core.errors import InputError  # noqa: E402
 
 USAGE = "usage: python -m flows.paper demo | prepare ENTITY | extract ENTITY | refine ENTITY LEVEL | tables | figures"
 

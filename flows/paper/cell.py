@@ -20,7 +20,7 @@ from irp_core.config import Params, digest
 from irp_core.errors import InputError
 from irp_core.images import decode
 from irp_core.manifest import read_manifest, read_table, training_rows
-from tasks.server import prefect_server
+from tasks.server import prefect_server, without_heartbeats
 
 __all__ = ["run_cell"]
 
@@ -54,7 +54,8 @@ def run_cell(entity: str, level: int, params: Params) -> None:
         wait()
         done: list[dict[str, str]] = []
         for seed in sweep.seeds:
-            done.append(run_seed(entity, level, seed, _settings(entity, level, seed, params)))
+            with without_heartbeats():
+                done.append(run_seed(entity, level, seed, _settings(entity, level, seed, params)))
             elapsed = time.perf_counter() - started
             left = clock.left((entity, level), elapsed=elapsed, done=len(done) / len(sweep.seeds))
             print(f"  seed {seed} done after {elapsed:.0f} s; {duration(left)}", flush=True)
@@ -77,6 +78,7 @@ def _settings(entity: str, level: int, seed: int, params: Params) -> dict[str, A
     plain["contamination"] |= {"fraction": level / 100, "max_fraction": params.sweep.max_level / 100}
     plain["features"]["store"] = str(features(entity))
     plain["refinement"]["removal"] = "all_above"  # `irp` is eq. 6 here; Algorithm 1 is `irp_max_one`
+    plain["training"] = params.sweep.training_of(entity, params.training).model_dump(mode="json")
     plain["tracking"] |= {"experiment": f"{params.tracking.experiment}-sweep", "registered_model": None}
     plain["snapshots"]["enabled"] = False  # no DVC command may run inside a DVC stage
     plain["run"] = {"seed": seed, "directory": str(_runs(entity, level, params)), "outputs": "tables"}

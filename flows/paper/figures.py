@@ -24,7 +24,7 @@ def write_figures(params: Params) -> None:
     """Write `docs/results/figures/` (SVG and PNG) and `docs/results.md`."""
     look, reference = params.figures, load_reference()
     runs = pd.read_csv(TABLES / "runs.csv")
-    summary = pd.read_csv(TABLES / "summary.csv")
+    summary = pd.read_csv(TABLES / "table3.csv")
     galleries = {
         (entity, level): _thumbnails(cell(entity, level) / "thumbnails", look.gallery)
         for entity in params.sweep.entities

@@ -13,7 +13,7 @@ from irp_core.atomic import atomic_path
 from irp_core.config import Params, load_params
 from irp_core.paper.reading import reading
 from irp_core.paper.tables import IRPS, LABELS
-from irp_core.refinement import METHODS, epochs_per_iteration
+from irp_core.refinement import METHODS
 
 __all__ = ["write_page"]
 
@@ -49,7 +49,7 @@ def write_page(params: Params, runs: pd.DataFrame, summary: pd.DataFrame) -> Non
     text = environment.get_template("results.md").render(
         params=params,
         command=_command(params),
-        sets=_sets(runs),
+        sets=_sets(runs, params),
         methods={name: METHODS[name] for name in LABELS if name in params.sweep.methods},
         labels=LABELS,
         table1=(TABLES / "table1.md").read_text(encoding="utf-8"),
@@ -61,7 +61,6 @@ def write_page(params: Params, runs: pd.DataFrame, summary: pd.DataFrame) -> Non
         ],
         sentences=reading(runs, summary, between),
         settings=_differing(params),
-        max_one_epochs=epochs_per_iteration(_as_max_one(params)),
     )
     with atomic_path(PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -81,7 +80,7 @@ def _command(params: Params) -> str:
     return " ".join(["dvc exp run --keep-going", *overrides]) if overrides else "dvc repro --keep-going"
 
 
-def _sets(runs: pd.DataFrame) -> list[dict[str, Any]]:
+def _sets(runs: pd.DataFrame, params: Params) -> list[dict[str, Any]]:
     rows = []
     for entity, group in runs.groupby("entity", sort=False):
         injected = group.groupby("level")["n_injected"].first()
@@ -90,6 +89,7 @@ def _sets(runs: pd.DataFrame) -> list[dict[str, Any]]:
                 "entity": entity,
                 "n": int(group["n_start"].iloc[0]),
                 "injected": ", ".join(f"{count}" for count in injected),
+                "training": params.sweep.training_of(entity, params.training),
             }
         )
     return rows
@@ -108,7 +108,3 @@ def _differing(params: Params) -> list[dict[str, str]]:
                 continue
             rows.append({"key": name, "ours": str(value), "paper": str(paper[section][key]), "why": _WHY.get(name, "")})
     return rows
-
-
-def _as_max_one(params: Params) -> Params:
-    return params.model_copy(update={"refinement": params.refinement.model_copy(update={"method": "irp_max_one"})})

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["DEMO", "FIGURES", "PAGE", "RESULTS", "TABLES", "cell", "features", "metrics", "prepared", "raw", "scanned"]
+__all__ = [
+    "DEMO",
+    "FIGURES",
+    "METRICS",
+    "PAGE",
+    "RESULTS",
+    "TABLES",
+    "cell",
+    "features",
+    "metrics",
+    "prepared",
+    "raw",
+    "scanned",
+]
 
 DATA = Path("data")
 RESULTS = Path("docs/results")
+METRICS = RESULTS / "metrics"
 TABLES = RESULTS / "tables"
 FIGURES = RESULTS / "figures"
 PAGE = Path("docs/results.md")
@@ -42,4 +56,4 @@ def cell(entity: str, level: int) -> Path:
 
 def metrics(entity: str, level: int) -> Path:
     """The cell's AUROCs at a glance, for `dvc metrics`."""
-    return RESULTS / "metrics" / f"{entity}-{level}.json"
+    return METRICS / f"{entity}-{level}.json"

@@ -1,4 +1,4 @@
-"""Which cell of how many, and about how long it still takes: from the durations of the cells before."""
+"""Which cell of how many is at work, and about how long the rest takes: from the durations of the cells before."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Clock:
     def settings(self) -> str:
         """Digest of all that a cell's duration and result depend on."""
         sections = self.params.model_dump(mode="json", exclude={"tracking", "snapshots", "figures", "run", "sweep"})
-        return digest(sections, list(self.params.sweep.seeds), list(self.params.sweep.methods))[:16]
+        sweep = self.params.sweep
+        return digest(sections, list(sweep.seeds), list(sweep.methods), sweep.epochs)[:16]
 
     def cells(self) -> list[tuple[str, int]]:
         """All cells, in the order in which DVC runs them."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from flows.paper.places import RESULTS, TABLES, cell
-from irp_core.atomic import atomic_directory, atomic_path
+from flows.paper.places import METRICS, RESULTS, TABLES, cell
+from irp_core.atomic import atomic_directory, atomic_path, write_json
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.paper.reference import load_reference
@@ -19,6 +19,7 @@ from irp_core.paper.tables import (
     format_differences,
     format_table1,
     format_table2,
+    format_table3,
     latex,
     markdown,
     table1,
@@ -30,6 +31,7 @@ __all__ = ["read_cells", "write_tables"]
 CAPTIONS = {
     "table1": "AUROC by data set and noise level, mean ± sample standard deviation over seeds.",
     "table2": "Removed images, good/bad, means over seeds.",
+    "table3": "All measures, mean ± sample standard deviation over seeds.",
 }
 
 
@@ -50,17 +52,18 @@ def read_cells(params: Params) -> pd.DataFrame:
 
 
 def write_tables(params: Params) -> None:
-    """Write `docs/results/tables/` and the plot data `docs/results/auroc.csv`."""
+    """Write `docs/results/tables/`, the plot data `docs/results/auroc.csv` and the metrics of the whole sweep."""
     reference = load_reference()
     runs = add_recovery(read_cells(params))
     summary = summarise(runs)
     first, second, between = table1(runs, summary, reference), table2(summary, reference), differences(runs)
     with atomic_directory(TABLES) as folder:
-        for name, table in (("runs", runs), ("summary", summary), ("differences", between)):
+        for name, table in (("runs", runs), ("differences", between)):
             _csv(table, folder / f"{name}.csv")
         for name, table, text in (
             ("table1", first, format_table1(first)),
             ("table2", second, format_table2(second)),
+            ("table3", summary, format_table3(summary)),
         ):
             _csv(table, folder / f"{name}.csv")
             (folder / f"{name}.md").write_text(markdown(text), encoding="utf-8")
@@ -69,9 +72,16 @@ def write_tables(params: Params) -> None:
             if method in set(between["method"]):
                 text = format_differences(between, method)
                 (folder / f"differences-{method}.md").write_text(markdown(text), encoding="utf-8")
+    write_json(METRICS / "all.json", _mean_auroc(runs))
     curves = summary[["entity", "level", "method", "auroc_mean"]].rename(columns={"auroc_mean": "auroc"})
     with atomic_path(RESULTS / "auroc.csv") as temporary:
         _csv(curves.assign(method=curves["method"].map(LABELS)), temporary)
+
+
+def _mean_auroc(runs: pd.DataFrame) -> dict[str, float]:
+    """Mean AUROC of each method over all cells: the row of `dvc metrics show` that one looks at first."""
+    means = runs.groupby("method", sort=False)["auroc"].mean()
+    return {str(name): round(float(value), 4) for name, value in means.items()}
 
 
 def _csv(table: pd.DataFrame, path: Path) -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
@@ -198,7 +199,9 @@ def _legend(figure: Figure, methods: Sequence[str], *, paper: bool = False) -> N
         )
     if paper:
         handles.append(Line2D([], [], color="black", linestyle=(0, (1, 1.2)), linewidth=1.1, label="the paper's"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    # About 1.6 inches hold the longest label.
+    columns = max(2, int(figure.get_figwidth() / (0.19 * mpl.rcParams["legend.fontsize"])))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), frameon=False)
 
 
 def _levels(runs: pd.DataFrame) -> list[int]:

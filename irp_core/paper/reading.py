@@ -12,8 +12,8 @@ __all__ = ["reading"]
 _QUESTIONS = {
     "vanilla": "training once",
     "osr": "one-shot removal",
-    "equal_epochs": "training once for as many epochs",
-    "random": "removing as many images at random",
+    "equal_epochs": "training once, for as many epochs as IRP, all above, in all",
+    "random": "removing as many images as IRP, all above, but at random",
 }
 
 
@@ -82,8 +82,8 @@ def _oracle(runs: pd.DataFrame, rows: pd.DataFrame, method: str) -> str:
         return sentence + "; recovery is undefined: the oracle is nowhere above vanilla."
     return (
         f"{sentence}; of the AUROC that contamination costs it recovers {100 * defined.median():.0f} % in the median "
-        f"of the {len(defined)} of {len(noisy)} contaminated runs in which the oracle is above vanilla (elsewhere there is "
-        f"nothing to recover)."
+        f"of the {len(defined)} of {len(noisy)} contaminated runs in which the oracle is above vanilla (elsewhere "
+        f"there is nothing to recover)."
     )
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "format_differences",
     "format_table1",
     "format_table2",
+    "format_table3",
     "latex",
     "markdown",
     "table1",
@@ -37,7 +38,7 @@ def table1(runs: pd.DataFrame, summary: pd.DataFrame, reference: Reference) -> p
     """AUROC by entity, method and noise level, the paper's figure beside ours.
 
     The paper gives IRP per entity, and vanilla, OSR and IRP as means over ten MVTec categories; those stand in the
-    rows of entity `mean`, which is ours over the entities that were run.
+    rows of entity `mean`, which is ours over the entities that were run (left out where there is one only).
 
     Returns:
         Columns `entity, method, level, mean, sd, n, paper, difference`; paper and difference are NaN where the
@@ -47,7 +48,7 @@ def table1(runs: pd.DataFrame, summary: pd.DataFrame, reference: Reference) -> p
     for row in summary.to_dict("records"):
         paper = reference.auroc(row["entity"], row["level"]) if row["method"] in IRPS else None
         rows.append({**{k: row[k] for k in ("entity", "method", "level")}, **_auroc(row), "paper": paper})
-    for row in entity_means(runs).to_dict("records"):
+    for row in entity_means(runs).to_dict("records") if len(set(runs["entity"])) > 1 else []:
         paper = reference.mean_auroc("irp" if row["method"] in IRPS else row["method"], row["level"])
         rows.append({"entity": MEAN, "method": row["method"], "level": row["level"], **_auroc(row), "paper": paper})
     table = pd.DataFrame(rows, columns=["entity", "method", "level", "mean", "sd", "n", "paper"])
@@ -77,6 +78,31 @@ def table2(summary: pd.DataFrame, reference: Reference) -> pd.DataFrame:
                 "recall": row["removal_recall_mean"],
                 "paper_good": np.nan if paper is None else float(paper[0]),
                 "paper_bad": np.nan if paper is None else float(paper[1]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def format_table3(summary: pd.DataFrame) -> pd.DataFrame:
+    """Every measure as text, one row per entity, noise level and method: mean ± sd over the seeds that define it."""
+    rows = []
+    for row in summary.to_dict("records"):
+        recovered = _spread(row["recovery_mean"], row["recovery_sd"])
+        rows.append(
+            {
+                "entity": row["entity"],
+                "noise": f"{row['level']} %",
+                "method": LABELS[row["method"]],
+                **{
+                    name: _spread(row[f"{measure}_mean"], row[f"{measure}_sd"])
+                    for name, measure in (
+                        ("AUROC", "auroc"),
+                        ("average precision", "average_precision"),
+                        ("removal precision", "removal_precision"),
+                        ("removal recall", "removal_recall"),
+                    )
+                },
+                "recovery (seeds)": recovered if recovered == "–" else f"{recovered} ({row['recovery_n']})",
             }
         )
     return pd.DataFrame(rows)
@@ -172,7 +198,7 @@ def latex(table: pd.DataFrame, caption: str, label: str) -> str:
 
 
 def _headers(table: pd.DataFrame) -> int:
-    return sum(name in ("entity", "method") or i == 0 for i, name in enumerate(table.columns))
+    return sum(name in ("entity", "noise", "method") or i == 0 for i, name in enumerate(table.columns))
 
 
 def _without_repeats(table: pd.DataFrame) -> pd.DataFrame:
