@@ -171,7 +171,7 @@ class Sweep(_Section):
         "equal_epochs",
         "oracle",
     )
-    epochs: dict[str, Positive] = {}
+    epochs: dict[str, Positive] = {"demo": 30, "mtd": 30, "bottle": 70}
     demo_size: Annotated[int, Field(ge=64, le=1024)] = 256
 
     def training_of(self, entity: str, training: Training) -> Training:
