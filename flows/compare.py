@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,56 +11,36 @@ from prefect import flow
 from flows.refine import refine
 from irp_core.evaluation import recovery
 from irp_core.manifest import read_table
-from irp_core.refinement import epochs_per_iteration
+from irp_core.refinement import epochs_per_iteration, in_order
 from tasks.reporting import ITERATIONS_SCHEMA
 from tasks.rundir import RunDirectory
 
-__all__ = ["COMPARISON_ORDER", "compare", "comparison_table", "run_methods"]
-
-COMPARISON_ORDER = ("vanilla", "osr", "irp_max_one", "irp", "random", "equal_epochs", "oracle")
+__all__ = ["compare", "comparison_table", "options_of"]
 
 
 @flow(name="compare", flow_run_name="compare-{root}", persist_result=False)
 def compare(root: str, params: dict[str, Any], methods: tuple[str, ...]) -> dict[str, str]:
-    """Run each of `methods` on the data set; returns the run directory of each."""
-    return run_methods(root, params, methods)
+    """Run each of `methods` on the data set; returns the run directory of each.
 
-
-def run_methods(
-    root: str,
-    params: dict[str, Any],
-    methods: tuple[str, ...],
-    manifest: str | None = None,
-    report: Callable[[str], None] | None = None,
-) -> dict[str, str]:
-    """One refinement run per method; returns the run directory of each.
-
-    `irp` runs whenever one of its controls is asked for: they copy its removals and its epochs.
-
-    Args:
-        root: folder of images.
-        params: sections of `params.yaml` as plain values.
-        methods: among `COMPARISON_ORDER`.
-        manifest: directory written by `irp prepare`, instead of scanning `root` for every method.
-        report: called with each method's name when its run is done.
+    IRP runs whenever one of its controls is asked for: they copy its removals and its epochs.
     """
-    ordered = [
-        m for m in COMPARISON_ORDER if m in methods or (m == "irp" and {"random", "equal_epochs"} & set(methods))
-    ]
     done: dict[str, str] = {}
-    for method in ordered:
+    for method in in_order(methods):
         settings = {**params, "refinement": {**params.get("refinement", {}), "method": method}}
-        options: dict[str, Any] = {"share_with": next(iter(done.values()), None)}
-        if method in ("random", "equal_epochs"):
-            removed = removals_per_iteration(Path(done["irp"]))
-            if method == "random":
-                options["random_counts"] = removed
-            else:
-                options["total_epochs"] = total_epochs(Path(done["irp"]), len(removed))
-        done[method] = refine(root, settings, manifest, **options)
-        if report:
-            report(method)
+        done[method] = refine(root, settings, **options_of(method, done))
     return done
+
+
+def options_of(method: str, done: dict[str, str]) -> dict[str, Any]:
+    """Arguments of the `refine` flow for `method`, given the run directories of those done before it."""
+    options: dict[str, Any] = {"share_with": next(iter(done.values()), None)}
+    if method in ("random", "equal_epochs"):
+        removed = removals_per_iteration(Path(done["irp"]))
+        if method == "random":
+            options["random_counts"] = removed
+        else:
+            options["total_epochs"] = total_epochs(Path(done["irp"]), len(removed))
+    return options
 
 
 def removals_per_iteration(run_path: Path) -> tuple[int, ...]:

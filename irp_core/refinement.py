@@ -5,6 +5,7 @@ Vanilla, one-shot removal, IRP, the oracle and the two controls are policies of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,19 +15,28 @@ from numpy.typing import NDArray
 from irp_core.config import Params, Refinement
 from irp_core.thresholds import threshold
 
-__all__ = ["METHODS", "Decision", "Policy", "decide", "epochs_per_iteration", "policy_of"]
+__all__ = ["METHODS", "Decision", "Policy", "decide", "epochs_per_iteration", "in_order", "policy_of"]
 
 StopReason = Literal["converged", "max_iterations", "max_removed_fraction"]
 
 METHODS = {
     "vanilla": "train once, remove nothing",
     "osr": "one-shot removal: one iteration that removes all above the threshold, then fine-tuning",
-    "irp": "the iterative refinement process, as configured (default: eq. 6, all above the threshold go)",
     "irp_max_one": "the paper's Algorithm 1: only the highest score goes, if it exceeds the threshold",
-    "oracle": "remove exactly the injected images, then train from scratch: the ceiling (reads `injected`)",
+    "irp": "the iterative refinement process, as configured (default: eq. 6, all above the threshold go)",
     "random": "remove as many images per iteration as IRP did, at random: a control",
     "equal_epochs": "train once for as many epochs as IRP trained in all: a control",
+    "oracle": "remove exactly the injected images, then train from scratch: the ceiling (reads `injected`)",
 }
+"""In the order in which they are run: each after those it builds on."""
+
+
+def in_order(methods: Iterable[str]) -> list[str]:
+    """`methods` so that each comes after those it builds on, and `irp` besides where a control copies it."""
+    wanted = set(methods)
+    if wanted & {"random", "equal_epochs"}:
+        wanted.add("irp")
+    return [method for method in METHODS if method in wanted]
 
 
 @dataclass(frozen=True)

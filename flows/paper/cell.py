@@ -13,14 +13,16 @@ import pandas as pd
 import yaml
 from PIL import Image
 
+from flows.paper.jobs import Job, run_jobs
 from flows.paper.places import cell, features, metrics, prepared, raw
 from flows.paper.progress import Clock, duration
 from irp_core.atomic import atomic_directory, read_json, write_json
 from irp_core.config import Params, digest
 from irp_core.errors import InputError
-from irp_core.images import decode
 from irp_core.manifest import read_manifest, read_table, training_rows
-from tasks.server import prefect_server, without_heartbeats
+from irp_core.refinement import in_order
+from tasks.rundir import RunDirectory
+from tasks.server import prefect_server
 
 __all__ = ["run_cell"]
 
@@ -47,19 +49,26 @@ def run_cell(entity: str, level: int, params: Params) -> None:
     started = time.perf_counter()
     # Nobody reads log lines between DVC's; every one still reaches the Prefect API.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with prefect_server(Path(".irp/prefect-server.log")) as wait:
-        import flows.compare  # noqa: F401  (the long imports, while the server starts)
-        from flows.paper.cell_flow import run_seed
+    methods = in_order(sweep.methods)
+    total = len(methods) * len(sweep.seeds)
 
-        wait()
-        done: list[dict[str, str]] = []
-        for seed in sweep.seeds:
-            with without_heartbeats():
-                done.append(run_seed(entity, level, seed, _settings(entity, level, seed, params)))
-            elapsed = time.perf_counter() - started
-            left = clock.left((entity, level), elapsed=elapsed, done=len(done) / len(sweep.seeds))
-            print(f"  seed {seed} done after {elapsed:.0f} s; {duration(left)}", flush=True)
-    _write(entity, level, dict(zip(sweep.seeds, done, strict=True)))
+    def report(job: Job, done: int) -> None:
+        elapsed = time.perf_counter() - started
+        if done % max(1, total // 3) == 0 or done == total:
+            left = clock.left((entity, level), elapsed=elapsed, done=done / total)
+            print(f"  {done} of {total} runs after {elapsed:.0f} s; {duration(left)}", flush=True)
+
+    with prefect_server(Path(".irp/prefect-server.log")) as wait:
+        runs = run_jobs(
+            methods,
+            {seed: _settings(entity, level, seed, params) for seed in sweep.seeds},
+            {seed: (str(raw(entity)), str(prepared(entity, level, seed))) for seed in sweep.seeds},
+            ready=wait,
+            report=report,
+        )
+    for path in runs.values():  # until here they were shared
+        RunDirectory(Path(path)).drop_weights()
+    _write(entity, level, {job: runs[job] for job in ((s, m) for s in sweep.seeds for m in methods)})
     clock.record(entity, level, time.perf_counter() - started)
 
 
@@ -105,14 +114,13 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _write(entity: str, level: int, done: dict[int, dict[str, str]]) -> None:
+def _write(entity: str, level: int, runs: dict[Job, str]) -> None:
     """`runs.csv` (a row per run), `removed.csv` (a row per removed image), thumbnails, and the metrics file."""
     rows, removed = [], []
-    for seed, runs in done.items():
-        for method, path in runs.items():
-            row, table = _read(Path(path))
-            rows.append({"entity": entity, "level": level, "seed": seed, "method": method, **row})
-            removed.append(table.assign(entity=entity, level=level, seed=seed, method=method))
+    for (seed, method), path in runs.items():
+        row, table = _read(Path(path))
+        rows.append({"entity": entity, "level": level, "seed": seed, "method": method, **row})
+        removed.append(table.assign(entity=entity, level=level, seed=seed, method=method))
     table = pd.DataFrame(rows)
     gone = pd.concat(removed, ignore_index=True)
     keys = ["entity", "level", "seed", "method"]
@@ -153,6 +161,8 @@ def _read(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
 
 
 def _thumbnail(path: Path) -> bytes:
+    from irp_core.images import decode  # imports torch, which this process need not wait for
+
     image = decode(path.read_bytes())
     image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
