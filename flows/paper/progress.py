@@ -107,6 +107,8 @@ def duration(seconds: float | None) -> str:
     """A duration as people say it."""
     if seconds is None:
         return "time left not known yet"
+    if seconds < 1:
+        return "nothing left to refine"
     if seconds < 90:
         return f"about {max(5, 5 * round(seconds / 5))} s left"
     minutes = seconds / 60

@@ -179,8 +179,9 @@ def test_the_clock_estimates_from_the_cells_before(tmp_path: Path, monkeypatch: 
     other = Clock(load_params(None, ["sweep.entities=[a,b]", "training.epochs=7"]), clock.images, clock.log)
     assert other.finished() == set()
     assert other.estimate("b") == 10.0
-    assert [duration(seconds) for seconds in (None, 42.0, 600.0, 7200.0)] == [
+    assert [duration(seconds) for seconds in (None, 0.0, 42.0, 600.0, 7200.0)] == [
         "time left not known yet",
+        "nothing left to refine",
         "about 40 s left",
         "about 10 min left",
         "about 2.0 h left",
