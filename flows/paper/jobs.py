@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -93,6 +94,7 @@ def _result(future: Future[str], job: Job) -> str:
 
 def _begin() -> None:
     """End with the parent, even where it is killed: a pool's idle worker would wait for ever. Draw no bars."""
+    sys.dont_write_bytecode = False  # as in `__main__`, which a spawned process does not import
     os.environ["TTY_COMPATIBLE"] = "0"  # several processes cannot share a terminal's last line
     parent = multiprocessing.parent_process()
     assert parent is not None
