@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,7 @@ def run_jobs(
     waiting = [(seed, method) for method in sorted(methods, key=order.index) for seed in settings]
     done: dict[Job, str] = {}
     running: dict[Future[str], Job] = {}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
+    with _executor(workers) as pool:
         try:
             pool.submit(int)  # starts all processes: their imports take as long as Prefect's server does
             ready()
@@ -74,6 +73,24 @@ def run_jobs(
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return done
+
+
+class _Here(Executor):
+    """Runs at once and in this process what is submitted: one processor is no reason for a second process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def _executor(workers: int) -> Executor:
+    if workers == 1:
+        return _Here()
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
 
 
 def _ready(job: Job, methods: list[str], done: dict[Job, str]) -> bool:
