@@ -39,8 +39,8 @@ def run_cell(entity: str, level: int, params: Params) -> None:
     sweep = params.sweep
     if entity not in sweep.entities or level not in sweep.levels:
         raise InputError(f"{entity} at {level} % is not part of the sweep (sweep.entities, sweep.levels).")
-    clock = Clock(params, _set_sizes(params))
-    number = clock.cells().index((entity, level)) + 1
+    clock = Clock(params, _set_sizes(params), _code())
+    number = len(clock.finished() - {(entity, level)}) + 1
     print(
         f"Cell {number} of {len(clock.cells())}: {entity}, {level} % defective, {len(sweep.seeds)} seeds, "
         f"{len(sweep.methods)} methods; {duration(clock.left((entity, level)))}",
@@ -70,6 +70,8 @@ def run_cell(entity: str, level: int, params: Params) -> None:
         RunDirectory(Path(path)).drop_weights()
     _write(entity, level, {job: runs[job] for job in ((s, m) for s in sweep.seeds for m in methods)})
     clock.record(entity, level, time.perf_counter() - started)
+    if clock.finished() == set(clock.cells()):
+        print(f"  All {len(clock.cells())} cells are done; they took {clock.total() / 60:.0f} min.", flush=True)
 
 
 def _set_sizes(params: Params) -> dict[str, int]:
@@ -100,13 +102,18 @@ def _runs(entity: str, level: int, params: Params) -> Path:
     A run's id does not speak of the code. The code that DVC watches, and the features, are part of this folder's
     name, so that what they change is computed anew.
     """
+    found = [(file.name, _sha256(file)) for file in sorted(features(entity).rglob("features.*"))]
+    return Path(params.run.directory) / "sweep" / f"{entity}-{level}-{digest(_code(), found)[:8]}"
+
+
+def _code() -> str:
+    """Digest of the code files that `dvc.yaml` lists for the stage."""
     stage = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]["refine"]
     hashes = []
     for dependency in (Path(name) for name in stage["deps"] if "$" not in name):
         files = sorted(dependency.rglob("*.py")) if dependency.is_dir() else [dependency]
         hashes += [(file.as_posix(), _sha256(file)) for file in files]
-    hashes += [(file.name, _sha256(file)) for file in sorted(features(entity).rglob("features.*"))]
-    return Path(params.run.directory) / "sweep" / f"{entity}-{level}-{digest(hashes)[:8]}"
+    return digest(hashes)
 
 
 def _sha256(file: Path) -> str:

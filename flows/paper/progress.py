@@ -22,11 +22,13 @@ class Clock:
     Args:
         params: the sweep's; cells of other settings count only as a first guess.
         images: training images by entity, for entities of which no cell has been timed.
+        code: digest of the code: a cell that other code finished is not finished.
         log: one JSON line per finished cell.
     """
 
     params: Params
     images: dict[str, int]
+    code: str = ""
     log: Path = LOG
 
     @property
@@ -34,16 +36,16 @@ class Clock:
         """Digest of all that a cell's duration and result depend on."""
         sections = self.params.model_dump(mode="json", exclude={"tracking", "snapshots", "figures", "run", "sweep"})
         sweep = self.params.sweep
-        return digest(sections, list(sweep.seeds), list(sweep.methods), sweep.epochs)[:16]
+        return digest(sections, list(sweep.seeds), list(sweep.methods), sweep.epochs, self.code)[:16]
 
     def cells(self) -> list[tuple[str, int]]:
-        """All cells, in the order in which DVC runs them."""
+        """All cells of the sweep."""
         return [(entity, level) for entity in self.params.sweep.entities for level in self.params.sweep.levels]
 
     def finished(self) -> set[tuple[str, int]]:
         """Cells that were finished with these settings and whose result is still there."""
         own = {(e["entity"], e["level"]) for e in self._entries() if e["settings"] == self.settings}
-        return {key for key in own if cell(*key).is_dir()}
+        return {key for key in own & set(self.cells()) if cell(*key).is_dir()}
 
     def estimate(self, entity: str) -> float | None:
         """Seconds that one cell of `entity` takes; None before the first was timed."""
@@ -91,7 +93,7 @@ class Clock:
     def total(self) -> float:
         """Seconds that the finished cells of these settings took, the latest run of each."""
         latest = {(e["entity"], e["level"]): e["seconds"] for e in self._entries() if e["settings"] == self.settings}
-        return sum(latest[key] for key in self.finished() & set(self.cells()))
+        return sum(latest[key] for key in self.finished())
 
     def _entries(self) -> list[dict[str, float | str]]:
         entries = []

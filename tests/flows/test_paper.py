@@ -111,7 +111,7 @@ def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
     failed = dvc(project, "repro", "--keep-going")
     assert failed.returncode != 0
     assert stages_run(failed.stdout) == ["demo", first, second]
-    assert f"Cell 2 of 2: {ENTITY}, 50 % defective" in failed.stdout
+    assert f"Cell 1 of 2: {ENTITY}, 50 % defective" in failed.stdout
     assert "left" in failed.stdout
     assert f"failed to reproduce '{first}'" in failed.stderr.splitlines()[-1]
 
@@ -120,6 +120,8 @@ def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
     mended = dvc(project, "repro")
     assert mended.returncode == 0, mended.stderr
     assert stages_run(mended.stdout) == [first, "tables", "figures"]
+    assert f"Cell 2 of 2: {ENTITY}, 0 % defective" in mended.stdout
+    assert "All 2 cells are done" in mended.stdout
     assert dvc(project, "status").stdout.strip() == "Data and pipelines are up to date."
     assert stages_run(dvc(project, "repro").stdout) == []
     _check_results(project)
@@ -171,7 +173,7 @@ def _check_results(project: Path) -> None:
 def test_the_clock_estimates_from_the_cells_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     params = load_params(None, ["sweep.entities=[a,b]", "sweep.levels=[0,50]"])
-    clock = Clock(params, {"a": 100, "b": 50}, tmp_path / "log.jsonl")
+    clock = Clock(params, {"a": 100, "b": 50}, log=tmp_path / "log.jsonl")
     assert clock.left(("a", 0)) is None
     # A third of the first cell after 20 s: 40 s of it, 60 s of the next, and half of that for each of b's.
     assert clock.left(("a", 0), elapsed=20.0, done=1 / 3) == pytest.approx(40 + 60 + 30 + 30)
@@ -184,9 +186,10 @@ def test_the_clock_estimates_from_the_cells_before(tmp_path: Path, monkeypatch: 
     assert clock.left(("a", 50)) == pytest.approx(60 + 10)
     assert clock.total() == pytest.approx(70.0)
     # Other settings: nothing is finished, the durations are still the best guess.
-    other = Clock(load_params(None, ["sweep.entities=[a,b]", "training.epochs=7"]), clock.images, clock.log)
+    other = Clock(load_params(None, ["sweep.entities=[a,b]", "training.epochs=7"]), clock.images, log=clock.log)
     assert other.finished() == set()
     assert other.estimate("b") == 10.0
+    assert Clock(params, clock.images, "other code", clock.log).finished() == set()
     assert [duration(seconds) for seconds in (None, 0.0, 42.0, 600.0, 7200.0)] == [
         "time left not known yet",
         "nothing left to refine",
