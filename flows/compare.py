@@ -12,12 +12,11 @@ from flows.refine import refine
 from irp_core.atomic import read_json
 from irp_core.evaluation import recovery
 from irp_core.manifest import read_table
+from irp_core.refinement import epochs_per_iteration, in_order
 from irp_core.tables import ITERATIONS_SCHEMA
 from tasks.rundir import RunDirectory
 
-__all__ = ["COMPARISON_ORDER", "compare"]
-
-COMPARISON_ORDER = ("vanilla", "osr", "irp", "random", "equal_epochs", "oracle")
+__all__ = ["compare", "comparison_table", "options_of"]
 
 
 @flow(name="compare", flow_run_name="compare-{root}", persist_result=False)
@@ -26,21 +25,23 @@ def compare(root: str, params: dict[str, Any], methods: tuple[str, ...]) -> dict
 
     IRP runs whenever one of its controls is asked for: they copy its removals and its epochs.
     """
-    ordered = [
-        m for m in COMPARISON_ORDER if m in methods or (m == "irp" and {"random", "equal_epochs"} & set(methods))
-    ]
     done: dict[str, str] = {}
-    for method in ordered:
+    for method in in_order(methods):
         settings = {**params, "refinement": {**params.get("refinement", {}), "method": method}}
-        options: dict[str, Any] = {"share_with": next(iter(done.values()), None)}
-        if method in ("random", "equal_epochs"):
-            removed = removals_per_iteration(Path(done["irp"]))
-            if method == "random":
-                options["random_counts"] = removed
-            else:
-                options["total_epochs"] = total_epochs(Path(done["irp"]), len(removed))
-        done[method] = refine(root, settings, **options)
+        done[method] = refine(root, settings, **options_of(method, done))
     return done
+
+
+def options_of(method: str, done: dict[str, str]) -> dict[str, Any]:
+    """Arguments of the `refine` flow for `method`, given the run directories of those done before it."""
+    options: dict[str, Any] = {"share_with": next(iter(done.values()), None)}
+    if method in ("random", "equal_epochs"):
+        removed = removals_per_iteration(Path(done["irp"]))
+        if method == "random":
+            options["random_counts"] = removed
+        else:
+            options["total_epochs"] = total_epochs(Path(done["irp"]), len(removed))
+    return options
 
 
 def removals_per_iteration(run_path: Path) -> tuple[int, ...]:
@@ -52,8 +53,7 @@ def removals_per_iteration(run_path: Path) -> tuple[int, ...]:
 def total_epochs(run_path: Path, iterations: int) -> int:
     """Epochs that a finished run trained in all."""
     params = RunDirectory(run_path).params()
-    warm = params.refinement.retrain == "warm_start"
-    return params.training.epochs + iterations * (params.training.retrain_epochs if warm else params.training.epochs)
+    return params.training.epochs + iterations * epochs_per_iteration(params)
 
 
 def comparison_table(runs: dict[str, str]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from prefect.logging import get_run_logger
 from flows.approve import approved
 from flows.evaluate import evaluate
 from irp_core.config import Params
-from irp_core.refinement import policy_of
+from irp_core.refinement import epochs_per_iteration, policy_of
 from tasks.data import create_run, prepare
 from tasks.extraction import extract_features
 from tasks.page import write_page
@@ -54,6 +54,8 @@ def refine(
     if checked.snapshots.enabled:
         check_repository()
     run = _prepare_run(root, checked, manifest, total_epochs, random_counts)
+    if checked.run.outputs == "tables" and run.finished():  # a sweep goes on from its last finished run
+        return str(run.path)
     with tags(f"method:{checked.refinement.method}", f"dataset:{run.record()['dataset']}", f"run:{run.run_id}"):
         _tracked(run, share_with)
     if checked.review.required and Review(run).approved() and len(Review(run).contradictions()):
@@ -99,7 +101,7 @@ def _loop(run: RunDirectory, parent: str, share_with: str | None) -> None:
     policy = policy_of(params.refinement, random_counts=tuple(record["random_counts"]))
     first_epochs = record["total_epochs"] or params.training.epochs
     warm_start = policy.retrain == "warm_start"
-    retrain_epochs = params.training.retrain_epochs if warm_start else params.training.epochs
+    retrain_epochs = epochs_per_iteration(params)
     nested: dict[int, str] = {}
 
     features = extract_features(path, "train")
@@ -120,6 +122,8 @@ def _loop(run: RunDirectory, parent: str, share_with: str | None) -> None:
     last = iteration - 1
     evaluate(path, last)
     write_results(path, last, decision)
-    write_page(path)
+    if params.run.outputs == "full":
+        write_page(path)
     finish_parent(path, parent, nested, register=approved(path))
     publish_artifacts(path)
+    run.finish()

@@ -23,12 +23,14 @@ __all__ = [
     "Dataset",
     "DifferNetParams",
     "Features",
+    "Figures",
     "Images",
     "Params",
     "Refinement",
     "Review",
     "Run",
     "Snapshots",
+    "Sweep",
     "Tracking",
     "Training",
     "Views",
@@ -39,6 +41,9 @@ __all__ = [
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
+Percent = Annotated[int, Field(ge=0, lt=100)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Method = Literal["irp", "irp_max_one", "vanilla", "osr", "oracle", "random", "equal_epochs"]
 
 
 class _Section(BaseModel):
@@ -115,7 +120,7 @@ class Training(_Section):
 
 
 class Refinement(_Section):
-    method: Literal["irp", "vanilla", "osr", "oracle", "random", "equal_epochs"] = "irp"
+    method: Method = "irp"
     rule: Literal["median_multiple", "iqr", "mad"] = "median_multiple"
     # `lambda` is a word of Python's own; in files, overrides and dumps the key is the paper's.
     lambda_: Annotated[float, Field(gt=1.0, alias="lambda")] = 1.25
@@ -123,6 +128,7 @@ class Refinement(_Section):
     removal: Literal["max_one", "all_above"] = "all_above"
     retrain: Literal["scratch", "warm_start"] = "warm_start"
     max_iterations: Annotated[int, Field(ge=0)] = 10
+    max_one_iterations: Positive = 15
     max_removed_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
 
     @property
@@ -159,8 +165,54 @@ class Snapshots(_Section):
 
 
 class Run(_Section):
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Seed = 0
     directory: str = "runs"
+    outputs: Literal["full", "tables"] = "full"
+
+
+class Sweep(_Section):
+    """What `dvc repro` runs: every entity at every noise level, with every seed and method."""
+
+    entities: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], ...], Field(min_length=1)] = ("demo",)
+    levels: Annotated[tuple[Percent, ...], Field(min_length=1)] = (0, 10, 20, 30, 40, 50)
+    max_level: Annotated[int, Field(ge=1, lt=100)] = 50
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)] = (
+        "vanilla",
+        "osr",
+        "irp_max_one",
+        "irp",
+        "random",
+        "equal_epochs",
+        "oracle",
+    )
+    epochs: dict[str, Positive] = {"demo": 30, "mtd": 30, "bottle": 70}
+    demo_size: Annotated[int, Field(ge=64, le=1024)] = 256
+
+    def training_of(self, entity: str, training: Training) -> Training:
+        """`training` with the entity's own epochs where `epochs` names it, and `retrain_epochs` in proportion."""
+        epochs = self.epochs.get(entity, training.epochs)
+        again = max(1, round(training.retrain_epochs * epochs / training.epochs))
+        return training.model_copy(update={"epochs": epochs, "retrain_epochs": again})
+
+    @model_validator(mode="after")
+    def _each_once_and_below_the_highest(self) -> Sweep:
+        for name in ("entities", "levels", "seeds", "methods"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must name each value once. Got {list(values)}.")
+        if max(self.levels) > self.max_level:
+            raise ValueError(f"levels must be at most max_level ({self.max_level}). Got {list(self.levels)}.")
+        return self
+
+
+class Figures(_Section):
+    """How the paper's figures look; nothing here changes a number."""
+
+    width: Annotated[float, Field(ge=3.0, le=20.0)] = 6.8
+    font_size: Annotated[float, Field(ge=4.0, le=24.0)] = 8.5
+    dpi: Annotated[int, Field(ge=50, le=600)] = 200
+    gallery: Annotated[int, Field(ge=1, le=24)] = 12
 
 
 class Params(_Section):
@@ -178,6 +230,8 @@ class Params(_Section):
     tracking: Tracking = Tracking()
     snapshots: Snapshots = Snapshots()
     run: Run = Run()
+    sweep: Sweep = Sweep()
+    figures: Figures = Figures()
 
 
 def load_params(file: Path | None = None, overrides: Iterable[str] = ()) -> Params:

@@ -5,27 +5,38 @@ Vanilla, one-shot removal, IRP, the oracle and the two controls are policies of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from irp_core.config import Refinement
+from irp_core.config import Params, Refinement
 from irp_core.thresholds import threshold
 
-__all__ = ["METHODS", "Decision", "Policy", "decide", "policy_of"]
+__all__ = ["METHODS", "Decision", "Policy", "decide", "epochs_per_iteration", "in_order", "policy_of"]
 
 StopReason = Literal["converged", "max_iterations", "max_removed_fraction"]
 
 METHODS = {
     "vanilla": "train once, remove nothing",
     "osr": "one-shot removal: one iteration that removes all above the threshold, then fine-tuning",
-    "irp": "the iterative refinement process",
-    "oracle": "remove exactly the injected images, then train from scratch: the ceiling (reads `injected`)",
+    "irp_max_one": "the paper's Algorithm 1: only the highest score goes, if it exceeds the threshold",
+    "irp": "the iterative refinement process, as configured (default: eq. 6, all above the threshold go)",
     "random": "remove as many images per iteration as IRP did, at random: a control",
     "equal_epochs": "train once for as many epochs as IRP trained in all: a control",
+    "oracle": "remove exactly the injected images, then train from scratch: the ceiling (reads `injected`)",
 }
+"""In the order in which they are run: each after those it builds on."""
+
+
+def in_order(methods: Iterable[str]) -> list[str]:
+    """`methods` so that each comes after those it builds on, and `irp` besides where a control copies it."""
+    wanted = set(methods)
+    if wanted & {"random", "equal_epochs"}:
+        wanted.add("irp")
+    return [method for method in METHODS if method in wanted]
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,7 @@ def policy_of(refinement: Refinement, *, random_counts: tuple[int, ...] = ()) ->
     }
     changes: dict[str, dict[str, object]] = {
         "irp": {},
+        "irp_max_one": {"removal": "max_one", "max_iterations": refinement.max_one_iterations},
         "vanilla": {"max_iterations": 0},
         "equal_epochs": {"max_iterations": 0},
         "osr": {"max_iterations": 1, "removal": "all_above", "retrain": "warm_start"},
@@ -88,6 +100,21 @@ def policy_of(refinement: Refinement, *, random_counts: tuple[int, ...] = ()) ->
         "random": {"max_iterations": len(random_counts), "selection": "random", "random_counts": random_counts},
     }
     return Policy(**{**policy, **changes[refinement.method]})  # type: ignore[arg-type]
+
+
+def epochs_per_iteration(params: Params) -> int:
+    """Epochs that each retraining of `refinement.method` takes.
+
+    From scratch as many as the first training. With a warm start `training.retrain_epochs`; `irp_max_one`, which
+    retrains after every single image, spreads the epochs that `irp` may spend in all over its own, more
+    numerous iterations, so that neither method wins by training longer.
+    """
+    training, refinement = params.training, params.refinement
+    if policy_of(refinement).retrain == "scratch":
+        return training.epochs
+    if refinement.method != "irp_max_one":
+        return training.retrain_epochs
+    return max(1, round(training.retrain_epochs * refinement.max_iterations / refinement.max_one_iterations))
 
 
 def decide(

@@ -72,14 +72,17 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def append(self, keys: Sequence[Key], rows: NDArray[np.float32]) -> None:
-        """Add one segment: `rows` (len(keys), dimensions). All of it becomes visible at once, or none."""
+    def append(self, keys: Sequence[Key], rows: NDArray[np.float32], name: str | None = None) -> None:
+        """Add one segment: `rows` (len(keys), dimensions). All of it becomes visible at once, or none.
+
+        `name` is the segment's (None: one that no other process takes).
+        """
         if rows.ndim != 2 or len(rows) != len(keys):
             raise ValueError(f"append expects one row per key. Got {len(keys)} keys, rows of shape {rows.shape}.")
         if not np.isfinite(rows).all():
             bad = keys[int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])]
             raise ValueError(f"append expects finite features. Got NaN or infinity for image {bad[0]}.")
-        name = uuid.uuid4().hex
+        name = name or uuid.uuid4().hex
         with atomic_path(self.directory / f"{name}.npy") as temporary, open(temporary, "wb") as file:
             np.save(file, np.ascontiguousarray(rows, dtype=np.float32))
         write_json(self.directory / f"{name}.json", [list(key) for key in keys])

@@ -37,7 +37,9 @@ _NOT_IDENTITY = {
     "tracking": True,
     "snapshots": True,
     "review": True,  # the decisions themselves are part of the identity
-    "run": {"directory"},
+    "run": {"directory", "outputs"},
+    "sweep": True,
+    "figures": True,
     "features": {"batch_size", "workers", "device", "store"},
 }
 

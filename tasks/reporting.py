@@ -59,7 +59,8 @@ def write_results(run_path: str, last_iteration: int, policy_stop: dict[str, Any
             "n_injected": int(manifest["injected"].sum()),
             "last_look": {name: policy_stop[name] for name in ("threshold", "max_score", "n_above")},
         }
-        _save_model(run, last_iteration, float(policy_stop["threshold"]))
+        if run.params().run.outputs == "full":
+            _save_model(run, last_iteration, float(policy_stop["threshold"]))
         # Last: a run is complete when its summary exists.
         write_json(run.path / "summary.json", summary)
     return summary

@@ -7,6 +7,7 @@ step whose folder is there with the same key is skipped, so a run that was kille
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,6 +81,18 @@ class RunDirectory:
     def forget(self, name: str, iteration: int | None = None) -> None:
         """Let the step be made anew the next time it is asked for."""
         (self.step(name, iteration) / "step.json").unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """Note that nothing is left to do, tracking included."""
+        write_json(self.path / "finished.json", {"at": time.time()})
+
+    def finished(self) -> bool:
+        return (self.path / "finished.json").is_file()
+
+    def drop_weights(self) -> None:
+        """Delete the trained models of a finished run, each with its key: a sweep keeps tables only."""
+        for folder in self.path.glob("iterations/*/train"):
+            shutil.rmtree(folder)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

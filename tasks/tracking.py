@@ -148,25 +148,13 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str], register: 
             client.log_batch(target, metrics=_metrics(row, step=0))
             # The parent's curves: one point per iteration.
             client.log_batch(parent, metrics=_metrics(row, step=int(row["iteration"])))
-        for iteration in _kept_weights(params, len(iterations)):
-            folder = run.step("train", iteration)
-            log_files(
-                client,
-                nested[iteration],
-                {"model": [folder / name for name in ("detector.json", "weights.safetensors")]},
-            )
         last_look = run.step("decide", len(iterations)) / "removed.parquet"
         log_files(client, nested[len(iterations) - 1], {"last_look": [last_look]})
         _log_results(client, run, parent)
-        with tempfile.TemporaryDirectory() as temporary:
-            save_pyfunc(run.path / "model", Path(temporary) / "model")
-            model = Path(temporary) / "model"
-            folders: dict[str, list[Path]] = {}
-            for file in sorted(path for path in model.rglob("*") if path.is_file()):
-                folders.setdefault(file.parent.relative_to(model.parent).as_posix(), []).append(file)
-            log_files(client, parent, folders)
-        if register and params.tracking.registered_model:
-            _register(client, params.tracking.registered_model, parent)
+        if params.run.outputs == "full":
+            _log_weights(client, run, params, parent, nested)
+            if register and params.tracking.registered_model:
+                _register(client, params.tracking.registered_model, parent)
         summary = read_json(run.path / "summary.json")
         client.set_tag(parent, "irp.stop_reason", summary["stop_reason"])
         client.set_terminated(parent, "FINISHED")
@@ -222,6 +210,21 @@ def log_files(client: MlflowClient, mlflow_run: str, files: Mapping[str, Sequenc
     client.set_tag(mlflow_run, FILES_TAG, json.dumps(known, sort_keys=True))
 
 
+def _log_weights(client: MlflowClient, run: RunDirectory, params: Params, parent: str, nested: dict[int, str]) -> None:
+    """The models whose weights are kept, and the final detector as a pyfunc."""
+    for iteration in _kept_weights(params, len(nested)):
+        folder = run.step("train", iteration)
+        trained = [folder / name for name in ("detector.json", "weights.safetensors")]
+        log_files(client, nested[iteration], {"model": trained})
+    with tempfile.TemporaryDirectory() as temporary:
+        model = Path(temporary) / "model"
+        save_pyfunc(run.path / "model", model)
+        folders: dict[str, list[Path]] = {}
+        for file in sorted(path for path in model.rglob("*") if path.is_file()):
+            folders.setdefault(file.parent.relative_to(temporary).as_posix(), []).append(file)
+        log_files(client, parent, folders)
+
+
 def fail_parent(run: RunDirectory, parent: str) -> None:
     """Mark the parent run FAILED; a later resume takes it up again."""
     client_of(run.params()).set_terminated(parent, "FAILED")
@@ -274,7 +277,7 @@ def _log_input(
 def _params(params: Params) -> list[Param]:
     return [
         Param(f"{section}.{key}", json.dumps(value) if not isinstance(value, str) else value)
-        for section, values in params.model_dump(mode="json").items()
+        for section, values in params.model_dump(mode="json", exclude={"sweep", "figures"}).items()
         for key, value in values.items()
     ]
 

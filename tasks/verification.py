@@ -85,8 +85,11 @@ def _weights(run: TrackedRun) -> Iterator[Finding]:
             yield Finding("weights", place, "skipped", "not kept (tracking.keep_weights)")
             continue
         yield _same_weights(run, "model/weights.safetensors", model, place, model)
-    inside = next(name for name in run.known_files() if name.endswith("/weights.safetensors"))
-    yield _same_weights(run, inside, run.parent, "final detector", run.models[-1])
+    inside = next((name for name in run.known_files() if name.endswith("/weights.safetensors")), None)
+    if inside is None:
+        yield Finding("weights", "final detector", "skipped", "not kept (run.outputs)")
+    else:
+        yield _same_weights(run, inside, run.parent, "final detector", run.models[-1])
 
 
 def _same_weights(run: TrackedRun, artifact: str, holder: Run, place: str, model: Run) -> Finding:

@@ -107,6 +107,8 @@ class TrackedFiles:
 
 def _model_folder(run: TrackedRun) -> Path:
     """The final detector's folder as the store has it."""
+    if not any(name.startswith("model/") for name in run.known_files()):
+        raise InputError(f"{run.run_id}: expected a run that kept its model, found one that did not (run.outputs).")
     root = Path(run.client.download_artifacts(run.parent.info.run_id, "model"))
     found = next(root.rglob("inspector.json"), None)
     if found is None:

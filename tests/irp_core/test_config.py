@@ -41,6 +41,9 @@ def test_paper_profile_is_valid() -> None:
         ("views.train=65", "views.train must be less than or equal to 64. Got 65."),
         ("features.backbone=vgg", "features.backbone must be 'bundled', 'resnet18' or 'alexnet'. Got 'vgg'."),
         ("training.learning_rate=.nan", "training.learning_rate must be a finite number. Got nan."),
+        ("sweep.levels=[0, 60]", "sweep.levels must be at most max_level (50). Got [0, 60]."),
+        ("sweep.seeds=[1, 1]", "sweep.seeds must name each value once. Got [1, 1]."),
+        ("sweep.methods=[magic]", "sweep.methods.0 must be"),
         ("nonsense", "expected section.key=value"),
     ],
 )
@@ -83,3 +86,9 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str, message: str) -> None
 def test_digest_depends_on_values_not_on_key_order() -> None:
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest(Params()) != digest(load_params(None, ["run.seed=1"]))
+
+
+def test_an_entitys_own_epochs_take_the_retraining_along() -> None:
+    params = load_params(None, ["sweep.epochs={bottle: 70}"])
+    assert params.sweep.training_of("bottle", params.training).retrain_epochs == 18  # 5 of 20, of 70
+    assert params.sweep.training_of("other", params.training) == params.training

@@ -1,0 +1,54 @@
+"""Draw the paper's figures from the tables, and write the page that shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from flows.paper.page import write_page
+from flows.paper.places import FIGURES, TABLES, cell
+from irp_core.atomic import atomic_directory
+from irp_core.config import Params
+from irp_core.paper.figures import Thumbnail, figure1, figure3, figure4, figure5
+from irp_core.paper.reference import load_reference
+
+__all__ = ["write_figures"]
+
+
+def write_figures(params: Params) -> None:
+    """Write `docs/results/figures/` (SVG and PNG) and `docs/results.md`."""
+    look, reference = params.figures, load_reference()
+    runs = pd.read_csv(TABLES / "runs.csv")
+    summary = pd.read_csv(TABLES / "table3.csv")
+    galleries = {
+        (entity, level): _thumbnails(cell(entity, level) / "thumbnails", look.gallery)
+        for entity in params.sweep.entities
+        for level in params.sweep.levels
+    }
+    figures = {
+        "figure1": figure1(runs, look),
+        "figure3": figure3(runs, reference, look),
+        "figure4": figure4(runs, summary, reference, look),
+        "figure5": figure5(galleries, look),
+    }
+    with atomic_directory(FIGURES) as folder:
+        for name, figure in figures.items():
+            _save(figure, folder / name, look.dpi)
+    write_page(params, runs, summary)
+
+
+def _thumbnails(folder: Path, count: int) -> list[Thumbnail]:
+    files = sorted(folder.glob("*.jpg"))[:count]
+    return [Thumbnail(np.asarray(Image.open(file).convert("RGB")), file.stem.endswith("bad")) for file in files]
+
+
+def _save(figure: Figure, stem: Path, dpi: int) -> None:
+    # Without a date and with a salt of its own, the same figure gives the same bytes.
+    with mpl.rc_context({"svg.hashsalt": stem.name}):
+        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(stem.with_suffix(".png"), dpi=dpi, metadata={"Software": None})

@@ -1,0 +1,110 @@
+"""`docs/results.md`: what was run, the tables and figures, and what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from flows.paper.places import PAGE, TABLES
+from irp_core.atomic import atomic_path
+from irp_core.config import Params, load_params
+from irp_core.paper.reading import reading
+from irp_core.paper.tables import IRPS, LABELS
+from irp_core.refinement import METHODS
+
+__all__ = ["write_page"]
+
+# Why a setting differs from the paper's profile (params/paper.yaml).
+_WHY = {
+    "images.size": "cost: the frozen network is four times cheaper",
+    "views.score": "cost; the bank of views is fixed (decision 1)",
+    "views.jitter_degrees": "four views at right angles need no interpolation",
+    "features.backbone": "AlexNet's weights are a download; the one named here is at hand",
+    "features.scales": "the paper's three scales, halved like the images",
+    "differnet.hidden": "cost: 172 million parameters take days on two cores",
+    "differnet.standardize": "with it a few epochs reach what a hundred reach without",
+    "training.epochs": "by convergence of the training loss (decision 11)",
+    "training.retrain_epochs": "a warm start goes on from a trained model",
+    "refinement.removal": "both are run: eq. 6 as `irp`, Algorithm 1 as `irp_max_one`",
+    "refinement.retrain": "cost: from scratch every removal costs a whole training",
+    "refinement.max_iterations": "of eq. 6; Algorithm 1 has `refinement.max_one_iterations`, the paper's 15",
+}
+_PLUMBING = {"tracking", "snapshots", "run", "sweep", "figures"}
+
+
+def write_page(params: Params, runs: pd.DataFrame, summary: pd.DataFrame) -> None:
+    """Write the page from the tables in `docs/results/tables/`."""
+    between = pd.read_csv(TABLES / "differences.csv")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown, made from numbers and from names that the configuration checks
+    )
+    text = environment.get_template("results.md").render(
+        params=params,
+        command=_command(params),
+        sets=_sets(runs, params),
+        methods={name: METHODS[name] for name in LABELS if name in params.sweep.methods},
+        labels=LABELS,
+        table1=(TABLES / "table1.md").read_text(encoding="utf-8"),
+        table2=(TABLES / "table2.md").read_text(encoding="utf-8"),
+        differences=[
+            (TABLES / f"differences-{method}.md").read_text(encoding="utf-8")
+            for method in IRPS
+            if (TABLES / f"differences-{method}.md").is_file()
+        ],
+        sentences=reading(runs, summary, between),
+        settings=_differing(params),
+    )
+    with atomic_path(PAGE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _command(params: Params) -> str:
+    """The shortest command that gives these settings from the defaults."""
+    base, overrides = Params().model_dump(mode="json"), []
+    for section, values in params.model_dump(mode="json").items():
+        if section in _PLUMBING - {"sweep"}:
+            continue
+        for key, value in values.items():
+            if value == base[section][key]:
+                continue
+            text = Path(value).name if key == "weights" and value else str(value).replace(" ", "").replace("'", "")
+            overrides.append(f"-S '{section}.{key}={text}'")
+    return " ".join(["dvc exp run --keep-going", *overrides]) if overrides else "dvc repro --keep-going"
+
+
+def _sets(runs: pd.DataFrame, params: Params) -> list[dict[str, Any]]:
+    rows = []
+    for entity, group in runs.groupby("entity", sort=False):
+        injected = group.groupby("level")["n_injected"].first()
+        rows.append(
+            {
+                "entity": entity,
+                "n": int(group["n_start"].iloc[0]),
+                "injected": ", ".join(f"{count}" for count in injected),
+                "training": params.sweep.training_of(entity, params.training),
+            }
+        )
+    return rows
+
+
+def _differing(params: Params) -> list[dict[str, str]]:
+    """Settings that differ from the paper's profile, and why."""
+    ours, paper = params.model_dump(mode="json"), load_params(Path("params/paper.yaml")).model_dump(mode="json")
+    rows = []
+    for section, values in ours.items():
+        if section in _PLUMBING:
+            continue
+        for key, value in values.items():
+            name = f"{section}.{key}"
+            if value == paper[section][key] or key in ("weights", "method", "store", "workers", "batch_size", "device"):
+                continue
+            rows.append({"key": name, "ours": str(value), "paper": str(paper[section][key]), "why": _WHY.get(name, "")})
+    return rows

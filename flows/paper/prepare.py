@@ -1,0 +1,37 @@
+"""Scan an entity once, and write its contaminated manifest for every noise level and seed."""
+
+from __future__ import annotations
+
+from flows.paper.places import prepared, raw, scanned
+from irp_core.atomic import atomic_directory
+from irp_core.config import Params
+from irp_core.contamination import contaminate
+from irp_core.datasets import DUPLICATES_SCHEMA, QUARANTINE_SCHEMA, scan
+from irp_core.manifest import write_manifest, write_table
+from tasks.progress import bar
+
+__all__ = ["prepare_entity"]
+
+
+def prepare_entity(entity: str, params: Params) -> None:
+    """Write `images/` (all readable images, the quarantine, the copies) and `<level>/seed-<seed>/manifest.parquet`.
+
+    All levels get sets of one size, that of `sweep.max_level`: AUROC then differs by what is in them, not by how much.
+    """
+    sweep = params.sweep
+    with bar("Reading images") as advance:
+        found = scan(raw(entity), params.dataset.layout, workers=params.features.workers, progress=advance)
+    top = scanned(entity).parent
+    with atomic_directory(top) as folder:
+        images = folder / scanned(entity).name
+        write_manifest(found.manifest, images / "manifest.parquet")
+        write_table(found.quarantine, images / "quarantine.parquet", QUARANTINE_SCHEMA)
+        write_table(found.duplicates, images / "duplicates.parquet", DUPLICATES_SCHEMA)
+        for level in sweep.levels:
+            noise = params.contamination.model_copy(
+                update={"fraction": level / 100, "max_fraction": sweep.max_level / 100}
+            )
+            for seed in sweep.seeds:
+                manifest = contaminate(found.manifest, params.dataset, noise, seed=seed)
+                write_manifest(manifest, folder / prepared(entity, level, seed).relative_to(top) / "manifest.parquet")
+    print(f"{entity}: {len(found.manifest)} images (layout {found.layout}), {len(found.quarantine)} unreadable")

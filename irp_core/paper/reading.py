@@ -1,0 +1,107 @@
+"""What the numbers say, in sentences made from them: no sentence here knows the answer beforehand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from irp_core.paper.tables import IRPS, LABELS
+
+__all__ = ["reading"]
+
+_QUESTIONS = {
+    "vanilla": "training once",
+    "osr": "one-shot removal",
+    "equal_epochs": "training once, for as many epochs as IRP, all above, in all",
+    "random": "removing as many images as IRP, all above, but at random",
+}
+
+
+def reading(runs: pd.DataFrame, summary: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
+    """Sentences: each IRP against every baseline and control, its removals, its distance from the oracle.
+
+    Args:
+        runs: one row per run, with `recovery`.
+        summary: of `summarise`.
+        differences: of `tables.differences`.
+    """
+    sentences = []
+    for method in IRPS:
+        chosen = differences[differences["method"] == method]
+        if chosen.empty:
+            continue
+        for other, meaning in _QUESTIONS.items():
+            if other in set(chosen["against"]):
+                sentences.append(_against(chosen[chosen["against"] == other], method, other, meaning))
+        if "oracle" in set(chosen["against"]):
+            sentences.append(_oracle(runs, chosen, method))
+        sentences += _removals(summary, method)
+    return sentences
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def _against(rows: pd.DataFrame, method: str, other: str, meaning: str) -> str:
+    whole = rows[rows["level"] == -1].iloc[0]
+    levels = rows[rows["level"] != -1]
+    best, worst = levels.loc[levels["mean"].idxmax()], levels.loc[levels["mean"].idxmin()]
+    sentence = (
+        f"**{LABELS[method]}** against {LABELS[other]} ({meaning}): **{_verdict(whole)}**, {_points(whole['mean'])} "
+        f"points of AUROC on average{_interval(whole)}, ahead in {whole['positive']:.0f} of {whole['n']:.0f} pairs"
+    )
+    if len(levels) > 1:
+        sentence += (
+            f"; most at {best['level']:.0f} % ({_points(best['mean'])}), least at {worst['level']:.0f} % "
+            f"({_points(worst['mean'])})"
+        )
+    return sentence + "."
+
+
+def _verdict(row: pd.Series) -> str:
+    if np.isnan(row["low"]):
+        return "too few pairs to tell"
+    if row["low"] > 0:
+        return "better" if row["mean"] >= 0.01 else "better, hardly"
+    if row["high"] < 0:
+        return "worse" if row["mean"] <= -0.01 else "worse, hardly"
+    return "no difference that stands out from the spread"
+
+
+def _interval(row: pd.Series) -> str:
+    return "" if np.isnan(row["low"]) else f" (95 % interval {_points(row['low'])} to {_points(row['high'])})"
+
+
+def _oracle(runs: pd.DataFrame, rows: pd.DataFrame, method: str) -> str:
+    gap = rows[(rows["against"] == "oracle") & (rows["level"] == -1)].iloc[0]
+    noisy = runs[(runs["method"] == method) & (runs["level"] > 0)]
+    defined = noisy["recovery"].dropna()
+    sentence = f"**{LABELS[method]}** ends {_points(gap['mean'])} points from the oracle{_interval(gap)}"
+    if defined.empty:
+        return sentence + "; recovery is undefined: the oracle is nowhere above vanilla."
+    return (
+        f"{sentence}; of the AUROC that contamination costs it recovers {100 * defined.median():.0f} % in the median "
+        f"of the {len(defined)} of {len(noisy)} contaminated runs in which the oracle is above vanilla (elsewhere "
+        f"there is nothing to recover)."
+    )
+
+
+def _removals(summary: pd.DataFrame, method: str) -> list[str]:
+    rows = summary[summary["method"] == method]
+    clean, noisy = rows[rows["level"] == 0], rows[rows["level"] > 0]
+    sentences = []
+    if not clean.empty:
+        sentences.append(
+            f"Where nothing is wrong (0 %), {LABELS[method]} removes {clean['removed_good_mean'].mean():.1f} good "
+            f"images of an entity on average."
+        )
+    if not noisy.empty:
+        good, bad = noisy["removed_good_mean"].sum(), noisy["removed_bad_mean"].sum()
+        share = "nothing" if good + bad == 0 else f"{100 * bad / (good + bad):.0f} % of what it removes is defective"
+        recall = noisy["removal_recall_mean"].mean()
+        sentences.append(
+            f"In contaminated sets {share}"
+            + (f", and it finds {100 * recall:.0f} % of the defects." if good + bad else " is removed.")
+        )
+    return sentences

@@ -1,0 +1,224 @@
+"""`dvc repro` itself, in a repository of its own: what re-runs, what does not, and what a failing cell does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from flows.paper.cell import _runs
+from flows.paper.places import cell
+from flows.paper.progress import Clock, duration
+from irp_core.config import load_params
+
+ROOT = Path(__file__).parents[2]
+ENTITY = "tiny"
+SMALL: dict[str, dict[str, Any]] = {
+    "images": {"size": 64},
+    "views": {"train": 2, "score": 2},
+    "features": {"scales": [64, 32]},
+    "differnet": {"blocks": 2, "hidden": 16},
+    "training": {"epochs": 2, "retrain_epochs": 1},
+    "refinement": {"lambda": 1.15, "max_iterations": 2, "max_one_iterations": 2},
+    "sweep": {
+        "entities": [ENTITY],
+        "levels": [0, 50],
+        "seeds": [0, 1],
+        "methods": ["vanilla", "irp", "oracle"],
+        "epochs": {},
+        "demo_size": 64,
+    },
+    "figures": {"gallery": 3, "dpi": 60},
+}
+
+
+def set_params(workspace: Path, changes: dict[str, dict[str, Any]]) -> None:
+    file = workspace / "params.yaml"
+    values = yaml.safe_load(file.read_text())
+    for section, keys in changes.items():
+        values[section] |= keys
+    file.write_text(yaml.safe_dump(values, sort_keys=False))
+
+
+def dvc(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(workspace),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=workspace,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        # One processor, so one process per cell: for runs this small, importing the libraries is the work.
+        preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
+    )
+
+
+def stages_run(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, plant: Path) -> Path:
+    """A copy of this project as a git and DVC repository with a tiny sweep; the entity's folder is a link."""
+    workspace = tmp_path_factory.mktemp("project")
+    for name in ("flows", "tasks", "irp_core", "params"):
+        shutil.copytree(ROOT / name, workspace / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (".dvc/config", ".dvc/.gitignore", ".dvc/plots/auroc.json"):
+        (workspace / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, workspace / name)
+    for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
+        shutil.copyfile(ROOT / name, workspace / name)
+    set_params(workspace, SMALL)
+    (workspace / "data" / "raw").mkdir(parents=True)
+    (workspace / "data" / "raw" / ENTITY).symlink_to(plant, target_is_directory=True)
+    for command in (
+        ["init", "-q"],
+        ["config", "user.name", "tester"],
+        ["config", "user.email", "tester@example.org"],
+        ["add", "."],
+        ["commit", "-qm", "start"],
+    ):
+        subprocess.run(["git", *command], cwd=workspace, check=True)
+    return workspace
+
+
+@pytest.mark.timeout(600)
+def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
+    project: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = f"refine@{ENTITY}-0", f"refine@{ENTITY}-50"
+    extracted = dvc(project, "repro", "extract")
+    assert stages_run(extracted.stdout) == [f"prepare@{ENTITY}", f"extract@{ENTITY}"], extracted.stderr
+
+    # A file in the place of its runs makes one cell fail: the other is finished, the failed one named.
+    monkeypatch.chdir(project)
+    blocked = _runs(ENTITY, 0, load_params(project / "params.yaml"))
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("in the way")
+    failed = dvc(project, "repro", "--keep-going")
+    assert failed.returncode != 0
+    assert stages_run(failed.stdout) == ["demo", first, second]
+    assert f"Cell 1 of 2: {ENTITY}, 50 % defective" in failed.stdout
+    assert "left" in failed.stdout
+    assert f"failed to reproduce '{first}'" in failed.stderr.splitlines()[-1]
+
+    # It alone is tried again; then all is done.
+    blocked.unlink()
+    mended = dvc(project, "repro")
+    assert mended.returncode == 0, mended.stderr
+    assert stages_run(mended.stdout) == [first, "tables", "figures"]
+    assert f"Cell 2 of 2: {ENTITY}, 0 % defective" in mended.stdout
+    assert "All 2 cells are done" in mended.stdout
+    assert dvc(project, "status").stdout.strip() == "Data and pipelines are up to date."
+    assert stages_run(dvc(project, "repro").stdout) == []
+    _check_results(project)
+    _check_metrics_and_plots(project)
+
+    set_params(project, {"figures": {"font_size": 7.0}})
+    assert stages_run(dvc(project, "repro").stdout) == ["figures"]
+
+    set_params(project, {"refinement": {"lambda": 1.3}})
+    # `figures` writes λ on the page; `tables` follows when the cells have changed.
+    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {first, second, "figures"}
+    assert stages_run(dvc(project, "repro", first).stdout) == [first]
+    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {second, "tables", "figures"}
+
+
+def _check_metrics_and_plots(project: Path) -> None:
+    metrics = json.loads(dvc(project, "metrics", "show", "--json").stdout)[""]["data"]
+    for name in ("all", f"{ENTITY}-0", f"{ENTITY}-50"):
+        assert set(metrics[f"docs/results/metrics/{name}.json"]["data"]) == {"vanilla", "irp", "oracle"}
+    plots = dvc(project, "plots", "show", "-o", "plots")
+    assert plots.returncode == 0, plots.stderr
+    page = (project / "plots" / "index.html").read_text()
+    assert "AUROC against noise level" in page
+    assert "DVC_METRIC" not in page
+    assert "figure1" in page
+
+
+def _check_results(project: Path) -> None:
+    results = project / "docs" / "results"
+    tables = {f"table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md", "tex")}
+    assert tables <= {file.name for file in (results / "tables").iterdir()}
+    figures = {f"figure{n}.{kind}" for n in (1, 3, 4, 5) for kind in ("svg", "png")}
+    assert figures == {file.name for file in (results / "figures").iterdir()}
+    runs = pd.read_csv(results / "tables" / "runs.csv")
+    assert len(runs) == 2 * 2 * 3
+    assert runs.groupby("level")["n_start"].unique().map(list).to_dict() == {0: [16], 50: [16]}
+    assert runs.loc[runs["level"] == 50, "n_injected"].eq(8).all()
+    oracle = runs[(runs["method"] == "oracle") & (runs["level"] == 50)]
+    assert oracle[["removed_bad", "removed_good"]].to_numpy().tolist() == [[8, 0], [8, 0]]
+    page = (project / "docs" / "results.md").read_text()
+    assert "## What it says" in page
+    assert "12 runs" in page
+    assert str(project) not in page
+    # The models are gone, the tables are kept.
+    assert not list((project / "runs" / "sweep").rglob("weights.safetensors"))
+    assert len(list((project / "runs" / "sweep").rglob("finished.json"))) == 12
+
+
+def test_the_clock_estimates_from_the_cells_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = load_params(None, ["sweep.entities=[a,b]", "sweep.levels=[0,50]"])
+    clock = Clock(params, {"a": 100, "b": 50}, log=tmp_path / "log.jsonl")
+    assert clock.left(("a", 0)) is None
+    # A third of the first cell after 20 s: 40 s of it, 60 s of the next, and half of that for each of b's.
+    assert clock.left(("a", 0), elapsed=20.0, done=1 / 3) == pytest.approx(40 + 60 + 30 + 30)
+    clock.record("a", 0, 60.0)
+    cell("a", 0).mkdir(parents=True)
+    assert clock.finished() == {("a", 0)}
+    assert clock.left(("a", 50)) == pytest.approx(60 + 30 + 30)
+    clock.record("b", 0, 10.0)
+    cell("b", 0).mkdir(parents=True)
+    assert clock.left(("a", 50)) == pytest.approx(60 + 10)
+    assert clock.total() == pytest.approx(70.0)
+    # Other settings: nothing is finished, the durations are still the best guess.
+    other = Clock(load_params(None, ["sweep.entities=[a,b]", "training.epochs=7"]), clock.images, log=clock.log)
+    assert other.finished() == set()
+    assert other.estimate("b") == 10.0
+    assert Clock(params, clock.images, "other code", clock.log).finished() == set()
+    assert [duration(seconds) for seconds in (None, 0.0, 42.0, 600.0, 7200.0)] == [
+        "time left not known yet",
+        "nothing left to refine",
+        "about 40 s left",
+        "about 10 min left",
+        "about 2.0 h left",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["refine", "tile", "10"], "tile at 10 % is not part of the sweep"),
+        (["nonsense"], "usage: python -m flows.paper"),
+        (["prepare", "absent"], "expected a folder of images, found nothing"),
+    ],
+)
+def test_a_stages_mistake_is_one_sentence(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from flows.paper.__main__ import main
+
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
