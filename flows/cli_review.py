@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import subprocess
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,8 @@ def review(
     console.print("Only this machine can reach it. Finish on the page, or with Ctrl-C here.")
     if browser:
         webbrowser.open(server.url)
-    server.run()
+    with suppress(KeyboardInterrupt):  # the server hands Ctrl-C on after it has stopped; what is decided still counts
+        server.run()
     if len(opened.run.reviews()) > before:
         with Console(stderr=True).status("Writing to MLflow …"):
             log_review(opened)

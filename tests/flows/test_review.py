@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -49,6 +53,36 @@ def server(reviewed: Review) -> Iterator[ReviewServer]:
     yield server
     server.stop()
     thread.join(timeout=10)
+
+
+def test_a_missing_file_of_decisions_is_said_before_anything_starts(plant: Path, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from flows.cli import app
+
+    with pytest.raises(InputError, match="no such file of review decisions"):
+        CliRunner().invoke(app, ["refine", str(plant), "--decisions", str(tmp_path / "d.csv")], catch_exceptions=False)
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_ends_a_review_and_still_tells_what_was_decided(reviewed: Review, plant: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "review", str(reviewed.run.path), "--no-browser", "--reviewer", "Ada"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A background process of a shell that is not interactive would ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+    )
+    assert process.stdout is not None
+    url = process.stdout.readline().split()[-1]
+    while httpx.get(url).status_code != 200:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "0 images decided" in output
 
 
 def test_what_is_up_for_review(reviewed: Review) -> None:
