@@ -33,20 +33,6 @@ _COLUMNS = {
     "removed": ["image_id", "iteration", "score", "threshold", "rule", "decision", "reviewer", "label"],
     "history": ["run", "iteration", "score", "threshold", "decision", "rule", "reviewer", "registered_as"],
     "difference": ["image_id", "only_in", "why", "iteration", "score", "threshold", "rule", "reviewer"],
-    "iterations": [
-        "iteration",
-        "n_scored",
-        "threshold",
-        "n_above",
-        "threshold_then",
-        "n_above_then",
-        "gained",
-        "lost",
-        "precision",
-        "recall",
-        "precision_then",
-        "recall_then",
-    ],
     "images": ["iteration", "image_id", "score", "threshold", "threshold_then", "change", "label"],
     "findings": ["check", "where", "status", "detail"],
 }
@@ -127,7 +113,11 @@ def _print_facts(console: Console, facts: Mapping[str, Any]) -> None:
 
 def _print_rows(console: Console, table: pd.DataFrame, title: str, kind: str) -> None:
     # A column that says nothing takes no room.
-    columns = [column for column in _COLUMNS[kind] if kind == "findings" or table[column].notna().any()]
+    columns = [
+        column
+        for column in _COLUMNS.get(kind, list(table.columns))
+        if kind == "findings" or table[column].notna().any()
+    ]
     if table.empty:
         console.print(f"{title}: none.")
         return
