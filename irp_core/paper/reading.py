@@ -95,11 +95,13 @@ def _oracle(runs: pd.DataFrame, rows: pd.DataFrame, method: str) -> str:
     sentence = f"**{LABELS[method]}** ends {_points(gap['mean'])} points from the oracle{_interval(gap)}"
     if defined.empty:
         return sentence + "; recovery is undefined: the oracle is nowhere above vanilla."
-    more = "; above 100 % because IRP goes on training, which the oracle does not" if defined.median() > 1 else ""
+    median = defined.median()
+    more = "; above 100 % because IRP goes on training, which the oracle does not" if median > 1 else ""
+    recovered = f"{100 * median:.0f} %" if median >= 0 else f"nothing ({100 * median:.0f} %)"
     return (
-        f"{sentence}; of the AUROC that contamination costs it recovers {100 * defined.median():.0f} % in the median "
-        f"of the {len(defined)} of {len(noisy)} contaminated runs in which the oracle is above vanilla (elsewhere "
-        f"there is nothing to recover{more})."
+        f"{sentence}; of the AUROC that contamination costs it recovers {recovered} in the median of the "
+        f"{len(defined)} of {len(noisy)} contaminated runs in which the oracle is above vanilla (elsewhere there is "
+        f"nothing to recover{more})."
     )
 
 
