@@ -19,11 +19,11 @@ __all__ = ["write_page"]
 
 # Why a setting differs from the paper's profile (params/paper.yaml).
 _WHY = {
-    "images.size": "cost: the frozen network is four times cheaper",
+    "images.size": "cost: the frozen network is three times cheaper",
     "views.score": "cost; the bank of views is fixed (decision 1)",
     "views.jitter_degrees": "four views at right angles need no interpolation",
     "features.backbone": "AlexNet's weights are a download; the one named here is at hand",
-    "features.scales": "the paper's three scales, halved like the images",
+    "features.scales": "the paper's three scales, smaller by as much as the images",
     "differnet.hidden": "cost: 172 million parameters take days on two cores",
     "differnet.standardize": "with it a few epochs reach what a hundred reach without",
     "training.epochs": "by convergence of the training loss (decision 11)",
@@ -98,6 +98,11 @@ def _sets(runs: pd.DataFrame, params: Params) -> list[dict[str, Any]]:
 def _differing(params: Params) -> list[dict[str, str]]:
     """Settings that differ from the paper's profile, and why."""
     ours, paper = params.model_dump(mode="json"), load_params(Path("params/paper.yaml")).model_dump(mode="json")
+    for key in ("epochs", "retrain_epochs"):
+        each = {
+            entity: getattr(params.sweep.training_of(entity, params.training), key) for entity in params.sweep.entities
+        }
+        ours["training"][key] = ", ".join(f"{entity} {epochs}" for entity, epochs in each.items())
     rows = []
     for section, values in ours.items():
         if section in _PLUMBING:

@@ -36,6 +36,7 @@ _STYLES: dict[str, tuple[str, str, Any]] = {  # colour, marker, dash
 }
 _FIRST = ("vanilla", "osr", "irp_max_one", "irp")
 _PAPER = {"vanilla": "vanilla", "osr": "osr", "irp": "irp"}
+_LEAST_RANGE = 0.1  # of AUROC on an axis
 GOOD, BAD = "#009e73", "#d55e00"
 
 
@@ -55,6 +56,7 @@ def figure1(runs: pd.DataFrame, look: Figures) -> Figure:
         _curves(axes, entity_means(runs), _FIRST)
         names = ", ".join(dict.fromkeys(runs["entity"]))
         axes.set_title(f"Mean over {names}" if "," in names else names)
+        axes.set_xlabel("defective images in the training set (%)")
         _dress(axes, runs, left=True)
         _legend(figure, _FIRST)
     return figure
@@ -153,10 +155,13 @@ def _grid(count: int, look: Figures) -> tuple[Figure, list[Axes]]:
     columns = min(3, count)
     rows = -(-count // columns)
     width = look.width if columns > 1 else 0.72 * look.width
-    figure = Figure(figsize=(width, rows * 0.72 * width / max(columns, 1.5) + 0.7), layout="constrained")
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    figure = Figure(figsize=(width, rows * 0.82 * width / max(columns, 1.5) + 0.7), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
     for unused in panels[count:]:
         unused.axis("off")
+    for lowest in panels[max(0, count - columns) : count]:
+        lowest.set_xlabel("defective images (%)")  # of the training set; the long label does not fit three abreast
+        lowest.tick_params(labelbottom=True)
     return figure, list(panels[:count])
 
 
@@ -171,7 +176,8 @@ def _curves(axes: Axes, table: pd.DataFrame, methods: Sequence[str], band: Seque
         axes.plot(level, mean, color=colour, marker=marker, linestyle=dash, markeredgewidth=0)
         spread = rows["auroc_sd"].to_numpy()
         if (band is None or method in band) and np.isfinite(spread).all():
-            axes.fill_between(level, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+            low, high = np.clip(mean - spread, 0, 1), np.clip(mean + spread, 0, 1)
+            axes.fill_between(level, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def _paper_curve(axes: Axes, points: Mapping[int, float | None], colour: str) -> None:
@@ -182,12 +188,15 @@ def _paper_curve(axes: Axes, points: Mapping[int, float | None], colour: str) ->
 
 
 def _dress(axes: Axes, runs: pd.DataFrame, *, left: bool) -> None:
-    axes.set_xlabel("defective images in the training set (%)")
     if left:
         axes.set_ylabel("AUROC (test set)")
     axes.set_xticks(_levels(runs))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25, linewidth=0.6)
+    low, high = axes.get_ylim()
+    if high - low < _LEAST_RANGE:  # no magnifying glass for noise
+        middle = min((low + high) / 2, 1.005 - _LEAST_RANGE / 2)
+        axes.set_ylim(middle - _LEAST_RANGE / 2, middle + _LEAST_RANGE / 2)
 
 
 def _legend(figure: Figure, methods: Sequence[str], *, paper: bool = False) -> None:

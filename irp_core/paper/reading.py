@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from irp_core.paper.statistics import paired_differences
 from irp_core.paper.tables import IRPS, LABELS
 
 __all__ = ["reading"]
@@ -32,7 +33,8 @@ def reading(runs: pd.DataFrame, summary: pd.DataFrame, differences: pd.DataFrame
             continue
         for other, meaning in _QUESTIONS.items():
             if other in set(chosen["against"]):
-                sentences.append(_against(chosen[chosen["against"] == other], method, other, meaning))
+                sentence = _against(chosen[chosen["against"] == other], method, other, meaning)
+                sentences.append(f"{sentence}{_by_entity(runs, method, other)}.")
         if "oracle" in set(chosen["against"]):
             sentences.append(_oracle(runs, chosen, method))
         sentences += _removals(summary, method)
@@ -56,7 +58,20 @@ def _against(rows: pd.DataFrame, method: str, other: str, meaning: str) -> str:
             f"; most at {best['level']:.0f} % ({_points(best['mean'])}), least at {worst['level']:.0f} % "
             f"({_points(worst['mean'])})"
         )
-    return sentence + "."
+    return sentence
+
+
+def _by_entity(runs: pd.DataFrame, method: str, other: str) -> str:
+    """The same difference for each data set, where there are several: a mean may hide that they disagree."""
+    entities = list(dict.fromkeys(runs["entity"]))
+    if len(entities) < 2:
+        return ""
+    parts = []
+    for entity in entities:
+        found = paired_differences(runs[runs["entity"] == entity], method, [other])
+        whole = found[found["level"] == -1].iloc[0]
+        parts.append(f"{entity} {_points(whole['mean'])} ({whole['positive']:.0f} of {whole['n']:.0f})")
+    return f"; by data set: {', '.join(parts)}"
 
 
 def _verdict(row: pd.Series) -> str:
@@ -80,10 +95,13 @@ def _oracle(runs: pd.DataFrame, rows: pd.DataFrame, method: str) -> str:
     sentence = f"**{LABELS[method]}** ends {_points(gap['mean'])} points from the oracle{_interval(gap)}"
     if defined.empty:
         return sentence + "; recovery is undefined: the oracle is nowhere above vanilla."
+    median = defined.median()
+    more = "; above 100 % because IRP goes on training, which the oracle does not" if median > 1 else ""
+    recovered = f"{100 * median:.0f} %" if median >= 0 else f"nothing ({100 * median:.0f} %)"
     return (
-        f"{sentence}; of the AUROC that contamination costs it recovers {100 * defined.median():.0f} % in the median "
-        f"of the {len(defined)} of {len(noisy)} contaminated runs in which the oracle is above vanilla (elsewhere "
-        f"there is nothing to recover)."
+        f"{sentence}; of the AUROC that contamination costs it recovers {recovered} in the median of the "
+        f"{len(defined)} of {len(noisy)} contaminated runs in which the oracle is above vanilla (elsewhere there is "
+        f"nothing to recover{more})."
     )
 
 

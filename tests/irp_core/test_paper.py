@@ -155,6 +155,7 @@ def test_the_reading_says_what_the_numbers_say(runs: pd.DataFrame) -> None:
     sentences = " ".join(reading(noisy, summarise(noisy), differences(noisy)))
     assert "**IRP, all above** against vanilla (training once): **better**, +4.0" in sentences
     assert "ahead in 12 of 12 pairs" in sentences
+    assert "by data set: bottle +4.0 (6 of 6), mtd +4.0 (6 of 6)" in sentences
     assert "from the oracle" in sentences
     worse = noisy.assign(auroc=noisy["auroc"] - 0.08 * (noisy["method"] == "irp"))
     sentences = " ".join(reading(worse, summarise(worse), differences(worse)))
