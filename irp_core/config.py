@@ -213,6 +213,7 @@ class Figures(_Section):
     font_size: Annotated[float, Field(ge=4.0, le=24.0)] = 8.5
     dpi: Annotated[int, Field(ge=50, le=600)] = 200
     gallery: Annotated[int, Field(ge=1, le=24)] = 12
+    pictures: bool = True
 
 
 class Params(_Section):

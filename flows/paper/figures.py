@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 
 from flows.paper.page import write_page
@@ -19,6 +20,8 @@ from irp_core.paper.reference import load_reference
 
 __all__ = ["write_figures"]
 
+_EMPTY: NDArray[np.uint8] = np.full((48, 48, 3), 240, dtype=np.uint8)
+
 
 def write_figures(params: Params) -> None:
     """Write `docs/results/figures/` (SVG and PNG) and `docs/results.md`."""
@@ -26,7 +29,7 @@ def write_figures(params: Params) -> None:
     runs = pd.read_csv(TABLES / "runs.csv")
     summary = pd.read_csv(TABLES / "table3.csv")
     galleries = {
-        (entity, level): _thumbnails(cell(entity, level) / "thumbnails", look.gallery)
+        (entity, level): _thumbnails(cell(entity, level) / "thumbnails", look.gallery, look.pictures)
         for entity in params.sweep.entities
         for level in params.sweep.levels
     }
@@ -42,9 +45,13 @@ def write_figures(params: Params) -> None:
     write_page(params, runs, summary)
 
 
-def _thumbnails(folder: Path, count: int) -> list[Thumbnail]:
+def _thumbnails(folder: Path, count: int, pictures: bool) -> list[Thumbnail]:
     files = sorted(folder.glob("*.jpg"))[:count]
-    return [Thumbnail(np.asarray(Image.open(file).convert("RGB")), file.stem.endswith("bad")) for file in files]
+    return [Thumbnail(_pixels(file) if pictures else _EMPTY, file.stem.endswith("bad")) for file in files]
+
+
+def _pixels(file: Path) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(file).convert("RGB"))
 
 
 def _save(figure: Figure, stem: Path, dpi: int) -> None:
