@@ -127,8 +127,12 @@ def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
     _check_results(project)
     _check_metrics_and_plots(project)
 
-    set_params(project, {"figures": {"font_size": 7.0}})
+    gallery = project / "docs" / "results" / "figures" / "figure5.png"
+    with_pictures = gallery.stat().st_size
+    set_params(project, {"figures": {"font_size": 7.0, "pictures": False}})
     assert stages_run(dvc(project, "repro").stdout) == ["figures"]
+    assert gallery.stat().st_size < with_pictures
+    assert "left out of this copy" in (project / "docs" / "results.md").read_text()
 
     set_params(project, {"refinement": {"lambda": 1.3}})
     # `figures` writes λ on the page; `tables` follows when the cells have changed.
