@@ -126,7 +126,8 @@ def figure5(galleries: Mapping[tuple[str, int], Sequence[Thumbnail]], look: Figu
                 # A dash too: red and green alone are no difference to one man in twelve.
                 axes.spines[:].set(color=BAD if image.bad else GOOD, linewidth=2.2, linestyle="-" if image.bad else ":")
             if not images:
-                cells[0].text(0.05, 0.5, "nothing removed", transform=cells[0].transAxes, ha="left", va="center")
+                note = cells[0].text(0.05, 0.5, "nothing removed", transform=cells[0].transAxes, ha="left", va="center")
+                note.set_in_layout(False)  # it may run over the empty places; the column must not grow with it
         handles = [
             Patch(facecolor="white", edgecolor=GOOD, linewidth=2, linestyle=":", label="good, removed by mistake"),
             Patch(facecolor="white", edgecolor=BAD, linewidth=2, label="defective, rightly removed"),
