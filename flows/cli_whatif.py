@@ -42,7 +42,7 @@ def whatif(
     from tasks.supposing import save_figure, suppose
 
     answer = suppose(run, read_params(params, set_param), rule=rule and rule.value, lambda_=lambda_, k=k)
-    write_supposition(answer.facts, answer.iterations, answer.images, as_.value)
     path = figure or Path(f"whatif-{answer.facts['run']}.png")
-    save_figure(answer.figure, path)
+    save_figure(answer.figure, path)  # first: whoever pipes the tables into `head` ends this process early
+    write_supposition(answer.facts, answer.iterations, answer.images, as_.value)
     Console(stderr=True).print(f"Figure: {path}", highlight=False, soft_wrap=True)
