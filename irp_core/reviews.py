@@ -84,7 +84,9 @@ def approval(events: pd.DataFrame) -> dict[str, str | None] | None:
     if events.empty:
         return None
     last = events.sort_values("reviewed_at", kind="stable").iloc[-1]
-    return {str(name): value for name, value in last.items()} if last["decision"] == APPROVED else None
+    if last["decision"] != APPROVED:
+        return None
+    return {str(name): None if pd.isna(value) else str(value) for name, value in last.items()}
 
 
 def read_events(path: Path) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 from irp_core.atomic import read_json
 from irp_core.errors import InputError
@@ -102,7 +103,8 @@ class Review:
 
     def decisions(self) -> dict[str, dict[str, Any]]:
         """md5 → the decision that counts now."""
-        rows = current_decisions(self.run.reviews()).to_dict("records")
+        table = current_decisions(self.run.reviews())
+        rows = table.astype(object).where(table.notna(), None).to_dict("records")
         return {row["md5"]: row for row in rows}
 
     def decide(self, md5: str, keep: bool, reviewer: str, note: str = "") -> None:
@@ -145,9 +147,10 @@ class Review:
             note=note,
             run_id=self.run.run_id,
         )
-        events = pd.concat([self.run.reviews(), pd.DataFrame([row])], ignore_index=True)
-        write_table(events, self.run.path / "review.parquet", REVIEW_SCHEMA)
-        write_removals(self.run, self.last_iteration)
+        with FileLock(self.run.path / ".review.lock"):  # two people may review the same run
+            events = pd.concat([self.run.reviews(), pd.DataFrame([row])], ignore_index=True)
+            write_table(events, self.run.path / "review.parquet", REVIEW_SCHEMA)
+            write_removals(self.run, self.last_iteration)
         standing = self.run.params().review.decisions
         if standing is not None and decision != APPROVED:
             append_events(Path(standing), [row])

@@ -114,6 +114,11 @@ def test_decisions_reach_the_removal_table_and_the_standing_file(reviewed: Revie
     assert len(table) == len(before) + 1
     assert reviewed.contradictions()["md5"].tolist() == sorted([first["md5"], last["md5"]])
     assert len(read_events(Path("decisions.csv"))) == 2
+    assert reviewed.decisions()[last["md5"]]["note"] is None
+    reviewed.approve("Grace")
+    approval = reviewed.approved()
+    assert approval is not None
+    assert (approval["reviewer"], approval["note"]) == ("Grace", None)
     for md5 in (first["md5"], last["md5"]):
         reviewed.withdraw(md5, "Ada")
     after = pd.read_parquet(reviewed.run.path / "removed.parquet")
