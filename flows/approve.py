@@ -12,9 +12,11 @@ from prefect.logging import get_run_logger
 from prefect.runtime import deployment
 from pydantic import Field
 
+from irp_core.manifest import training_rows
 from tasks.reporting import publish_removed_images
 from tasks.reviewing import Review
 from tasks.rundir import RunDirectory
+from tasks.tracking import log_review
 
 __all__ = ["Approval", "approved"]
 
@@ -54,20 +56,24 @@ def approved(run_path: str) -> bool:
         try:
             answer = pause_flow_run(wait_for_input=form, timeout=settings.timeout, key=f"approval-{attempt}")
         except FlowPauseTimeout:
-            logger.warning("Nobody answered within %d s: not registered.", settings.timeout)
-            return False
+            if review.approved() is None:  # nor meanwhile by `irp review`
+                logger.warning("Nobody answered within %d s: not registered.", settings.timeout)
+                return False
+            break
         problem = record(review, answer)
+        if not problem:
+            log_review(review)
     return review.contradictions().empty
 
 
 def record(review: Review, answer: Approval) -> str:
     """Write an answer's decisions and its approval; returns what is wrong with it, and then writes nothing."""
-    manifest = review.run.manifest().set_index("image_id")["md5"]
+    manifest = training_rows(review.run.manifest()).set_index("image_id")["md5"]
     unknown = [name for name in (*answer.keep, *answer.remove) if name not in manifest.index]
     both = sorted(set(answer.keep) & set(answer.remove))
     if unknown or both or not answer.reviewer.strip():
         if unknown:
-            return f"No image of this run is named {unknown[0]!r}."
+            return f"No training image of this run is named {unknown[0]!r}."
         return f"{both[0]!r} cannot be both kept and removed." if both else "The reviewer's name is missing."
     for names, keep in ((answer.keep, True), (answer.remove, False)):
         for name in names:

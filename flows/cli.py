@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 import tasks.environment  # noqa: F401  (before any of the libraries that it quiets)
 from flows.cli_audit import audit
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    Console(stderr=True).print(f"[bold red]irp:[/bold red] {message}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"[bold red]irp:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
     sys.exit(code)
 
 
@@ -106,7 +107,7 @@ def refine(
     manifest: Annotated[Path | None, typer.Option(help="Folder written by `irp prepare`, instead of scanning.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Run directory to go on with.")] = None,
     decisions: Annotated[
-        Path | None, typer.Option(help="Reviewers' decisions to respect (a CSV, or a run's removed.parquet).")
+        Path | None, typer.Option(help="More decisions to respect: a CSV, or a run's removed.parquet.")
     ] = None,
     compare: Annotated[
         str | None,
@@ -115,6 +116,12 @@ def refine(
     no_dvc: NoDvc = False,
 ) -> None:
     """Refine a data set: train, score, remove, retrain, until nothing stands out."""
+    if decisions is not None:
+        from irp_core.reviews import read_events
+
+        read_events(decisions)  # a mistake in the file is said before anything starts
+        if resume is not None or compare is not None:
+            raise InputError("--decisions goes with PATH alone: a run that is resumed keeps those it began with.")
     if (path is None) == (resume is None):
         raise InputError("irp refine expects either PATH or --resume RUN.")
     if resume is not None:
@@ -128,11 +135,6 @@ def refine(
 
         detect_layout(path)
         overrides = [*(set_param or ()), *_without_dvc(no_dvc)]
-        if decisions is not None:
-            from irp_core.reviews import read_events
-
-            read_events(decisions)  # a mistake in the file is said before anything starts
-            overrides.append(f"review.decisions={decisions}")
         plain = read_params(params, overrides).model_dump(mode="json")
         if compare is not None:
             _compare(path, plain, _methods(compare))
@@ -140,7 +142,9 @@ def refine(
         with _prefect():
             from flows.refine import refine as refine_flow
 
-            run_path = Path(refine_flow(str(path), plain, str(manifest) if manifest else None))
+            said = str(decisions) if decisions else None
+
+            run_path = Path(refine_flow(str(path), plain, str(manifest) if manifest else None, decisions=said))
             _close_session([run_path])
     from flows.terminal import show_run
     from tasks.rundir import RunDirectory

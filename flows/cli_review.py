@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import subprocess
+import threading
 import webbrowser
 from contextlib import suppress
 from pathlib import Path
@@ -28,18 +29,17 @@ def review(
         from tasks.review_server import ReviewServer
         from tasks.reviewing import Review
         from tasks.rundir import open_run
-        from tasks.tracking import log_review
+        from tasks.tracking import log_review, review_is_logged
 
         opened = Review(open_run(run))
-        before = len(opened.run.reviews())
         server = ReviewServer(opened, reviewer or _default_name(), port)
     console.print(f"Review page: {server.url}", highlight=False, soft_wrap=True)
     console.print("Only this machine can reach it. Finish on the page, or with Ctrl-C here.")
-    if browser:
-        webbrowser.open(server.url)
+    if browser:  # a text browser would block until it is left
+        threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
     with suppress(KeyboardInterrupt):  # the server hands Ctrl-C on after it has stopped; what is decided still counts
         server.run()
-    if len(opened.run.reviews()) > before:
+    if not review_is_logged(opened.run):
         with Console(stderr=True).status("Writing to MLflow …"):
             log_review(opened)
     show_review(console, opened)
@@ -49,5 +49,8 @@ def _default_name() -> str:
     try:
         found = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=False)
     except OSError:
-        return getpass.getuser()
-    return found.stdout.strip() or getpass.getuser()
+        found = None
+    try:
+        return (found.stdout.strip() if found else "") or getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in containers: the page asks
+        return ""

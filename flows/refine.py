@@ -17,8 +17,9 @@ from prefect.logging import get_run_logger
 from flows.approve import approved
 from flows.evaluate import evaluate
 from irp_core.config import Params
+from irp_core.errors import InputError
 from irp_core.refinement import epochs_per_iteration, policy_of
-from tasks.data import create_run, prepare
+from tasks.data import create_run, prepare, standing_decisions
 from tasks.extraction import extract_features
 from tasks.page import write_page
 from tasks.refining import decide_removal, score_training_set, train_detector
@@ -26,7 +27,7 @@ from tasks.reporting import publish_artifacts, write_results
 from tasks.reviewing import Review
 from tasks.rundir import RunDirectory, open_run
 from tasks.snapshots import check_repository, snapshot
-from tasks.tracking import fail_parent, finish_parent, start_parent, track_iteration
+from tasks.tracking import fail_parent, finish_parent, register_model, start_parent, track_iteration
 
 __all__ = ["refine"]
 
@@ -39,6 +40,7 @@ def refine(
     share_with: str | None = None,
     total_epochs: int | None = None,
     random_counts: tuple[int, ...] = (),
+    decisions: str | None = None,
 ) -> str:
     """Refine the data set at `root`; returns the run's directory.
 
@@ -49,18 +51,25 @@ def refine(
         share_with: directory of a finished run whose pre-trained detector may be taken over.
         total_epochs: epochs of the first training, for the control `equal_epochs`.
         random_counts: removals per iteration, for the control `random`.
+        decisions: file of reviewers' decisions to respect besides `review.decisions`.
     """
     checked = Params.model_validate(params)
     if checked.snapshots.enabled:
         check_repository()
-    run = _prepare_run(root, checked, manifest, total_epochs, random_counts)
+    said = Path(decisions) if decisions else None
+    run = _prepare_run(
+        root, checked, manifest, total_epochs=total_epochs, random_counts=tuple(random_counts), said=said
+    )
     if checked.run.outputs == "tables" and run.finished():  # a sweep goes on from its last finished run
         return str(run.path)
     with tags(f"method:{checked.refinement.method}", f"dataset:{run.record()['dataset']}", f"run:{run.run_id}"):
         _tracked(run, share_with)
     if checked.review.required and Review(run).approved() and len(Review(run).contradictions()):
         # The approval named images to keep or to remove: the next run respects them, and asks again.
-        return str(refine(root, params, manifest, share_with, total_epochs, random_counts))
+        now = standing_decisions(checked, run.manifest(), said)
+        if now[["md5", "decision"]].equals(run.decisions()[["md5", "decision"]]):
+            raise InputError(f"{checked.review.decisions}: expected the decisions of the approval, found none of them.")
+        return str(refine(root, params, manifest, share_with, total_epochs, random_counts, decisions))
     return str(run.path)
 
 
@@ -82,16 +91,13 @@ def _tracked(run: RunDirectory, share_with: str | None) -> None:
         raise
 
 
-def _prepare_run(
-    root: str, params: Params, manifest: str | None, total_epochs: int | None, random_counts: tuple[int, ...]
-) -> RunDirectory:
-    options = {"total_epochs": total_epochs, "random_counts": tuple(random_counts)}
+def _prepare_run(root: str, params: Params, manifest: str | None, **options: Any) -> RunDirectory:
     if manifest is not None:
-        return create_run(Path(root), params, Path(manifest), **options)  # type: ignore[arg-type]
+        return create_run(Path(root), params, Path(manifest), **options)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as prepared:
         prepare(root, params.model_dump(mode="json"), prepared)
-        run = create_run(Path(root), params, Path(prepared), **options)  # type: ignore[arg-type]
+        run = create_run(Path(root), params, Path(prepared), **options)
     run.add_time("read images", time.perf_counter() - started)
     return run
 
@@ -124,6 +130,8 @@ def _loop(run: RunDirectory, parent: str, share_with: str | None) -> None:
     write_results(path, last, decision)
     if params.run.outputs == "full":
         write_page(path)
-    finish_parent(path, parent, nested, register=approved(path))
+    finish_parent(path, parent, nested)
+    if approved(path):
+        register_model(path, parent)
     publish_artifacts(path)
     run.finish()

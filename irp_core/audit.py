@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from irp_core.removals import GONE
+from irp_core.reviews import KEPT_BY_REVIEW
 
 __all__ = ["DIFFERENCE_COLUMNS", "HISTORY_COLUMNS", "difference", "image_history", "thresholds_applied"]
 
@@ -72,9 +72,12 @@ def image_history(
             look = decided[decided["iteration"] == iteration + 1]
             if len(look):
                 row |= {name: look.iloc[0][name] for name in _FROM_REMOVAL}
+                later = (scores["image_id"] == image["image_id"]) & (scores["iteration"] > iteration)
+                if row["decision"] == KEPT_BY_REVIEW and not later.any() and iteration < max(applied, default=0):
+                    row["decision"] = f"removed, later {KEPT_BY_REVIEW}"
             rows.append(row)
         if not any(row["image_id"] == image["image_id"] for row in rows):
-            excluded = decided[decided["decision"].isin(GONE)]
+            excluded = decided[decided["iteration"] == 0]
             why = excluded.iloc[0][_FROM_REMOVAL].to_dict() if len(excluded) else {"decision": "not a training image"}
             rows.append({**known, "trained_on": False, **why})
     return pd.DataFrame(rows, columns=HISTORY_COLUMNS)
@@ -102,8 +105,9 @@ def difference(
     for side, other in (("A", "B"), ("B", "A")):
         merged = sets[side].merge(sets[other], on=["image_id", "md5"], how="left", indicator=True)
         elsewhere = manifests[other].set_index("image_id")
-        gone = removals[other][removals[other]["decision"].isin(GONE)].drop_duplicates("image_id", keep="last")
-        gone = gone.set_index("image_id")
+        # Whatever a later review says of it: an image of a removal row that is not in the set was removed.
+        gone = removals[other].drop_duplicates("image_id", keep="last").set_index("image_id")
+        by_content = sets[other].drop_duplicates("md5").set_index("md5")["image_id"]
         for image in merged.loc[merged["_merge"] == "left_only", ["image_id", "md5"]].to_dict("records"):
             name = image["image_id"]
             row: dict[str, object] = {**image, "only_in": side}
@@ -112,9 +116,13 @@ def difference(
             elif name in gone.index:
                 removal = gone.loc[name]
                 row |= {key: removal[key] for key in ("iteration", "score", "threshold", "rule", "reviewer")}
-                row["why"] = f"{removal['decision'].replace('_', ' ')} in {other}"
+                said = str(removal["decision"])
+                later = "removed, later kept by review" if said == KEPT_BY_REVIEW else said.replace("_", " ")
+                row["why"] = f"{later} in {other}"
             elif name in elsewhere.index:
                 row["why"] = f"not a training image of {other} (split {elsewhere.loc[name, 'split']})"
+            elif image["md5"] in by_content.index:
+                row["why"] = f"{other} has this content under the name {by_content[image['md5']]}"
             else:
                 row["why"] = f"not in {other}'s data set"
             rows.append(row)

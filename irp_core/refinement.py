@@ -143,7 +143,8 @@ def decide(
         call then stops for that reason.
     """
     limit = threshold(scores, policy.rule, policy.factor)
-    free = np.ones(len(scores), dtype=bool) if protected is None else ~protected
+    exempt = protected is None or policy.selection == "oracle"  # the ceiling knows better than a reviewer
+    free = np.ones(len(scores), dtype=bool) if exempt else ~np.asarray(protected)
     n_above = int((scores > limit).sum())
     above = np.flatnonzero((scores > limit) & free)
     spared = np.flatnonzero((scores > limit) & ~free)

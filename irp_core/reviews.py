@@ -72,11 +72,13 @@ def event(
 def current_decisions(events: pd.DataFrame) -> pd.DataFrame:
     """The events that still count, one row per md5: kept or removed by review, sorted by md5.
 
-    Later times win over earlier ones, of equal times the later row.
+    Later times win over earlier ones, of equal times the later row. `withdrawn` takes back what was decided in the
+    same run's review, no more: what an earlier run's review said stands again.
     """
     about = events[events["decision"] != APPROVED].sort_values("reviewed_at", kind="stable")
-    latest = about.drop_duplicates("md5", keep="last")
-    return latest[latest["decision"] != WITHDRAWN].sort_values("md5", ignore_index=True)
+    latest = about.drop_duplicates(["md5", "run_id"], keep="last")
+    standing = latest[latest["decision"] != WITHDRAWN].drop_duplicates("md5", keep="last")
+    return standing.sort_values("md5", ignore_index=True)
 
 
 def approval(events: pd.DataFrame) -> dict[str, str | None] | None:
@@ -122,7 +124,18 @@ def read_events(path: Path) -> pd.DataFrame:
 
 
 def append_events(path: Path, rows: list[dict[str, str | None]]) -> None:
-    """Append events to a CSV file that other runs and reviewers append to as well."""
+    """Append events to a CSV file that other runs and reviewers append to as well.
+
+    Raises:
+        InputError: the file is not one of events only (a removal table, say): it is left as it is.
+    """
+    if path.suffix != ".csv":
+        raise InputError(f"{path}: expected a .csv file to append decisions to (review.decisions).")
+    if path.exists():
+        with open(path, encoding="utf-8") as file:
+            header = file.readline().strip().split(",")
+        if header != REVIEW_SCHEMA.names:
+            raise InputError(f"{path}: expected columns {REVIEW_SCHEMA.names} to append decisions, found {header}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         before = read_events(path) if path.exists() else no_events()

@@ -87,13 +87,20 @@ def history_of_image(image: str, params: Params) -> pd.DataFrame:
     runs = [run for run in all_runs(params) if run.has("tables/manifest.parquet")]
     versions = registered_versions(runs[0].client) if runs else {}
     histories = []
+    unreadable = []
     for run in runs:
-        manifest = run.table("manifest", MANIFEST_SCHEMA, **{column: value})
-        if len(manifest):
-            registered = ", ".join(versions.get(run.parent.info.run_id, [])) or None
-            histories.append(_history_in(run, manifest, {column: value}, registered))
+        try:
+            manifest = run.table("manifest", MANIFEST_SCHEMA, **{column: value})
+            if len(manifest):
+                registered = ", ".join(versions.get(run.parent.info.run_id, [])) or None
+                histories.append(_history_in(run, manifest, {column: value}, registered))
+        except InputError as error:  # one run's lost or changed files are no reason to know nothing of the others
+            row = {"run": run.run_id, "status": run.parent.info.status, "decision": "not readable", "note": str(error)}
+            unreadable.append(row)
     if not histories:
         raise InputError(f"{image}: no run at {params.tracking.uri} knows an image with {column} {value!r}.")
+    if unreadable:
+        histories.append(pd.DataFrame(unreadable).reindex(columns=histories[0].columns))
     return pd.concat(histories, ignore_index=True)
 
 

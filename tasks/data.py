@@ -26,6 +26,7 @@ from irp_core.datasets import (
 from irp_core.errors import InputError
 from irp_core.manifest import manifest_digest, read_manifest, training_rows, write_manifest, write_table
 from irp_core.reviews import REVIEW_SCHEMA, current_decisions, no_events, read_events
+from tasks.lineage import code_tags
 from tasks.progress import bar
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
@@ -80,17 +81,26 @@ def prepare(root: str, params: dict[str, Any], output: str) -> dict[str, int | s
     return counts
 
 
-def standing_decisions(params: Params, manifest: pd.DataFrame) -> pd.DataFrame:
-    """What reviewers decided before about training images of `manifest` (`review.decisions`), by content."""
-    file = params.review.decisions
-    if file is None or not Path(file).exists():
-        return no_events()
-    decisions = current_decisions(read_events(Path(file)))
+def standing_decisions(params: Params, manifest: pd.DataFrame, said: Path | None = None) -> pd.DataFrame:
+    """What reviewers decided before about training images of `manifest`, by content.
+
+    Args:
+        said: a file of decisions besides `review.decisions`.
+    """
+    files = [Path(params.review.decisions)] if params.review.decisions else []
+    events = [read_events(file) for file in files if file.exists()] + ([read_events(said)] if said else [])
+    decisions = current_decisions(pd.concat([no_events(), *events], ignore_index=True))
     return decisions[decisions["md5"].isin(training_rows(manifest)["md5"])].reset_index(drop=True)
 
 
 def create_run(
-    root: Path, params: Params, prepared: Path, *, total_epochs: int | None, random_counts: tuple[int, ...]
+    root: Path,
+    params: Params,
+    prepared: Path,
+    *,
+    total_epochs: int | None,
+    random_counts: tuple[int, ...],
+    said: Path | None = None,
 ) -> RunDirectory:
     """Make, or find again, the directory of the run that these inputs define.
 
@@ -102,7 +112,7 @@ def create_run(
         raise InputError(f"{root}: expected training images, found none after the split.")
     plain = params.model_dump(mode="json", exclude=_NOT_IDENTITY)
     manifest_sha256 = manifest_digest(manifest)
-    decisions = standing_decisions(params, manifest)
+    decisions = standing_decisions(params, manifest, said)
     reviewed = decisions.to_dict("list") if len(decisions) else {}
     identity = digest(manifest_sha256, plain, total_epochs, list(random_counts), __version__, reviewed)
     name = root.resolve().name.replace(" ", "_") or "data"
@@ -124,6 +134,7 @@ def create_run(
             "manifest_sha256": manifest_sha256,
             "params": params.model_dump(mode="json"),
             "version": __version__,
+            "code": code_tags(),
             "total_epochs": total_epochs,
             "random_counts": list(random_counts),
         }

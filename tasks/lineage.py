@@ -14,8 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from irp_core import __version__
+from irp_core.atomic import read_json
 from irp_core.config import digest
-from irp_core.hashing import file_sha256
 from irp_core.manifest import set_digest
 from tasks.refining import training_set
 from tasks.rundir import RunDirectory
@@ -62,8 +62,10 @@ def training_tags(run: RunDirectory, iteration: int, fingerprint: str) -> dict[s
         "irp.iteration": str(iteration),
         "irp.feature_fingerprint": fingerprint,
         "irp.set_sha256": set_digest(training_set(run, iteration)),
-        "irp.weights_sha256": file_sha256(run.step("train", iteration) / "weights.safetensors"),
     }
+    trained = run.step("train", iteration) / "trained.json"
+    if trained.exists():  # a sweep drops its models
+        tags["irp.weights_sha256"] = read_json(trained)["weights_sha256"]
     if version := describe(run, iteration):
         tags |= {"irp.dvc_md5": version["md5"], "irp.dvc_file": version["dvc_file"]}
     if iteration > 0:

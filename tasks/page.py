@@ -17,7 +17,7 @@ from irp_core.atomic import atomic_path, read_json
 from irp_core.manifest import read_table
 from irp_core.plots import iteration_curves, score_histograms
 from irp_core.refinement import METHODS
-from irp_core.removals import REMOVAL_SCHEMA
+from irp_core.removals import GONE, REMOVAL_SCHEMA
 from irp_core.reviews import approval
 from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
 from tasks.lineage import common_tags, training_tags
@@ -55,7 +55,10 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
     if comparison is not None:
         known = comparison[(comparison["method"] != "irp") & comparison["auroc"].notna()]
         references = dict(zip(known["method"], known["auroc"], strict=True))
-    ordered = removed.sort_values(["iteration", "score"], ascending=[True, False])
+    # An image that was spared at every look is one card.
+    ordered = removed.sort_values(["iteration", "score"], ascending=[True, False]).drop_duplicates(
+        "image_id", keep="last"
+    )
     shown = ordered.head(_GALLERY).astype(object).where(ordered.head(_GALLERY).notna(), None)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -89,7 +92,7 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
 
 def _lineage(run: RunDirectory, last_iteration: int) -> dict[str, Any]:
     fingerprint = read_json(run.path / "features.json")["fingerprint"]
-    common = common_tags(run)
+    common = {**common_tags(run), **run.record().get("code", {})}  # of the run, not of whoever renders its page
     tracked = run.path / "mlflow.json"
     return {
         "origin": {
@@ -105,7 +108,8 @@ def _lineage(run: RunDirectory, last_iteration: int) -> dict[str, Any]:
 
 
 def _card(run: RunDirectory, row: dict[str, Any]) -> dict[str, Any]:
-    truth = {True: "bad", False: "good"}.get(row["injected"], "unknown") if row["label"] is not None else "unknown"
+    known = row["label"] is not None and row["decision"] in GONE
+    truth = {True: "bad", False: "good"}.get(row["injected"], "unknown") if known else "unknown"
     return {**row, "truth": truth, "thumbnail": thumbnail_uri(run, row["image_id"], row["md5"])}
 
 

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from irp_core.atomic import atomic_directory, read_json, write_json
 from irp_core.backbones import load_backbone
 from irp_core.evaluation import detection, removal
+from irp_core.features import resolve_device, resolve_precision
 from irp_core.inspection import save_inspector
 from irp_core.manifest import read_table, testing_rows, training_rows, write_table
 from irp_core.removals import GONE, REMOVAL_SCHEMA, excluded_rows, review_removals, with_truth
@@ -89,7 +90,11 @@ def _save_model(run: RunDirectory, iteration: int, threshold: float) -> None:
     params = run.params()
     backbone = load_backbone(params.features.backbone, resolve_weights(params.features), params.features.layers)
     with atomic_directory(run.path / "model") as folder:
-        save_inspector(folder, run.step("train", iteration), backbone, params, threshold)
+        # As it was resolved here: `auto` may mean another precision, and other scores, where the model is loaded.
+        precision = resolve_precision(params.features.precision, resolve_device(params.features.device))
+        features = params.features.model_copy(update={"precision": str(precision).removeprefix("torch.")})
+        exact = params.model_copy(update={"features": features})
+        save_inspector(folder, run.step("train", iteration), backbone, exact, threshold)
 
 
 def _table(run: RunDirectory, step: str, iteration: int, name: str, schema: pa.Schema) -> pd.DataFrame:

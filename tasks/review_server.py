@@ -21,6 +21,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from irp_core.errors import InputError
+from irp_core.reviews import KEPT_BY_REVIEW
 from tasks.reviewing import Review
 from tasks.thumbnails import image_file, jpeg
 
@@ -64,10 +65,11 @@ class ReviewServer:
             self._socket.bind(("127.0.0.1", port))
         except OSError as error:
             raise InputError(f"--port {port}: cannot be listened on ({error.strerror}).") from None
+        self._socket.listen()
         self.port = int(self._socket.getsockname()[1])
         # One decision at a time: each rewrites the run's tables.
         self._lock = threading.Lock()
-        self._undo: list[tuple[str, str | None]] = []
+        self._undo: list[tuple[str, dict[str, Any] | None]] = []
         config = uvicorn.Config(self.app(), log_level="error", timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
 
@@ -153,18 +155,20 @@ class ReviewServer:
         with self._lock:
             before = self.review.decisions().get(body.md5)
             self.review.decide(body.md5, body.decision == "keep", body.reviewer, body.note)
-            self._undo.append((body.md5, before["decision"] if before else None))
+            self._undo.append((body.md5, before))
             return self._items()
 
     def _undo_last(self, body: _Name) -> dict[str, Any]:
         with self._lock:
             if not self._undo:
                 raise HTTPException(409, "there is nothing to undo")
-            md5, before = self._undo.pop()
+            md5, before = self._undo[-1]
             if before is None:
                 self.review.withdraw(md5, body.reviewer)
             else:
-                self.review.decide(md5, before == "kept_by_review", body.reviewer)
+                keep = before["decision"] == KEPT_BY_REVIEW
+                self.review.decide(md5, keep, before["reviewer"], before["note"] or "")
+            self._undo.pop()
             return {**self._items(), "md5": md5}
 
     def _approve(self, body: _Name) -> dict[str, Any]:

@@ -147,13 +147,13 @@ class Review:
             note=note,
             run_id=self.run.run_id,
         )
+        standing = self.run.params().review.decisions
+        if standing is not None and decision != APPROVED:
+            append_events(Path(standing), [row])
         with FileLock(self.run.path / ".review.lock"):  # two people may review the same run
             events = pd.concat([self.run.reviews(), pd.DataFrame([row])], ignore_index=True)
             write_table(events, self.run.path / "review.parquet", REVIEW_SCHEMA)
             write_removals(self.run, self.last_iteration)
-        standing = self.run.params().review.decisions
-        if standing is not None and decision != APPROVED:
-            append_events(Path(standing), [row])
 
     def _item(self, md5: str) -> dict[str, Any]:
         found = self.items[self.items["md5"] == md5]

@@ -66,6 +66,7 @@ def snapshot(run_path: str, iteration: int) -> str:
                 if parent := describe(run, iteration - 1):
                     lineage["parent"] = parent["md5"]
                 md5 = write_snapshot(repo, rows, target, meta={"irp": lineage})
+                _write_text(target.parent / ".gitignore", "/iteration-*\n!/iteration-*.dvc\n")
             write_json(folder / "snapshot.json", {"md5": md5, "dvc_file": str(dvc_file)})
 
         # A .dvc file that was deleted by hand is written again.
@@ -177,7 +178,6 @@ def write_snapshot(repo: Repo, rows: pd.DataFrame, target: Path, meta: dict[str,
         target.with_suffix(".dvc"),
         yaml.safe_dump({"outs": [output], **({"meta": meta} if meta else {})}, sort_keys=False),
     )
-    _write_text(target.parent / ".gitignore", "/iteration-*\n!/iteration-*.dvc\n")
     return str(tree.oid)
 
 
@@ -227,20 +227,33 @@ def checkout(md5: str, target: Path, meta: dict[str, Any]) -> Path:
     Raises:
         InputError: `target` exists, lies outside the repository, or the version is nowhere to be had.
     """
+    file = target.with_suffix(".dvc")
     if target.exists():
         raise InputError(f"{target}: exists; name a folder that does not, with --to.")
+    if file.exists() and md5 not in file.read_text(encoding="utf-8"):
+        raise InputError(f"{file}: exists and names another version; name another folder, with --to.")
     members = set_members(md5)
     cached_files(members["md5"].tolist())
     with locked_repository() as repo:
         if not target.resolve().is_relative_to(Path(repo.root_dir).resolve()):
             raise InputError(f"{target}: expected a folder inside the repository {repo.root_dir}.")
-        write_snapshot(repo, members, target, meta)
+        if not file.exists():
+            write_snapshot(repo, members, target, meta)
+        _ignore(target)
     repo = open_repository()
     try:
-        repo.checkout([str(target.with_suffix(".dvc"))])
+        repo.checkout([str(file)])
     finally:
         repo.close()
     return target
+
+
+def _ignore(target: Path) -> None:
+    """Keep git from seeing the images, as `dvc add` does: one line more in the folder's `.gitignore`."""
+    ignored = target.parent / ".gitignore"
+    lines = ignored.read_text(encoding="utf-8").splitlines() if ignored.exists() else []
+    if f"/{target.name}" not in lines and "/iteration-*" not in lines:
+        _write_text(ignored, "\n".join([*lines, f"/{target.name}"]) + "\n")
 
 
 def _pull(repo: Repo, objects: list[str]) -> None:

@@ -163,14 +163,17 @@ def find_run(reference: str, params: Params) -> tuple[TrackedRun, int | None]:
     Raises:
         InputError: nothing of that name.
     """
-    plain, _, suffix = reference.partition(":") if re.fullmatch(r".*[^/]:\d+", reference) else (reference, "", "")
+    plain, _, suffix = reference.rpartition(":") if re.fullmatch(r".*[^/]:\d+", reference) else (reference, "", "")
     iteration = int(suffix) if suffix else None
     client = client_of(params)
     run_id = Path(plain).name.replace("'", "")
     clause = f"tags.`irp.run_id` = '{run_id}' and tags.`irp.iteration` = 'all'"
-    # The newest, where several clones ran the same.
-    for run in _pages(client, _experiments(client), clause):
-        return TrackedRun(client, run), iteration
+    runs = list(_pages(client, _experiments(client), clause))
+    if runs:
+        # Where several clones ran the same: the directory's own, else the newest that ended, else the newest.
+        here = str(Path(plain).resolve())
+        runs.sort(key=lambda run: (run.data.tags.get("irp.directory") != here, run.info.status != "FINISHED"))
+        return TrackedRun(client, runs[0]), iteration
     if re.fullmatch(r"[0-9a-f]{32}", plain):
         found = _by_mlflow_id(client, plain)
         if found is not None:
@@ -181,7 +184,10 @@ def find_run(reference: str, params: Params) -> tuple[TrackedRun, int | None]:
             f"{reference}: expected a run or a registered model at {params.tracking.uri} (RUN, NAME, NAME/version or "
             f"NAME@alias, each with :ITERATION if wanted), found neither."
         )
-    return TrackedRun(client, client.get_run(version.run_id)), iteration
+    found = _by_mlflow_id(client, str(version.run_id))
+    if found is None:
+        raise InputError(f"{reference}: expected a model that a refinement run registered, found another's.")
+    return found[0], iteration
 
 
 def model_version(model: str, client: MlflowClient) -> Any | None:

@@ -39,7 +39,15 @@ from tasks.serving import save_pyfunc
 from tasks.snapshots import describe
 from tasks.tracked import FILES_TAG, client_of
 
-__all__ = ["fail_parent", "finish_parent", "log_review", "start_parent", "track_iteration"]
+__all__ = [
+    "fail_parent",
+    "finish_parent",
+    "log_review",
+    "register_model",
+    "review_is_logged",
+    "start_parent",
+    "track_iteration",
+]
 
 
 def _experiment(client: MlflowClient, params: Params) -> str:
@@ -65,6 +73,8 @@ def _find_or_create(client: MlflowClient, experiment: str, name: str, tags: dict
     found = _find(client, experiment, tags)
     if found is not None:
         client.update_run(found, status="RUNNING")
+        for key, value in tags.items():  # of what is computed now, which other hardware or code may change
+            client.set_tag(found, key, value)
         return found
     return str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
 
@@ -132,12 +142,8 @@ def track_iteration(run_path: str, parent: str, iteration: int, fingerprint: str
 
 
 @task(task_run_name="track-finish", cache_policy=NO_CACHE, **IO_RETRIES)
-def finish_parent(run_path: str, parent: str, nested: dict[int, str], register: bool = True) -> None:
-    """Log the run's final tables, metrics, weights and report; close the parent run.
-
-    Args:
-        register: register the model (where `tracking.registered_model` names one).
-    """
+def finish_parent(run_path: str, parent: str, nested: dict[int, str]) -> None:
+    """Log the run's final tables, metrics, weights and report; close the parent run."""
     run = RunDirectory(Path(run_path))
     with run.timed("track"):
         params = run.params()
@@ -153,11 +159,19 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str], register: 
         _log_results(client, run, parent)
         if params.run.outputs == "full":
             _log_weights(client, run, params, parent, nested)
-            if register and params.tracking.registered_model:
-                _register(client, params.tracking.registered_model, parent)
         summary = read_json(run.path / "summary.json")
         client.set_tag(parent, "irp.stop_reason", summary["stop_reason"])
         client.set_terminated(parent, "FINISHED")
+
+
+@task(task_run_name="register", cache_policy=NO_CACHE, **IO_RETRIES)
+def register_model(run_path: str, parent: str) -> None:
+    """Register the finished run's detector where `tracking.registered_model` names one and the run kept it."""
+    run = RunDirectory(Path(run_path))
+    params = run.params()
+    if params.tracking.registered_model and params.run.outputs == "full":
+        with run.timed("track"):
+            _register(client_of(params), params.tracking.registered_model, parent)
 
 
 def _log_results(client: MlflowClient, run: RunDirectory, parent: str) -> None:
@@ -174,9 +188,19 @@ def _log_results(client: MlflowClient, run: RunDirectory, parent: str) -> None:
         log_files(client, parent, {**files, "": [*files[""], shown]})
     client.set_tag(parent, "mlflow.loggedArtifacts", json.dumps([{"path": "removed.json", "type": "table"}]))
     events = run.reviews()
-    if approved := approval(events):
-        client.set_tag(parent, "irp.approved_by", approved["reviewer"])
-        client.set_tag(parent, "irp.approved_at", approved["reviewed_at"])
+    approved = approval(events)
+    for tag, column in (("irp.approved_by", "reviewer"), ("irp.approved_at", "reviewed_at")):
+        if approved:
+            client.set_tag(parent, tag, approved[column])
+        elif tag in client.get_run(parent).data.tags:  # a decision came after the approval
+            client.delete_tag(parent, tag)
+    write_json(run.path / "mlflow.json", {**read_json(run.path / "mlflow.json"), "review_events": len(events)})
+
+
+def review_is_logged(run: RunDirectory) -> bool:
+    """Whether MLflow has every review event of the run; a broken upload is made good by the next one."""
+    file = run.path / "mlflow.json"
+    return file.exists() and read_json(file).get("review_events", 0) == len(run.reviews())
 
 
 def log_review(review: Review) -> None:
@@ -189,10 +213,13 @@ def log_review(review: Review) -> None:
     params = run.params()
     client = client_of(params)
     render_page(run)
-    tags = {name: common_tags(run)[name] for name in ("irp.run_id", "irp.directory")} | {"irp.iteration": "all"}
-    parent = _find(client, _experiment(client, params), tags)
-    if parent is None:
-        raise InputError(f"{run.path}: expected its run at tracking.uri {params.tracking.uri!r}, found none.")
+    parent = str(read_json(run.path / "mlflow.json")["run"])
+    try:
+        client.get_run(parent)
+    except MlflowException:
+        raise InputError(
+            f"{run.path}: expected its run {parent} at tracking.uri {params.tracking.uri!r}, found none."
+        ) from None
     _log_results(client, run, parent)
     register = params.review.required and review.approved() and review.contradictions().empty
     if register and params.tracking.registered_model:

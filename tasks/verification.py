@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from irp_core.atomic import read_json
 from irp_core.config import Params
@@ -47,17 +48,37 @@ def verify(
         raise InputError(
             f"{run.run_id}: expected a finished run, found one that did not end ({run.parent.info.status})."
         )
-    findings = [*_artifacts(run), *_weights(run)]
-    try:
-        tables = _Tables(run)
-    except InputError as error:  # not even readable: nothing further can be said
-        return [*findings, Finding("tables", "run", "failed", str(error))]
-    findings += [*tables.sets(), *tables.decisions(), tables.removal_table()]
-    files = TrackedFiles(run, tables.training_sets)
-    findings += [*files.lists(), files.contents(progress)]
+    findings = [*_carried_out("artifact hashes", _artifacts(run)), *_carried_out("weights", _weights(run))]
+    tables: list[_Tables] = []
+    findings += _carried_out("tables", _read(run, tables))
+    if not tables:  # not even readable: nothing further can be said
+        return findings
+    findings += _carried_out("training set", tables[0].sets())
+    findings += _carried_out("decision", tables[0].decisions())
+    findings += _carried_out("removal table", tables[0].removal_table())
+    files = TrackedFiles(run, tables[0].training_sets)
+    findings += _carried_out("DVC list", files.lists())
+    findings += _carried_out("image contents", files.contents(progress))
     if rescore:
-        findings.append(files.rescored(params.features.device, progress))
+        findings += _carried_out("rescored", files.rescored(params.features.device, progress))
     return findings
+
+
+def _carried_out(check: str, findings: Iterator[Finding]) -> list[Finding]:
+    """A check's findings; one that breaks down over what it reads has found something too."""
+    found: list[Finding] = []
+    try:
+        for one in findings:
+            found.append(one)
+    except (InputError, MlflowException, ValueError, KeyError, IndexError, TypeError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        found.append(Finding(check, "run", "failed", f"cannot be recomputed: {reason}"))
+    return found
+
+
+def _read(run: TrackedRun, tables: list[_Tables]) -> Iterator[Finding]:
+    tables.append(_Tables(run))
+    yield from ()
 
 
 def _artifacts(run: TrackedRun) -> Iterator[Finding]:
@@ -163,7 +184,7 @@ class _Tables:
             what = f"{len(again.removed)} removed above {again.threshold:.4g}"
             yield finding("decision", f"look {number}", wrong, f"stopped: {again.stop_reason}" if last else what)
 
-    def removal_table(self) -> Finding:
+    def removal_table(self) -> Iterator[Finding]:
         """The run's removal table against its parts: every look's rows, with the run's review laid over them."""
         parts = [table for table in (*self.removed, self.last_look) if len(table)]
         expected = pd.concat(parts, ignore_index=True) if parts else self.last_look
@@ -177,7 +198,7 @@ class _Tables:
         expected = with_truth(review_removals(expected, events, self.scores[-1], look), self.manifest)
         found = self.run.table("removed", REMOVAL_SCHEMA, verify=False)
         wrong = row_differences(expected, found)
-        return finding("removal table", "run", wrong, f"{len(found)} rows are the looks' decisions and the review's")
+        yield finding("removal table", "run", wrong, f"{len(found)} rows are the looks' decisions and the review's")
 
 
 def _disagreements(again: Decision, scores: pd.DataFrame, table: pd.DataFrame, noted: float) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tasks.tracked import TrackedRun
 __all__ = ["Progress", "TrackedFiles"]
 
 Progress = Callable[[int, int], None]
+_ABSENT = "the run made no snapshots, and the data's folder is not on this machine"
 _RESCORE_TOLERANCE = 1e-4  # relative: another processor adds in another order
 
 
@@ -27,7 +29,6 @@ class TrackedFiles:
         self.run = run
         self.sets = training_sets
         self._paths: dict[str, Path] | None = None
-        self._why_not = ""
 
     def lists(self) -> Iterator[Finding]:
         """Each training set against DVC's list of it."""
@@ -52,64 +53,66 @@ class TrackedFiles:
                 wrong.append(f"{file} names another version than {md5}")
             yield finding("DVC list", place, wrong, f"{md5}, {len(members)} images")
 
-    def paths(self) -> dict[str, Path]:
-        """md5 → file, of every image of the first training set that can be had here.
+    def paths(self) -> dict[str, Path] | None:
+        """Image → file, for every image of the first training set; None where its folder is not on this machine.
 
         Raises:
-            InputError: neither DVC nor the data's folder has them.
+            InputError: DVC has them neither in its cache nor in its remote.
         """
         if self._paths is None:
             from tasks.snapshots import cached_files
 
-            md5 = self.run.models[0].data.tags.get("irp.dvc_md5")
-            if md5 is not None:
-                self._paths = cached_files(self.sets[0]["md5"].tolist())
+            rows = self.sets[0]
+            if self.run.models[0].data.tags.get("irp.dvc_md5") is not None:
+                files = cached_files(rows["md5"].tolist())
+                self._paths = {row.image_id: files[row.md5] for row in rows.itertuples()}
             else:
                 root = Path(self.run.record["data_root"])
                 if not root.is_dir():
-                    raise InputError(f"{root}: expected the images of a run without snapshots here, found nothing.")
-                self._paths = {row.md5: root / row.image_id for row in self.sets[0].itertuples()}
+                    return None
+                self._paths = {row.image_id: root / row.image_id for row in rows.itertuples()}
         return self._paths
 
-    def contents(self, progress: Progress) -> Finding:
+    def contents(self, progress: Progress) -> Iterator[Finding]:
         """Every image's bytes against its md5."""
-        try:
-            paths = self.paths()
-        except InputError as error:
-            return Finding("image contents", "iteration 0", "failed", str(error))
+        paths = self.paths()
+        if paths is None:
+            yield Finding("image contents", "iteration 0", "skipped", _ABSENT)
+            return
         wrong = []
         for done, row in enumerate(self.sets[0].itertuples(), start=1):
-            path = paths.get(row.md5)
-            if path is None or not path.exists():
+            path = paths[row.image_id]
+            if not path.exists():
                 wrong.append(f"{row.image_id} is gone")
             elif file_md5(path) != row.md5:
                 wrong.append(f"{row.image_id} has other content than it was trained with")
             progress(done, len(self.sets[0]))
-        return finding("image contents", "iteration 0", wrong, f"{len(self.sets[0])} images hashed")
+        yield finding("image contents", "iteration 0", wrong, f"{len(self.sets[0])} images hashed")
 
-    def rescored(self, device: str, progress: Progress) -> Finding:
+    def rescored(self, device: str, progress: Progress) -> Iterator[Finding]:
         """The last training set scored again with the stored weights, from the images themselves."""
         from irp_core.inspection import Inspector
 
         rows, place = self.sets[-1], f"iteration {len(self.sets) - 1}"
-        try:
-            paths = self.paths()
-            inspector = Inspector(_model_folder(self.run), device)
-            table = inspector.score([paths[md5] for md5 in rows["md5"]], progress=progress)
-        except (InputError, KeyError) as error:
-            return Finding("rescored", place, "failed", str(error))
+        paths = self.paths()
+        if paths is None:
+            yield Finding("rescored", place, "skipped", _ABSENT)
+            return
+        with tempfile.TemporaryDirectory() as temporary:
+            inspector = Inspector(_model_folder(self.run, Path(temporary)), device)
+            table = inspector.score([paths[image_id] for image_id in rows["image_id"]], progress=progress)
         stored = self.run.table("scores", SCORES_SCHEMA, self.run.models[-1], verify=False)["score"].to_numpy()
         deviation = np.abs(table["score"].to_numpy(dtype=float) - stored) / stored
         off = rows.loc[~(deviation <= _RESCORE_TOLERANCE), "image_id"]
         detail = f"{len(rows)} images, largest relative deviation {np.nanmax(deviation):.1e}"
-        return finding("rescored", place, names("other score than stored", off), detail)
+        yield finding("rescored", place, names("other score than stored", off), detail)
 
 
-def _model_folder(run: TrackedRun) -> Path:
+def _model_folder(run: TrackedRun, temporary: Path) -> Path:
     """The final detector's folder as the store has it."""
     if not any(name.startswith("model/") for name in run.known_files()):
         raise InputError(f"{run.run_id}: expected a run that kept its model, found one that did not (run.outputs).")
-    root = Path(run.client.download_artifacts(run.parent.info.run_id, "model"))
+    root = Path(run.client.download_artifacts(run.parent.info.run_id, "model", str(temporary)))
     found = next(root.rglob("inspector.json"), None)
     if found is None:
         raise InputError(f"{run.run_id}: expected inspector.json among the model's files, found none.")

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from flows.cli import app
 from irp_core.config import Params, load_params
+from irp_core.errors import InputError
 from irp_core.findings import Finding
 from tasks.tracked import TrackedRun, find_run
 from tasks.verification import verify
@@ -112,8 +113,6 @@ def test_two_sets_answer_for_their_difference(in_workspace: Path) -> None:
 
 
 def test_unknown_names_are_one_sentence(in_workspace: Path) -> None:
-    from irp_core.errors import InputError
-
     for arguments, message in (
         (("model", "nobody/7"), "expected a run or a registered model at sqlite:///"),
         (("model", f"{in_workspace.name}:99"), "expected an iteration from 0 to"),
@@ -127,6 +126,8 @@ def test_checkout_makes_the_very_set_of_an_iteration(in_workspace: Path) -> None
     import hashlib
 
     target = Path("audited")
+    ignored = Path(".gitignore")
+    before = ignored.read_text() if ignored.exists() else ""
     ask("audit", "checkout", f"{in_workspace.name}:1", "--to", str(target))
     scores = pd.read_parquet(in_workspace / "scores.parquet").query("iteration == 1")
     found = {
@@ -135,6 +136,12 @@ def test_checkout_makes_the_very_set_of_an_iteration(in_workspace: Path) -> None
         if path.is_file()
     }
     assert found == dict(zip(scores["image_id"], scores["md5"], strict=True))
+    assert ignored.read_text() == f"{before}/audited\n"
+    with pytest.raises(InputError, match="exists"):
+        irp("audit", "checkout", f"{in_workspace.name}:1", "--to", str(target))
+    shutil.rmtree(target)
+    with pytest.raises(InputError, match="names another version"):
+        irp("audit", "checkout", f"{in_workspace.name}:0", "--to", str(target))
 
 
 def test_what_if_with_the_runs_own_rule_changes_nothing(in_workspace: Path, tmp_path: Path) -> None:
@@ -224,6 +231,7 @@ TAMPERINGS = {
     "the final weights": ("final", forge_weights, {"artifact hashes", "weights", "rescored"}),
     "an image": ("image", spoil, {"image contents", "rescored"}),
     "DVC's list": ("list", forge_list, {"DVC list"}),
+    "the summary": ("parent summary.json", spoil, {"artifact hashes", "tables"}),
     "an unreadable table": (
         "0 tables/scores.parquet",
         lambda path: path.write_bytes(b"?"),
@@ -263,8 +271,6 @@ def test_tampering_is_found_and_named(what: str, in_workspace: Path, tracked: Tr
 def test_a_tampered_table_is_refused_by_queries_and_verify_exits_with_1(
     in_workspace: Path, tracked: TrackedRun, tmp_path: Path
 ) -> None:
-    from irp_core.errors import InputError
-
     with altered(tracked.file("tables/removed.parquet"), forge_removal, tmp_path / "spare"):
         with pytest.raises(InputError, match="it was changed after it was logged"):
             irp("audit", "model", in_workspace.name)

@@ -60,6 +60,19 @@ def test_history_says_why_an_image_was_in_no_training_set() -> None:
     assert excluded[["trained_on", "decision", "reviewer"]].to_numpy().tolist() == [[False, "removed_by_review", "Ada"]]
 
 
+def test_a_later_review_does_not_hide_that_an_image_was_removed() -> None:
+    reviewed = removal("b.png", 1, "kept_by_review", "Ada")
+    history = image_history(MANIFEST[1:2], SCORES, reviewed, {0: 2.0, 1: 1.5})
+    assert history["decision"].tolist() == ["removed, later kept_by_review"]
+    rows = MANIFEST[["image_id", "md5"]]
+    table = difference(rows[:2], rows[:1], {"A": reviewed[:0], "B": reviewed}, {"A": MANIFEST, "B": MANIFEST})
+    assert table[["image_id", "why"]].to_numpy().tolist() == [["b.png", "removed, later kept by review in B"]]
+    moved = rows[:1].assign(image_id="other.png")
+    none = reviewed[:0]
+    table = difference(rows[:1], moved, {"A": none, "B": none}, {"A": MANIFEST, "B": MANIFEST[:0]})
+    assert table["why"].iloc[0] == "B has this content under the name other.png"
+
+
 def test_difference_gives_each_reason() -> None:
     ours = pd.DataFrame({"image_id": [f"{x}.png" for x in "abcde"], "md5": [x * 32 for x in "abcde"], "split": "train"})
     theirs = ours[ours["image_id"] != "d.png"].copy()

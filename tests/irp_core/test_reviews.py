@@ -53,6 +53,25 @@ def test_the_latest_decision_about_an_image_counts_whatever_its_place_in_the_fil
     assert now[["md5", "decision"]].to_numpy().tolist() == [[A, "removed_by_review"]]
 
 
+def test_taking_back_a_decision_leaves_what_an_earlier_runs_review_said() -> None:
+    earlier = said("kept_by_review", A, "2026-01-01") | {"run_id": "first"}
+    later = [said("removed_by_review", A, "2026-01-02"), said("withdrawn", A, "2026-01-03")]
+    assert current_decisions(events(earlier, later[0]))["decision"].tolist() == ["removed_by_review"]
+    assert current_decisions(events(earlier, *later))["decision"].tolist() == ["kept_by_review"]
+
+
+def test_a_removal_table_is_never_appended_to(tmp_path: Path) -> None:
+    table = tmp_path / "removed.parquet"
+    removals((A, 1, 2.0)).to_parquet(table)
+    exported = tmp_path / "removed.csv"
+    removals((A, 1, 2.0)).to_csv(exported, index=False)
+    for file in (table, exported):
+        before = file.read_bytes()
+        with pytest.raises(InputError, match="to append decisions"):
+            append_events(file, [said("kept_by_review", B, "2026-01-01")])
+        assert file.read_bytes() == before
+
+
 def test_an_approval_is_void_once_a_decision_follows() -> None:
     approved = events(said("kept_by_review", A, "2026-01-01"), said("approved", None, "2026-01-02", "Grace"))
     found = approval(approved)
