@@ -173,7 +173,7 @@ def _removals(run: TrackedRun, iteration: int, *, final: bool) -> pd.DataFrame:
 
 
 def _counts(removals: pd.DataFrame) -> str | None:
-    counts = removals.drop_duplicates(["md5", "decision"])["decision"].value_counts()
+    counts = removals.drop_duplicates(["image_id", "decision"])["decision"].value_counts()
     return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()) or None
 
 

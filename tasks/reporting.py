@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -175,4 +176,5 @@ def report_link(run: RunDirectory) -> str:
 
 
 def _artifact_key(run: RunDirectory) -> str:
-    return run.run_id.lower().replace("_", "-").replace(".", "-")
+    # Prefect takes a-z, 0-9 and dashes; a data set's folder may be named otherwise.
+    return re.sub(r"[^a-z0-9]+", "-", run.run_id.lower()).strip("-")

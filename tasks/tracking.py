@@ -221,7 +221,8 @@ def log_review(review: Review) -> None:
             f"{run.path}: expected its run {parent} at tracking.uri {params.tracking.uri!r}, found none."
         ) from None
     _log_results(client, run, parent)
-    register = params.review.required and review.approved() and review.contradictions().empty
+    kept = params.run.outputs == "full"
+    register = kept and params.review.required and review.approved() and review.contradictions().empty
     if register and params.tracking.registered_model:
         _register(client, params.tracking.registered_model, parent)
 
