@@ -168,10 +168,8 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str]) -> None:
 def register_model(run_path: str, parent: str) -> None:
     """Register the finished run's detector where `tracking.registered_model` names one and the run kept it."""
     run = RunDirectory(Path(run_path))
-    params = run.params()
-    if params.tracking.registered_model and params.run.outputs == "full":
-        with run.timed("track"):
-            _register(client_of(params), params.tracking.registered_model, parent)
+    with run.timed("track"):
+        _register(client_of(run.params()), run.params(), parent)
 
 
 def _log_results(client: MlflowClient, run: RunDirectory, parent: str) -> None:
@@ -221,10 +219,8 @@ def log_review(review: Review) -> None:
             f"{run.path}: expected its run {parent} at tracking.uri {params.tracking.uri!r}, found none."
         ) from None
     _log_results(client, run, parent)
-    kept = params.run.outputs == "full"
-    register = kept and params.review.required and review.approved() and review.contradictions().empty
-    if register and params.tracking.registered_model:
-        _register(client, params.tracking.registered_model, parent)
+    if params.review.required and review.approved() and review.contradictions().empty:
+        _register(client, params, parent)
 
 
 def log_files(client: MlflowClient, mlflow_run: str, files: Mapping[str, Sequence[Path]]) -> None:
@@ -258,8 +254,11 @@ def fail_parent(run: RunDirectory, parent: str) -> None:
     client_of(run.params()).set_terminated(parent, "FAILED")
 
 
-def _register(client: MlflowClient, name: str, parent: str) -> None:
-    """Register the parent run's model, once."""
+def _register(client: MlflowClient, params: Params, parent: str) -> None:
+    """Register the parent run's model, once, where a name is given and the run kept the model."""
+    name = params.tracking.registered_model
+    if name is None or params.run.outputs != "full":
+        return
     try:
         client.create_registered_model(name)
     except MlflowException:
