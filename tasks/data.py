@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from irp_core import __version__
-from irp_core.atomic import atomic_path, write_json
+from irp_core.atomic import atomic_path, read_json, write_json
 from irp_core.config import Params, digest
 from irp_core.contamination import contaminate
 from irp_core.datasets import (
@@ -26,23 +26,12 @@ from irp_core.datasets import (
 from irp_core.errors import InputError
 from irp_core.manifest import manifest_digest, read_manifest, training_rows, write_manifest, write_table
 from irp_core.reviews import REVIEW_SCHEMA, current_decisions, no_events, read_events
-from tasks.lineage import code_tags
+from tasks.lineage import code_tags, result_params
 from tasks.progress import bar
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 
 __all__ = ["create_run", "make_manifest", "prepare", "standing_decisions"]
-
-# What changes no number of a result: where things are kept, how many workers, what is tracked.
-_NOT_IDENTITY = {
-    "tracking": True,
-    "snapshots": True,
-    "review": True,  # the decisions themselves are part of the identity
-    "run": {"directory", "outputs"},
-    "sweep": True,
-    "figures": True,
-    "features": {"batch_size", "workers", "device", "store"},
-}
 
 
 def make_manifest(root: Path, params: Params, output: Path) -> dict[str, int | str]:
@@ -105,16 +94,16 @@ def create_run(
     """Make, or find again, the directory of the run that these inputs define.
 
     The run's id carries a digest of the manifest and of all parameters that a result depends on: the same
-    command finds the same run and goes on with it.
+    command finds the same run and goes on with it. The parameters that are no part of the id (`review`, `tracking` …)
+    are those of the latest command: an approval that is asked for now is not to be had under what was asked for first.
     """
     manifest = read_manifest(prepared / "manifest.parquet")
     if training_rows(manifest).empty:
         raise InputError(f"{root}: expected training images, found none after the split.")
-    plain = params.model_dump(mode="json", exclude=_NOT_IDENTITY)
     manifest_sha256 = manifest_digest(manifest)
     decisions = standing_decisions(params, manifest, said)
     reviewed = decisions.to_dict("list") if len(decisions) else {}
-    identity = digest(manifest_sha256, plain, total_epochs, list(random_counts), __version__, reviewed)
+    identity = digest(manifest_sha256, result_params(params), total_epochs, list(random_counts), __version__, reviewed)
     name = root.resolve().name.replace(" ", "_") or "data"
     run = RunDirectory(Path(params.run.directory) / f"{name}-{params.refinement.method}-{identity[:8]}")
     run.path.mkdir(parents=True, exist_ok=True)
@@ -125,18 +114,17 @@ def create_run(
                 temporary.write_bytes(source.read_bytes())
     if len(decisions):
         write_table(decisions, run.path / "decisions.parquet", REVIEW_SCHEMA)
-    if not (run.path / "run.json").exists():
-        record = {
-            "run_id": run.run_id,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "data_root": str(root.resolve()),
-            "dataset": name,
-            "manifest_sha256": manifest_sha256,
-            "params": params.model_dump(mode="json"),
-            "version": __version__,
-            "code": code_tags(),
-            "total_epochs": total_epochs,
-            "random_counts": list(random_counts),
-        }
-        write_json(run.path / "run.json", record)
+    file = run.path / "run.json"
+    first = {
+        "run_id": run.run_id,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data_root": str(root.resolve()),
+        "dataset": name,
+        "manifest_sha256": manifest_sha256,
+        "version": __version__,
+        "code": code_tags(),
+        "total_epochs": total_epochs,
+        "random_counts": list(random_counts),
+    }
+    write_json(file, {**(read_json(file) if file.exists() else first), "params": params.model_dump(mode="json")})
     return run

@@ -2,8 +2,8 @@
 
 The tags of a nested run (one per model) are, with the prefix `irp.`: `dvc_md5` and `dvc_file` of its exact training
 set and `parent_dvc_md5` of the set it was cut from; `set_sha256` and `parent_set_sha256`, the same without DVC;
-`params_digest`, `feature_fingerprint`, `version` and `code_sha256`, `weights_sha256`, and `files`: the sha256 of
-every artifact. The git commit is MLflow's own tag.
+`params_digest` (of `result_params`), `feature_fingerprint`, `version` and `code_sha256`, `weights_sha256`, and `files`:
+the sha256 of every artifact. The git commit is MLflow's own tag.
 """
 
 from __future__ import annotations
@@ -12,18 +12,37 @@ import hashlib
 import subprocess
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from irp_core import __version__
 from irp_core.atomic import read_json
-from irp_core.config import digest
+from irp_core.config import Params, digest
 from irp_core.manifest import set_digest
 from tasks.refining import training_set
 from tasks.rundir import RunDirectory
 from tasks.snapshots import describe
 
-__all__ = ["code_tags", "common_tags", "training_tags"]
+__all__ = ["code_tags", "common_tags", "result_params", "training_tags"]
 
 _PACKAGES = ("irp_core", "tasks", "flows")
+# What changes no number of a result: where things are kept, how many workers, what is tracked.
+_NOT_IDENTITY = {
+    "tracking": True,
+    "snapshots": True,
+    "review": True,  # the decisions themselves are part of the identity
+    "run": {"directory", "outputs"},
+    "sweep": True,
+    "figures": True,
+    "features": {"batch_size", "workers", "device", "store"},
+}
+
+
+def result_params(params: Params) -> dict[str, Any]:
+    """The parameters that a result depends on, as plain values by section: a run's identity.
+
+    The others may be other ones the next time that the same run is asked for.
+    """
+    return params.model_dump(mode="json", exclude=_NOT_IDENTITY)
 
 
 @lru_cache(maxsize=1)
@@ -50,7 +69,7 @@ def common_tags(run: RunDirectory) -> dict[str, str]:
         "irp.directory": str(run.path.resolve()),
         "irp.method": params.refinement.method,
         "irp.dataset": run.record()["dataset"],
-        "irp.params_digest": digest(params),
+        "irp.params_digest": digest(result_params(params)),
         "mlflow.source.name": "irp",
         **code_tags(),
     }

@@ -37,7 +37,7 @@ class RunDirectory:
         return self.path.name
 
     def record(self) -> dict[str, Any]:
-        """`run.json`: what was asked for, fixed when the run began."""
+        """`run.json`: what was asked for; all that a result depends on is fixed when the run begins."""
         record: dict[str, Any] = read_json(self.path / "run.json")
         return record
 

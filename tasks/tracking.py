@@ -28,7 +28,7 @@ from irp_core.manifest import read_table, write_table
 from irp_core.removals import REMOVAL_SCHEMA
 from irp_core.reviews import approval
 from irp_core.tables import HISTORY_SCHEMA, ITERATIONS_SCHEMA
-from tasks.lineage import common_tags, training_tags
+from tasks.lineage import common_tags, result_params, training_tags
 from tasks.page import render_page
 from tasks.refining import training_set
 from tasks.reporting import decided_removals
@@ -107,7 +107,8 @@ def track_iteration(run_path: str, parent: str, iteration: int, fingerprint: str
     The parent's removal table is written whole each time, so that even a run that dies has all decisions so far.
     """
     run = RunDirectory(Path(run_path))
-    key = digest("track", parent, run.key("score", iteration), run.key("decide", iteration))
+    # A snapshot may come later than the run: `snapshots` is no part of its identity.
+    key = digest("track", parent, *(run.key(step, iteration) for step in ("score", "decide", "snapshot")))
 
     def make(folder: Path) -> None:
         params = run.params()
@@ -302,9 +303,10 @@ def _log_input(
 
 
 def _params(params: Params) -> list[Param]:
+    """What a result depends on. MLflow's parameters can never be changed: the others are in `run.json`."""
     return [
         Param(f"{section}.{key}", json.dumps(value) if not isinstance(value, str) else value)
-        for section, values in params.model_dump(mode="json", exclude={"sweep", "figures"}).items()
+        for section, values in result_params(params).items()
         for key, value in values.items()
     ]
 

@@ -132,6 +132,34 @@ def test_outside_a_deployment_nothing_waits_and_nothing_is_registered(
     assert "irp.approved_by" not in client.get_run(version.run_id).data.tags
 
 
+def test_a_run_that_is_asked_for_again_obeys_what_is_asked_now(
+    plant: Path, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from irp_core.config import load_params
+    from tasks.tracked import find_run
+    from tasks.tracking import log_review
+    from tasks.verification import verify
+
+    monkeypatch.chdir(make_workspace(tmp_path / "w"))
+    first = refine_in(Path.cwd(), plant, ["snapshots.enabled=false", "run.outputs=tables"])
+    assert not (first / "model").exists()
+    again = refine_in(Path.cwd(), plant, REQUIRED)
+    assert again == first
+    assert registered() == []  # nobody approved it yet, and that is what is asked for now
+    params = load_params(None, [f"tracking.uri={store_of(Path.cwd())}"])
+    tracked, _ = find_run(again.name, params)
+    assert tracked.params().review.required
+    assert all(Path(model.data.tags["irp.dvc_file"]).is_file() for model in tracked.models)
+    assert {model.data.tags["irp.params_digest"] for model in tracked.models} == {tracked.tags["irp.params_digest"]}
+    findings = verify(again.name, params)
+    assert [finding for finding in findings if finding.status == "failed"] == []
+    review = Review(RunDirectory(again.relative_to(Path.cwd())))
+    review.approve("Ada")
+    log_review(review)
+    (version,) = registered()
+    assert version.run_id == tracked.parent.info.run_id
+
+
 def test_a_wrong_answer_writes_nothing(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
