@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlparse
 
 import pandas as pd
 import pyarrow as pa
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -29,9 +29,20 @@ from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.manifest import read_table
 
-__all__ = ["FILES_TAG", "TrackedRun", "all_runs", "client_of", "find_run", "model_version", "registered_versions"]
+__all__ = [
+    "FILES_TAG",
+    "PENDING_TAG",
+    "TrackedRun",
+    "all_runs",
+    "client_of",
+    "find_run",
+    "model_version",
+    "registered_versions",
+    "runs_tagged",
+]
 
 FILES_TAG = "irp.files"
+PENDING_TAG = "irp.files_pending"  # what is being uploaded in place of another file
 _CACHE = Path(".irp/audit")
 
 
@@ -56,6 +67,8 @@ class TrackedRun:
 
     client: MlflowClient
     parent: Run
+    # (MLflow run, artifact) → what was fetched from the server: nothing is fetched twice for one question.
+    _fetched: dict[tuple[str, str], Path] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def run_id(self) -> str:
@@ -68,8 +81,14 @@ class TrackedRun:
     @cached_property
     def models(self) -> list[Run]:
         """The nested runs, in the order of their iterations."""
-        clause = f"tags.`mlflow.parentRunId` = '{self.parent.info.run_id}'"
-        found = _pages(self.client, [self.parent.info.experiment_id], clause)
+        # A registered model answers for itself, though somebody deleted its run or its experiment (until `mlflow gc`).
+        deleted = self.parent.info.lifecycle_stage == "deleted"
+        found = runs_tagged(
+            self.client,
+            [self.parent.info.experiment_id],
+            {"mlflow.parentRunId": self.parent.info.run_id},
+            ViewType.ALL if deleted else ViewType.ACTIVE_ONLY,
+        )
         return sorted(found, key=lambda run: int(run.data.tags["irp.iteration"]))
 
     def model(self, iteration: int | None) -> Run:
@@ -110,10 +129,15 @@ class TrackedRun:
     def has(self, artifact: str, run: Run | None = None) -> bool:
         return artifact in self.known_files(run)
 
+    def is_logged(self, artifact: str, sha256: str, run: Run | None = None) -> bool:
+        """Whether that is what was logged: as it was tagged, or by an upload that broke off before the tag was set."""
+        tags = (run or self.parent).data.tags
+        return any(json.loads(tags.get(tag, "{}")).get(artifact) == sha256 for tag in (FILES_TAG, PENDING_TAG))
+
     def file(self, artifact: str, run: Run | None = None, *, verify: bool = True) -> Path:
         """A local copy of an artifact (of the parent unless a nested `run` is given).
 
-        Without `verify` it is what the store holds now, whatever that is.
+        Without `verify` it is what the store holds, whatever that is.
 
         Raises:
             InputError: there is none, or (with `verify`) its sha256 is not the one that was logged.
@@ -124,7 +148,7 @@ class TrackedRun:
         if verify and cached is not None and cached.exists() and file_sha256(cached) == expected:
             return cached
         path = self._fetch(source, artifact)
-        if verify and expected and (found := file_sha256(path)) != expected:
+        if verify and expected and not self.is_logged(artifact, found := file_sha256(path), source):
             raise InputError(
                 f"{self.run_id}, artifact {artifact}: expected sha256 {expected[:16]}…, found {found[:16]}…; it was "
                 f"changed after it was logged (irp audit verify {self.run_id})."
@@ -137,6 +161,9 @@ class TrackedRun:
             if not (local / artifact).is_file():
                 raise missing
             return local / artifact
+        key = (source.info.run_id, artifact)
+        if key in self._fetched:
+            return self._fetched[key]
         _CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=_CACHE) as temporary:
             try:
@@ -144,7 +171,8 @@ class TrackedRun:
             except (MlflowException, OSError):  # the artifact stores raise either
                 raise missing from None
             # Kept under its own hash: a file that was changed can never pass for the one that was logged.
-            return got.replace(_CACHE / file_sha256(got))
+            self._fetched[key] = got.replace(_CACHE / file_sha256(got))
+        return self._fetched[key]
 
     def table(
         self, name: str, schema: pa.Schema, run: Run | None = None, *, verify: bool = True, **where: object
@@ -166,9 +194,8 @@ def find_run(reference: str, params: Params) -> tuple[TrackedRun, int | None]:
     plain, _, suffix = reference.rpartition(":") if re.fullmatch(r".*[^/]:\d+", reference) else (reference, "", "")
     iteration = int(suffix) if suffix else None
     client = client_of(params)
-    run_id = Path(plain).name.replace("'", "")
-    clause = f"tags.`irp.run_id` = '{run_id}' and tags.`irp.iteration` = 'all'"
-    runs = list(_pages(client, _experiments(client), clause))
+    tags = {"irp.run_id": Path(plain).name, "irp.iteration": "all"}
+    runs = list(runs_tagged(client, _experiments(client), tags))
     if runs:
         # Where several clones ran the same: the directory's own, else the newest that ended, else the newest.
         here = str(Path(plain).resolve())
@@ -201,7 +228,8 @@ def model_version(model: str, client: MlflowClient) -> Any | None:
             return client.get_model_version_by_alias(name, alias)
         if version:
             return client.get_model_version(name, version)
-        return max(client.search_model_versions(f"name='{name}'"), key=lambda v: int(v.version), default=None)
+        # Among the latest of each stage is the latest of all.
+        return max(client.get_registered_model(name).latest_versions, key=lambda v: int(v.version), default=None)
     except MlflowException:
         return None
 
@@ -209,17 +237,39 @@ def model_version(model: str, client: MlflowClient) -> Any | None:
 def all_runs(params: Params) -> list[TrackedRun]:
     """Every refinement run in the store, of all experiments, newest first."""
     client = client_of(params)
-    return [TrackedRun(client, run) for run in _pages(client, _experiments(client), "tags.`irp.iteration` = 'all'")]
+    return [TrackedRun(client, run) for run in runs_tagged(client, _experiments(client), {"irp.iteration": "all"})]
+
+
+def runs_tagged(
+    client: MlflowClient, experiments: list[str], tags: Mapping[str, str], view: str = ViewType.ACTIVE_ONLY
+) -> Iterator[Run]:
+    """The runs that have all of `tags`, newest first.
+
+    MLflow's filters know no escape for a quote: it stands there for any character, and what is found is compared.
+    """
+    clauses = []
+    for key, value in tags.items():
+        pattern = re.sub(r"""['"\\]""", "_", value)
+        clauses.append(f"tags.`{key}` {'=' if pattern == value else 'LIKE'} '{pattern}'")
+    found = _pages(
+        client.search_runs,
+        experiment_ids=experiments,
+        filter_string=" and ".join(clauses),
+        run_view_type=view,
+        order_by=["attributes.start_time DESC"],
+        max_results=1000,
+    )
+    return (run for run in found if all(run.data.tags.get(key) == value for key, value in tags.items()))
 
 
 def registered_versions(client: MlflowClient) -> dict[str, list[str]]:
     """MLflow run id → the registered models made of it, as `NAME/version` with their aliases."""
     aliases: dict[tuple[str, str], list[str]] = {}
-    for model in client.search_registered_models():
+    for model in _pages(client.search_registered_models):
         for alias, version in dict(model.aliases).items():
             aliases.setdefault((model.name, str(version)), []).append(f"@{alias}")
     found: dict[str, list[str]] = {}
-    for version in client.search_model_versions():
+    for version in _pages(client.search_model_versions):
         name = " ".join([f"{version.name}/{version.version}", *aliases.get((version.name, str(version.version)), [])])
         found.setdefault(str(version.run_id), []).append(name)
     return found
@@ -239,15 +289,14 @@ def _by_mlflow_id(client: MlflowClient, mlflow_id: str) -> tuple[TrackedRun, int
 
 
 def _experiments(client: MlflowClient) -> list[str]:
-    return [experiment.experiment_id for experiment in client.search_experiments()]
+    return [experiment.experiment_id for experiment in _pages(client.search_experiments)]
 
 
-def _pages(client: MlflowClient, experiments: list[str], clause: str) -> Iterator[Run]:
+def _pages(search: Callable[..., Any], **query: Any) -> Iterator[Any]:
+    """Everything that one of MLflow's searches finds; it hands out a page at a time."""
     token = None
     while True:
-        page = client.search_runs(
-            experiments, clause, order_by=["attributes.start_time DESC"], max_results=1000, page_token=token
-        )
+        page = search(**query, page_token=token)
         yield from page
         token = page.token
         if not token:

@@ -37,7 +37,7 @@ from tasks.reviewing import Review
 from tasks.rundir import RunDirectory
 from tasks.serving import save_pyfunc
 from tasks.snapshots import describe
-from tasks.tracked import FILES_TAG, client_of
+from tasks.tracked import FILES_TAG, PENDING_TAG, client_of, runs_tagged
 
 __all__ = [
     "fail_parent",
@@ -52,6 +52,11 @@ __all__ = [
 
 def _experiment(client: MlflowClient, params: Params) -> str:
     found: Experiment | None = client.get_experiment_by_name(params.tracking.experiment)
+    if found is not None and found.lifecycle_stage == "deleted":  # its name stays taken
+        raise InputError(
+            f"tracking.experiment {params.tracking.experiment!r}: expected one that is in use, found a deleted one; name "
+            f"another, or restore it (mlflow experiments restore --experiment-id {found.experiment_id})."
+        )
     if found is not None:
         return str(found.experiment_id)
     # A server decides where its artifacts go; beside a local database they go where .gitignore expects them.
@@ -63,15 +68,10 @@ def _experiment(client: MlflowClient, params: Params) -> str:
         return str(client.get_experiment_by_name(params.tracking.experiment).experiment_id)
 
 
-def _find(client: MlflowClient, experiment: str, tags: dict[str, str]) -> str | None:
-    clauses = [f"tags.`{key}` = '{tags[key]}'" for key in ("irp.run_id", "irp.iteration", "irp.directory")]
-    found = client.search_runs([experiment], filter_string=" and ".join(clauses), max_results=1)
-    return str(found[0].info.run_id) if found else None
-
-
 def _find_or_create(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> str:
-    found = _find(client, experiment, tags)
-    if found is not None:
+    own = {key: tags[key] for key in ("irp.run_id", "irp.iteration", "irp.directory")}
+    if run := next(runs_tagged(client, [experiment], own), None):
+        found = str(run.info.run_id)
         client.update_run(found, status="RUNNING")
         for key, value in tags.items():  # of what is computed now, which other hardware or code may change
             client.set_tag(found, key, value)
@@ -225,14 +225,24 @@ def log_review(review: Review) -> None:
 
 
 def log_files(client: MlflowClient, mlflow_run: str, files: Mapping[str, Sequence[Path]]) -> None:
-    """Log files, those that exist, by artifact folder, and note their sha256 in the run's tag `irp.files`."""
-    known = json.loads(client.get_run(mlflow_run).data.tags.get(FILES_TAG, "{}"))
-    for folder, paths in files.items():
-        for path in paths:
-            if path.exists():
-                client.log_artifact(mlflow_run, str(path), folder or None)
-                known[f"{folder}/{path.name}" if folder else path.name] = file_sha256(path)
-    client.set_tag(mlflow_run, FILES_TAG, json.dumps(known, sort_keys=True))
+    """Log files, those that exist, by artifact folder, and note their sha256 in the run's tag `irp.files`.
+
+    What takes another file's place is noted before, too: whoever is killed between the upload and the tag leaves no
+    file that looks tampered with.
+    """
+    tags = client.get_run(mlflow_run).data.tags
+    known, pending = (json.loads(tags.get(tag, "{}")) for tag in (FILES_TAG, PENDING_TAG))
+    existing = [(folder, path) for folder, paths in files.items() for path in paths if path.exists()]
+    new = {f"{folder}/{path.name}" if folder else path.name: file_sha256(path) for folder, path in existing}
+    pending |= {name: sha256 for name, sha256 in new.items() if known.get(name, sha256) != sha256}
+    if pending:
+        client.set_tag(mlflow_run, PENDING_TAG, json.dumps(pending, sort_keys=True))
+    for folder, path in existing:
+        client.log_artifact(mlflow_run, str(path), folder or None)
+    client.set_tag(mlflow_run, FILES_TAG, json.dumps(known | new, sort_keys=True))
+    if pending:
+        left = {name: sha256 for name, sha256 in pending.items() if name not in new}
+        client.set_tag(mlflow_run, PENDING_TAG, json.dumps(left, sort_keys=True))
 
 
 def _log_weights(client: MlflowClient, run: RunDirectory, params: Params, parent: str, nested: dict[int, str]) -> None:
@@ -263,7 +273,8 @@ def _register(client: MlflowClient, params: Params, parent: str) -> None:
     try:
         client.create_registered_model(name)
     except MlflowException:
-        if any(version.run_id == parent for version in client.search_model_versions(f"name='{name}'")):
+        # By the run: a name may have a quote, for which MLflow's filters know no escape.
+        if any(version.name == name for version in client.search_model_versions(f"run_id='{parent}'")):
             return
     source = f"{client.get_run(parent).info.artifact_uri}/model"
     client.create_model_version(name, source=source, run_id=parent)

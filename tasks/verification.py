@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from irp_core.atomic import read_json
 from irp_core.config import Params
@@ -70,7 +69,7 @@ def _carried_out(check: str, findings: Iterator[Finding]) -> list[Finding]:
     try:
         for one in findings:
             found.append(one)
-    except (InputError, MlflowException, ValueError, KeyError, IndexError, TypeError, OSError) as error:
+    except Exception as error:  # DVC, MLflow and the readers of tampered files each raise their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         found.append(Finding(check, "run", "failed", f"cannot be recomputed: {reason}"))
     return found
@@ -93,7 +92,7 @@ def _artifacts(run: TrackedRun) -> Iterator[Finding]:
             except InputError:
                 wrong.append(f"{name} is gone")
                 continue
-            if found != expected:
+            if not run.is_logged(name, found, holder):
                 wrong.append(f"{name} was changed (sha256 {found[:12]}…, logged as {expected[:12]}…)")
         yield finding("artifact hashes", place, wrong, f"{len(known)} files as logged")
 

@@ -109,11 +109,14 @@ class TrackedFiles:
 
 
 def _model_folder(run: TrackedRun, temporary: Path) -> Path:
-    """The final detector's folder as the store has it."""
-    if not any(name.startswith("model/") for name in run.known_files()):
+    """The final detector's folder as the store has it: links, so that no weights are fetched or copied again."""
+    for name in run.known_files():
+        if name.startswith("model/"):
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / name).symlink_to(run.file(name, verify=False).resolve())
+    if not (temporary / "model").exists():
         raise InputError(f"{run.run_id}: expected a run that kept its model, found one that did not (run.outputs).")
-    root = Path(run.client.download_artifacts(run.parent.info.run_id, "model", str(temporary)))
-    found = next(root.rglob("inspector.json"), None)
+    found = next(temporary.rglob("inspector.json"), None)
     if found is None:
         raise InputError(f"{run.run_id}: expected inspector.json among the model's files, found none.")
     return found.parent
