@@ -157,12 +157,15 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str]) -> None:
             client.log_batch(parent, metrics=_metrics(row, step=int(row["iteration"])))
         last_look = run.step("decide", len(iterations)) / "removed.parquet"
         log_files(client, nested[len(iterations) - 1], {"last_look": [last_look]})
+        events = len(run.reviews())
         _log_results(client, run, parent)
         if params.run.outputs == "full":
             _log_weights(client, run, params, parent, nested)
         summary = read_json(run.path / "summary.json")
         client.set_tag(parent, "irp.stop_reason", summary["stop_reason"])
         client.set_terminated(parent, "FINISHED")
+        if not params.review.required:  # else not before the approved model is registered
+            _note_review(run, events)
 
 
 @task(task_run_name="register", cache_policy=NO_CACHE, **IO_RETRIES)
@@ -186,18 +189,24 @@ def _log_results(client: MlflowClient, run: RunDirectory, parent: str) -> None:
         removed.to_json(shown, orient="split", index=False)
         log_files(client, parent, {**files, "": [*files[""], shown]})
     client.set_tag(parent, "mlflow.loggedArtifacts", json.dumps([{"path": "removed.json", "type": "table"}]))
-    events = run.reviews()
-    approved = approval(events)
+    approved = approval(run.reviews())
     for tag, column in (("irp.approved_by", "reviewer"), ("irp.approved_at", "reviewed_at")):
         if approved:
             client.set_tag(parent, tag, approved[column])
         elif tag in client.get_run(parent).data.tags:  # a decision came after the approval
             client.delete_tag(parent, tag)
-    write_json(run.path / "mlflow.json", {**read_json(run.path / "mlflow.json"), "review_events": len(events)})
+
+
+def _note_review(run: RunDirectory, events: int) -> None:
+    """Note how many review events MLflow has: the last thing to do, so that whatever failed before is tried again.
+
+    Counted before they are logged: another reviewer may be at work meanwhile.
+    """
+    write_json(run.path / "mlflow.json", {**read_json(run.path / "mlflow.json"), "review_events": events})
 
 
 def review_is_logged(run: RunDirectory) -> bool:
-    """Whether MLflow has every review event of the run; a broken upload is made good by the next one."""
+    """Whether MLflow has every review event of the run, and what followed from it was done (see `log_review`)."""
     file = run.path / "mlflow.json"
     return file.exists() and read_json(file).get("review_events", 0) == len(run.reviews())
 
@@ -219,9 +228,11 @@ def log_review(review: Review) -> None:
         raise InputError(
             f"{run.path}: expected its run {parent} at tracking.uri {params.tracking.uri!r}, found none."
         ) from None
+    events = len(run.reviews())
     _log_results(client, run, parent)
     if params.review.required and review.approved() and review.contradictions().empty:
         _register(client, params, parent)
+    _note_review(run, events)
 
 
 def log_files(client: MlflowClient, mlflow_run: str, files: Mapping[str, Sequence[Path]]) -> None:

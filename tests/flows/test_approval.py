@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from flows.approve import Approval, record
@@ -108,7 +109,10 @@ def test_a_deployment_waits_and_the_answer_is_respected(
 def test_outside_a_deployment_nothing_waits_and_nothing_is_registered(
     plant: Path, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.tracking import log_review
+    from tasks.tracking import log_review, review_is_logged
+
+    def refused(*_: Any) -> None:
+        raise MlflowException("the registry is down")
 
     monkeypatch.chdir(make_workspace(tmp_path / "w"))
     run = refine_in(Path.cwd(), plant, REQUIRED)
@@ -120,9 +124,16 @@ def test_outside_a_deployment_nothing_waits_and_nothing_is_registered(
     review.approve("Ada")
     log_review(review)
     assert registered() == []
+    assert review_is_logged(review.run)
     review.withdraw(md5, "Ada")
     review.approve("Ada")
+    # A registration that fails is not forgotten: the next review, or the next run, tries it again.
+    with monkeypatch.context() as patch, pytest.raises(MlflowException):
+        patch.setattr("tasks.tracking._register", refused)
+        log_review(review)
+    assert not review_is_logged(review.run)
     log_review(review)
+    assert review_is_logged(review.run)
     (version,) = registered()
     client = MlflowClient(store_of(Path.cwd()))
     assert client.get_run(version.run_id).data.tags["irp.approved_by"] == "Ada"
