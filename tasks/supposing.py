@@ -53,7 +53,7 @@ def suppose(
         rule, lambda_, k: what to change; what is None stays as it was in the run.
 
     Raises:
-        InputError: no such run, or a number out of range.
+        InputError: no such run, a number out of range, or one that means nothing to the rule.
     """
     stored = _stored(reference, params)
     then = stored.refinement
@@ -86,6 +86,11 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def _changed(refinement: Refinement, rule: str | None, lambda_: float | None, k: float | None) -> Refinement:
+    wanted = rule or refinement.rule
+    for option, value, its in (("--lambda", lambda_, wanted == "median_multiple"), ("--k", k, wanted in ("iqr", "mad"))):
+        if value is not None and not its:
+            known = "median_multiple" if option == "--lambda" else "iqr or mad"
+            raise InputError(f"irp whatif {option} {value:g}: expected the rule {known} (--rule), found {wanted}.")
     changes: dict[str, Any] = {"rule": rule, "lambda": lambda_, "k": k}
     plain = {**refinement.model_dump(), **{name: value for name, value in changes.items() if value is not None}}
     if rule is not None and k is None:

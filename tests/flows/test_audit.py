@@ -240,6 +240,21 @@ TAMPERINGS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--k", "2"], "--k 2: expected the rule iqr or mad .* found median_multiple"),
+        (["--rule", "iqr", "--lambda", "1.3"], "--lambda 1.3: expected the rule median_multiple .* found iqr"),
+        (["--rule", "mad", "--k", "2", "--lambda", "1.3"], "--lambda 1.3: expected the rule median_multiple"),
+    ],
+)
+def test_what_if_refuses_a_number_that_its_rule_would_not_read(
+    options: list[str], message: str, in_workspace: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        irp("whatif", in_workspace.name, *options)
+
+
 @pytest.mark.parametrize("what", TAMPERINGS)
 def test_tampering_is_found_and_named(what: str, in_workspace: Path, tracked: TrackedRun, tmp_path: Path) -> None:
     where, alter, expected = TAMPERINGS[what]
