@@ -38,7 +38,7 @@ def model(model: Reference, as_: As = Format.table, params: ParamsFile = None, s
     from tasks.auditing import describe_model
 
     facts, removals = describe_model(model, read_params(params, set_param))
-    write_answer(facts, removals, as_.value, "Removed images", "removed")
+    write_answer(facts, removals, as_.value, "Removed and reviewed images", "removed")
 
 
 @audit.command()

@@ -141,4 +141,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3f}"
     text = str(value)
-    return f"[{_STYLES[text]}]{text.replace('_', ' ')}[/]" if text in _STYLES else escape(text)
+    style = _STYLES.get(text.rpartition("later ")[2])  # what a later review says, too
+    return f"[{style}]{text.replace('_', ' ')}[/]" if style else escape(text)

@@ -6,9 +6,16 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from irp_core.reviews import KEPT_BY_REVIEW
+from irp_core.reviews import KEPT_BY_REVIEW, REMOVED_BY_REVIEW
 
-__all__ = ["DIFFERENCE_COLUMNS", "HISTORY_COLUMNS", "difference", "image_history", "thresholds_applied"]
+__all__ = [
+    "DIFFERENCE_COLUMNS",
+    "HISTORY_COLUMNS",
+    "difference",
+    "image_history",
+    "removals_of_set",
+    "thresholds_applied",
+]
 
 HISTORY_COLUMNS = [
     "image_id",
@@ -26,6 +33,9 @@ HISTORY_COLUMNS = [
     "note",
 ]
 DIFFERENCE_COLUMNS = ["image_id", "md5", "only_in", "why", "iteration", "score", "threshold", "rule", "reviewer"]
+# A review that came after the training says what ought to be, not what was.
+_REMOVED_THEN_KEPT = f"removed, later {KEPT_BY_REVIEW}"
+_TRAINED_ON_THEN_REMOVED = f"trained on, later {REMOVED_BY_REVIEW}"
 _FROM_REMOVAL = ["threshold", "margin", "decision", "rule", "reviewer", "reviewed_at", "note"]
 
 
@@ -74,13 +84,26 @@ def image_history(
                 row |= {name: look.iloc[0][name] for name in _FROM_REMOVAL}
                 later = (scores["image_id"] == image["image_id"]) & (scores["iteration"] > iteration)
                 if row["decision"] == KEPT_BY_REVIEW and not later.any() and iteration < max(applied, default=0):
-                    row["decision"] = f"removed, later {KEPT_BY_REVIEW}"
+                    row["decision"] = _REMOVED_THEN_KEPT
             rows.append(row)
         if not any(row["image_id"] == image["image_id"] for row in rows):
             excluded = decided[decided["iteration"] == 0]
             why = excluded.iloc[0][_FROM_REMOVAL].to_dict() if len(excluded) else {"decision": "not a training image"}
             rows.append({**known, "trained_on": False, **why})
     return pd.DataFrame(rows, columns=HISTORY_COLUMNS)
+
+
+def removals_of_set(removals: pd.DataFrame, training_set: pd.DataFrame) -> pd.DataFrame:
+    """The removal table beside the set that a model was trained on: where a later review says otherwise, `decision` has both.
+
+    Args:
+        removals: rows of the removal table, with the run's reviews laid over them.
+        training_set: `image_id` of the set.
+    """
+    inside = removals["image_id"].isin(training_set["image_id"])
+    decision = removals["decision"].astype(object)
+    decision = decision.mask(~inside & (decision == KEPT_BY_REVIEW), _REMOVED_THEN_KEPT)
+    return removals.assign(decision=decision.mask(inside & (decision == REMOVED_BY_REVIEW), _TRAINED_ON_THEN_REMOVED))
 
 
 def difference(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from irp_core.audit import HISTORY_COLUMNS, difference, image_history, thresholds_applied
+from irp_core.audit import HISTORY_COLUMNS, difference, image_history, removals_of_set, thresholds_applied
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.hashing import file_md5
@@ -28,12 +28,12 @@ def describe_model(reference: str, params: Params) -> tuple[dict[str, Any], pd.D
         reference: see `tasks.tracked.find_run`; without an iteration, the run's last model.
 
     Returns:
-        The facts by name, and the rows of the removal table up to that model.
+        The facts by name, and the rows of the removal table up to that model (`irp_core.audit.removals_of_set`).
     """
     run, iteration = find_run(reference, params)
     model = run.model(iteration)
     tags, number = model.data.tags, int(model.data.tags["irp.iteration"])
-    removals = _removals(run, number, final=iteration is None)
+    removals = removals_of_set(_removals(run, number, final=iteration is None), training_set_of(run, iteration))
     start = len(training_rows(run.table("manifest", MANIFEST_SCHEMA)))
     n_train = int(model.data.metrics["n_train"])
     is_last = number == len(run.models) - 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irp_core.audit import difference, image_history, thresholds_applied
+from irp_core.audit import difference, image_history, removals_of_set, thresholds_applied
 from irp_core.findings import row_differences
 from irp_core.plots import what_if_curves
 from irp_core.removals import REMOVAL_SCHEMA
@@ -71,6 +71,20 @@ def test_a_later_review_does_not_hide_that_an_image_was_removed() -> None:
     none = reviewed[:0]
     table = difference(rows[:1], moved, {"A": none, "B": none}, {"A": MANIFEST, "B": MANIFEST[:0]})
     assert table["why"].iloc[0] == "B has this content under the name other.png"
+
+
+def test_a_models_removals_say_what_was_before_what_a_later_review_wants() -> None:
+    rows = [("b.png", "kept_by_review"), ("c.png", "removed"), ("d.png", "removed_by_review")]
+    outside = pd.concat([removal(image, 1, said) for image, said in rows], ignore_index=True)
+    inside = pd.concat([removal("e.png", 2, "kept_by_review"), removal("f.png", 2, "removed_by_review")])
+    table = removals_of_set(pd.concat([outside, inside]), pd.DataFrame({"image_id": ["a.png", "e.png", "f.png"]}))
+    assert table["decision"].tolist() == [
+        "removed, later kept_by_review",
+        "removed",
+        "removed_by_review",
+        "kept_by_review",
+        "trained on, later removed_by_review",
+    ]
 
 
 def test_difference_gives_each_reason() -> None:
