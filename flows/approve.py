@@ -70,7 +70,9 @@ def record(review: Review, answer: Approval) -> str:
     """Write an answer's decisions and its approval; returns what is wrong with it, and then writes nothing."""
     manifest = training_rows(review.run.manifest()).set_index("image_id")["md5"]
     unknown = [name for name in (*answer.keep, *answer.remove) if name not in manifest.index]
-    both = sorted(set(answer.keep) & set(answer.remove))
+    # By content: a copy under another name is the same image.
+    kept = {manifest.get(name) for name in answer.keep}
+    both = sorted(name for name in answer.remove if name in manifest.index and manifest[name] in kept)
     if unknown or both or not answer.reviewer.strip():
         if unknown:
             return f"No training image of this run is named {unknown[0]!r}."

@@ -86,7 +86,7 @@ def review_removals(
 
     Every row of a reviewed image takes the reviewer's decision, name, time and note; iteration, score, threshold
     and rule stay those of the look that decided before. A reviewed image that the refinement never removed gets a
-    row of its own, from the last look.
+    row of its own, from the last look: of two copies of one content of which a look removed one, the other, too.
 
     Args:
         removals: the table as the refinement left it.
@@ -100,7 +100,7 @@ def review_removals(
     reviewed = table["md5"].isin(decisions.index)
     for column in _REVIEW_COLUMNS:
         table.loc[reviewed, column] = table.loc[reviewed, "md5"].map(decisions[column])
-    others = last_look[last_look["md5"].isin(decisions.index) & ~last_look["md5"].isin(table["md5"])]
+    others = last_look[last_look["md5"].isin(decisions.index) & ~last_look["image_id"].isin(table["image_id"])]
     added = others[["image_id", "md5", "score"]].join(decisions[_REVIEW_COLUMNS], on="md5")
     added = added.assign(
         iteration=look["iteration"],

@@ -12,12 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 
 from irp_core.atomic import read_json
 from irp_core.errors import InputError
-from irp_core.manifest import read_table, write_table
+from irp_core.manifest import read_table, training_rows, write_table
 from irp_core.removals import RESTORED
 from irp_core.reviews import (
     APPROVED,
@@ -128,11 +129,17 @@ class Review:
         return approval(self.run.reviews())
 
     def contradictions(self) -> pd.DataFrame:
-        """Decisions that the final training set does not respect: only another run can."""
+        """Decisions that the final training set does not respect: only another run can.
+
+        A decision is about a content: it is respected where all its copies are in, or all are out.
+        """
         decisions = current_decisions(self.run.reviews())
-        final = set(self.scores.loc[self.scores["iteration"] == self.last_iteration, "md5"])
-        inside = decisions["md5"].isin(final)
-        return decisions[(decisions["decision"] == KEPT_BY_REVIEW) != inside].reset_index(drop=True)
+        final = self.scores.loc[self.scores["iteration"] == self.last_iteration, "image_id"]
+        copies = training_rows(self.run.manifest())[["image_id", "md5"]]
+        inside = copies["image_id"].isin(final).groupby(copies["md5"]).agg(["all", "any"]).reindex(decisions["md5"])
+        kept = (decisions["decision"] == KEPT_BY_REVIEW).to_numpy()
+        respected = np.where(kept, inside["all"].eq(True), inside["any"].ne(True))
+        return decisions[~respected].reset_index(drop=True)
 
     def _record(self, decision: str, image_id: str | None, md5: str | None, reviewer: str, note: str) -> None:
         from tasks.reporting import write_removals

@@ -110,6 +110,16 @@ def test_a_review_changes_decision_and_names_but_not_what_the_look_saw() -> None
     assert (table["decision"] == "removed").all()
 
 
+@pytest.mark.parametrize("decision", ["kept_by_review", "removed_by_review"])
+def test_a_review_reaches_both_copies_of_which_a_look_removed_one(decision: str) -> None:
+    last = pd.DataFrame({"image_id": ["copy.png", "b.png"], "md5": [A, B], "score": [0.9, 0.8]})
+    table = review_removals(removals((A, 1, 2.0)), events(said(decision, A, "2026-01-01")), last, LOOK)
+    assert table[["image_id", "iteration", "score", "decision"]].to_numpy().tolist() == [
+        ["a.png", 1, 2.0, decision],
+        ["copy.png", 3, 0.9, decision],
+    ]
+
+
 def test_standing_removals_are_rows_of_iteration_0_without_a_score() -> None:
     rows = pd.DataFrame({"image_id": ["a.png", "copy.png", "b.png"], "md5": [A, A, B]})
     kept_out = excluded_rows(current_decisions(events(said("removed_by_review", A, "2026-01-01"))), rows)
