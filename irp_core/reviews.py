@@ -1,8 +1,8 @@
 """A person's decisions about images: an append-only list of events, matched by content.
 
 A decision holds for the image's md5, not for its path: a moved copy is the same image, a changed file under the
-same name is not. The latest event about an image counts; `withdrawn` takes a decision back, `approved` is said of
-a whole run and names no image.
+same name is not. The latest event about an image counts; `withdrawn` takes its reviewer's own decision back, `approved`
+is said of a whole run and names no image.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ def event(
 def current_decisions(events: pd.DataFrame) -> pd.DataFrame:
     """The events that still count, one row per md5: kept or removed by review, sorted by md5.
 
-    Later times win over earlier ones, of equal times the later row. `withdrawn` takes back what was decided in the
-    same run's review, no more: what an earlier run's review said stands again.
+    Later times win over earlier ones, of equal times the later row. `withdrawn` takes back what its reviewer decided in
+    the same run's review, no more: what another reviewer or an earlier run's review said stands again.
     """
     about = events[events["decision"] != APPROVED].sort_values("reviewed_at", kind="stable")
-    latest = about.drop_duplicates(["md5", "run_id"], keep="last")
+    latest = about.drop_duplicates(["md5", "run_id", "reviewer"], keep="last")
     standing = latest[latest["decision"] != WITHDRAWN].drop_duplicates("md5", keep="last")
     return standing.sort_values("md5", ignore_index=True)
 

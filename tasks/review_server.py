@@ -69,7 +69,8 @@ class ReviewServer:
         self.port = int(self._socket.getsockname()[1])
         # One decision at a time: each rewrites the run's tables.
         self._lock = threading.Lock()
-        self._undo: list[tuple[str, dict[str, Any] | None]] = []
+        # Reviewer, md5, and the decision that counted before.
+        self._undo: list[tuple[str, str, dict[str, Any] | None]] = []
         config = uvicorn.Config(self.app(), log_level="error", timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
 
@@ -155,20 +156,26 @@ class ReviewServer:
         with self._lock:
             before = self.review.decisions().get(body.md5)
             self.review.decide(body.md5, body.decision == "keep", body.reviewer, body.note)
-            self._undo.append((body.md5, before))
+            self._undo.append((body.reviewer.strip(), body.md5, before))
             return self._items()
 
     def _undo_last(self, body: _Name) -> dict[str, Any]:
+        """Take back the last decision of the one who asks: nobody's name is put to what another did."""
         with self._lock:
-            if not self._undo:
-                raise HTTPException(409, "there is nothing to undo")
-            md5, before = self._undo[-1]
-            if before is None:
-                self.review.withdraw(md5, body.reviewer)
+            name = body.reviewer.strip()
+            own = [at for at, (who, _, _) in enumerate(self._undo) if who == name]
+            if not own:
+                raise HTTPException(409, f"there is nothing of {name}'s to undo")
+            _, md5, before = self._undo[own[-1]]
+            now = self.review.decisions().get(md5)
+            if now is None or now["reviewer"] != name:
+                del self._undo[own[-1]]
+                raise HTTPException(409, f"{now['reviewer'] if now else 'somebody'} has decided about this image since")
+            if before is not None and before["reviewer"] == name:
+                self.review.decide(md5, before["decision"] == KEPT_BY_REVIEW, name, before["note"] or "")
             else:
-                keep = before["decision"] == KEPT_BY_REVIEW
-                self.review.decide(md5, keep, before["reviewer"], before["note"] or "")
-            self._undo.pop()
+                self.review.withdraw(md5, name)
+            del self._undo[own[-1]]
             return {**self._items(), "md5": md5}
 
     def _approve(self, body: _Name) -> dict[str, Any]:

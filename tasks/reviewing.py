@@ -117,7 +117,7 @@ class Review:
         self._record(KEPT_BY_REVIEW if keep else REMOVED_BY_REVIEW, self._image_id(md5), md5, reviewer, note)
 
     def withdraw(self, md5: str, reviewer: str) -> None:
-        """Take the decision about an image back: the refinement's own counts again."""
+        """Take the reviewer's own decision about an image back: another's, else the refinement's counts again."""
         self._record(WITHDRAWN, self._image_id(md5), md5, reviewer, "")
 
     def approve(self, reviewer: str, note: str = "") -> None:

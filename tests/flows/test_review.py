@@ -119,8 +119,8 @@ def test_decisions_reach_the_removal_table_and_the_standing_file(reviewed: Revie
     approval = reviewed.approved()
     assert approval is not None
     assert (approval["reviewer"], approval["note"]) == ("Grace", None)
-    for md5 in (first["md5"], last["md5"]):
-        reviewed.withdraw(md5, "Ada")
+    for md5, reviewer in ((first["md5"], "Ada"), (last["md5"], "Grace")):
+        reviewed.withdraw(md5, reviewer)
     after = pd.read_parquet(reviewed.run.path / "removed.parquet")
     pd.testing.assert_frame_equal(after, before)
     assert reviewed.contradictions().empty
@@ -221,6 +221,30 @@ def test_undo_goes_back_to_the_decision_before(server: ReviewServer, reviewed: R
     post(server, "undo", {"reviewer": "Ada"})
     assert reviewed.decisions() == {}
     assert len(reviewed.run.reviews()) == 4  # the log forgets nothing
+
+
+def test_undo_takes_back_ones_own_decision_and_leaves_the_others(server: ReviewServer, reviewed: Review) -> None:
+    first, second = reviewed.items["md5"].iloc[:2]
+
+    def decide(md5: str, decision: str, reviewer: str) -> None:
+        body = {"md5": md5, "decision": decision, "reviewer": reviewer}
+        assert post(server, "decision", body).status_code == 200
+
+    decide(first, "keep", "Ada")
+    kept = reviewed.decisions()[first]
+    decide(first, "remove", "Grace")
+    decide(second, "keep", "Grace")
+    refused = post(server, "undo", {"reviewer": "Ada"})
+    assert (refused.status_code, refused.json()["detail"]) == (409, "Grace has decided about this image since")
+    assert post(server, "undo", {"reviewer": "Ada"}).json()["detail"] == "there is nothing of Ada's to undo"
+    assert {row["reviewer"] for row in reviewed.decisions().values()} == {"Grace"}
+    for _ in range(2):
+        assert post(server, "undo", {"reviewer": "Grace"}).status_code == 200
+    # What Ada said stands as she said it, then; nobody said it again in her name.
+    assert reviewed.decisions() == {first: kept}
+    events = reviewed.run.reviews()
+    assert events["reviewer"].tolist() == ["Ada", "Grace", "Grace", "Grace", "Grace"]
+    assert events["decision"].tolist()[3:] == ["withdrawn", "withdrawn"]
 
 
 @pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")

@@ -60,6 +60,13 @@ def test_taking_back_a_decision_leaves_what_an_earlier_runs_review_said() -> Non
     assert current_decisions(events(earlier, *later))["decision"].tolist() == ["kept_by_review"]
 
 
+def test_taking_back_a_decision_leaves_what_another_reviewer_said() -> None:
+    ada, grace = said("kept_by_review", A, "2026-01-01"), said("removed_by_review", A, "2026-01-02", "Grace")
+    now = current_decisions(events(ada, grace, said("withdrawn", A, "2026-01-03", "Grace")))
+    assert now[["decision", "reviewer", "reviewed_at"]].to_numpy().tolist() == [["kept_by_review", "Ada", "2026-01-01"]]
+    assert current_decisions(events(ada, grace, said("withdrawn", A, "2026-01-03")))["reviewer"].tolist() == ["Grace"]
+
+
 def test_a_removal_table_is_never_appended_to(tmp_path: Path) -> None:
     table = tmp_path / "removed.parquet"
     removals((A, 1, 2.0)).to_parquet(table)
