@@ -54,7 +54,7 @@ def snapshot(run_path: str, iteration: int) -> str:
     with run.timed("snapshot"):
         rows = training_set(run, iteration)
         target = Path(settings.directory) / run.run_id / f"iteration-{iteration:02d}"
-        dvc_file = target.with_suffix(".dvc")
+        dvc_file = _dvc_file(target)
         key = digest("snapshot", rows.to_dict("list"), str(target))
 
         def make(folder: Path) -> None:
@@ -127,11 +127,12 @@ def locked_repository() -> Iterator[Repo]:
 def add_to_cache(repo: Repo, rows: pd.DataFrame, root: Path, *, hardlink: bool) -> int:
     """Bring the images that DVC's cache lacks into it; returns how many.
 
-    Their md5 is in the manifest, so nothing is hashed. A reflink is tried first, then a hard link (which
-    makes the image read-only, as `dvc add` does with `cache.type hardlink`), then a copy.
+    Each is hashed once more before: under the md5 of the manifest another content, of a file that was changed since,
+    would spoil every version that has it. A reflink is tried first, then a hard link (which makes the image
+    read-only, as `dvc add` does with `cache.type hardlink`), then a copy.
 
     Raises:
-        InputError: a file could not be brought in.
+        InputError: a file was changed since, or could not be brought in.
     """
     from dvc_objects.fs.local import localfs
 
@@ -139,6 +140,9 @@ def add_to_cache(repo: Repo, rows: pd.DataFrame, root: Path, *, hardlink: bool) 
     unique = rows.drop_duplicates("md5")
     present = {oid for oid in unique["md5"] if odb.exists(oid)}
     missing = unique[~unique["md5"].isin(present)]
+    for image_id, md5 in zip(missing["image_id"], missing["md5"], strict=True):
+        if (found := file_md5(root / image_id)) != md5:
+            raise InputError(f"{root / image_id}: expected the image of the manifest (md5 {md5}), found md5 {found}.")
     failures: list[str] = []
     odb.add(
         [str(root / image_id) for image_id in missing["image_id"]],
@@ -175,10 +179,15 @@ def write_snapshot(repo: Repo, rows: pd.DataFrame, target: Path, meta: dict[str,
     add_update_tree(repo.cache.local, tree)
     output = {"md5": tree.oid, "nfiles": len(tree), "hash": "md5", "path": target.name}
     _write_text(
-        target.with_suffix(".dvc"),
+        _dvc_file(target),
         yaml.safe_dump({"outs": [output], **({"meta": meta} if meta else {})}, sort_keys=False),
     )
     return str(tree.oid)
+
+
+def _dvc_file(target: Path) -> Path:
+    """As `dvc add` names it: the whole name, whatever dots are in it."""
+    return target.with_name(f"{target.name}.dvc")
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -225,9 +234,12 @@ def checkout(md5: str, target: Path, meta: dict[str, Any]) -> Path:
     """Make the folder `target` hold exactly the version `md5`, with a `.dvc` file beside it that says so.
 
     Raises:
-        InputError: `target` exists, lies outside the repository, or the version is nowhere to be had.
+        InputError: `target` exists, lies outside the repository or where DVC allows none, or the version is nowhere to
+            be had.
     """
-    file = target.with_suffix(".dvc")
+    from dvc.exceptions import DvcException
+
+    file = _dvc_file(target)
     if target.exists():
         raise InputError(f"{target}: exists; name a folder that does not, with --to.")
     if file.exists() and md5 not in file.read_text(encoding="utf-8"):
@@ -237,12 +249,19 @@ def checkout(md5: str, target: Path, meta: dict[str, Any]) -> Path:
     with locked_repository() as repo:
         if not target.resolve().is_relative_to(Path(repo.root_dir).resolve()):
             raise InputError(f"{target}: expected a folder inside the repository {repo.root_dir}.")
+        place = target.resolve()
+        for tracked in (Path(out.fs_path) for out in repo.index.outs):
+            # Of two outputs that overlap DVC takes neither: every command in the repository would end with an error.
+            if tracked != place and (place.is_relative_to(tracked) or tracked.is_relative_to(place)):
+                raise InputError(f"{target}: expected a folder apart from what DVC tracks, found it overlaps {tracked}.")
         if not file.exists():
             write_snapshot(repo, members, target, meta)
         _ignore(target)
     repo = open_repository()
     try:
         repo.checkout([str(file)])
+    except DvcException as error:
+        raise InputError(f"{target}: DVC cannot check it out ({str(error).splitlines()[0]}).") from None
     finally:
         repo.close()
     return target

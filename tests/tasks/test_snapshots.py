@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
-from tasks.snapshots import add_to_cache, locked_repository, write_snapshot
+from irp_core.errors import InputError
+from tasks.snapshots import add_to_cache, checkout, locked_repository, write_snapshot
 
 
 def make_images(root: Path, count: int) -> pd.DataFrame:
@@ -65,3 +67,28 @@ def test_dvc_diff_names_what_an_iteration_removed(workspace: Path, tmp_path: Pat
     changes = json.loads(dvc("diff", "--json"))
     assert [entry["path"] for entry in changes["deleted"]] == ["snapshots/r/set/a/1.png", "snapshots/r/set/a/3.png"]
     assert changes["added"] == []
+
+
+def test_a_file_that_was_changed_since_does_not_get_into_the_cache(workspace: Path, tmp_path: Path) -> None:
+    rows = make_images(tmp_path / "raw", 3)
+    (tmp_path / "raw" / rows["image_id"][1]).write_bytes(b"another image")
+    with locked_repository() as repo, pytest.raises(InputError, match=r"1\.png: expected the image of the manifest"):
+        add_to_cache(repo, rows, tmp_path / "raw", hardlink=True)
+    assert not (workspace / ".dvc/cache/files/md5" / rows["md5"][1][:2]).exists()
+
+
+def test_a_checkout_keeps_the_dots_of_its_name_and_out_of_what_dvc_tracks(workspace: Path, tmp_path: Path) -> None:
+    rows = make_images(tmp_path / "raw", 3)
+    with locked_repository() as repo:
+        add_to_cache(repo, rows, tmp_path / "raw", hardlink=True)
+        md5 = write_snapshot(repo, rows, Path("snapshots/set"))
+    checkout(md5, Path("set.v4"), {})
+    assert Path("set.v4.dvc").is_file()
+    assert not Path("set.dvc").exists()
+    make_images(workspace / "data", 2)
+    dvc("add", "-q", "data")
+    for inside in ("data/copy", "data/a/copy"):
+        with pytest.raises(InputError, match=rf"{inside}: expected a folder apart from what DVC tracks, found it overlaps"):
+            checkout(md5, Path(inside), {})
+    assert not list(Path("data").rglob("*.dvc"))
+    dvc("status")
