@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import getpass
+import os
 import subprocess
+import tempfile
 import threading
 import webbrowser
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+from irp_core.errors import InputError
+
+if TYPE_CHECKING:
+    from tasks.rundir import RunDirectory
 
 __all__ = ["review"]
 
@@ -31,18 +39,55 @@ def review(
         from tasks.rundir import open_run
         from tasks.tracking import log_review, review_is_logged
 
-        opened = Review(open_run(run))
+        opened = Review(_at_home(open_run(run)))
         server = ReviewServer(opened, reviewer or _default_name(), port)
     console.print(f"Review page: {server.url}", highlight=False, soft_wrap=True)
     console.print("Only this machine can reach it. Finish on the page, or with Ctrl-C here.")
-    if browser:  # a text browser would block until it is left
-        threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
-    with suppress(KeyboardInterrupt):  # the server hands Ctrl-C on after it has stopped; what is decided still counts
+    with ExitStack() as stack:
+        if browser:  # a text browser would block until it is left
+            door = stack.enter_context(_door(opened.run.path, server.url))
+            threading.Thread(target=webbrowser.open, args=(door,), daemon=True).start()
+        stack.enter_context(suppress(KeyboardInterrupt))  # comes after the server has stopped: what is decided counts
         server.run()
     if not review_is_logged(opened.run):
         with Console(stderr=True).status("Writing to MLflow …"):
             log_review(opened)
     show_review(console, opened)
+
+
+def _at_home(run: RunDirectory) -> RunDirectory:
+    """The run, from the directory that its relative paths start from: decisions written elsewhere nobody would respect.
+
+    Raises:
+        InputError: the run's tracking store is not there.
+    """
+    from tasks.rundir import RunDirectory
+
+    home = run.workspace()
+    if not home.samefile(Path.cwd()):
+        run = RunDirectory(run.path.resolve())
+        os.chdir(home)
+    store = run.params().tracking.uri
+    file = Path(store.removeprefix("sqlite:///"))
+    if store.startswith("sqlite:///") and (run.path / "mlflow.json").exists() and not file.exists():
+        raise InputError(f"{home}: expected the tracking store of {run.path} ({store}), found none; review it from there.")
+    return run
+
+
+@contextmanager
+def _door(folder: Path, url: str) -> Iterator[str]:
+    """Address of a file that leads to `url` and that nobody else can read.
+
+    A browser's arguments are visible to everybody on the machine, and the token in them would be everybody's. The
+    file is not in /tmp, where a browser from a snap or flatpak sees other files.
+    """
+    with tempfile.NamedTemporaryFile("w", dir=folder, prefix="review-", suffix=".html", encoding="utf-8") as file:
+        file.write(
+            f'<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>Review</title>'
+            f'<meta http-equiv="refresh" content="0; url={url}"><a href="{url}">Review</a>\n'
+        )
+        file.flush()
+        yield Path(file.name).resolve().as_uri()
 
 
 def _default_name() -> str:

@@ -7,6 +7,7 @@ step whose folder is there with the same key is skipped, so a run that was kille
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -59,6 +60,18 @@ class RunDirectory:
 
     def data_root(self) -> Path:
         return Path(self.record()["data_root"])
+
+    def workspace(self) -> Path:
+        """Where the run was made, and what its relative paths (store, decisions, DVC's cache) start from.
+
+        It is where `run.directory` leads to the run from; the current directory where that cannot be told.
+        """
+        place = Path(os.path.abspath(self.path)).parent
+        for part in reversed(Path(self.params().run.directory).parts):
+            if place.name != part:  # absolute, above, or the run was moved
+                return Path.cwd()
+            place = place.parent
+        return place
 
     def step(self, name: str, iteration: int | None = None) -> Path:
         """Folder of a step's result; steps without an iteration belong to the whole run."""

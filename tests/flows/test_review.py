@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import queue
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import httpx
 import pandas as pd
@@ -83,6 +85,66 @@ def test_ctrl_c_ends_a_review_and_still_tells_what_was_decided(reviewed: Review,
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert "0 images decided" in output
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the browser was asked for while `irp review` ran; the reviewer keeps one image."""
+    opened: queue.Queue[str] = queue.Queue()
+    seen: list[dict[str, Any]] = []
+
+    def decides(server: ReviewServer) -> None:
+        address = opened.get(timeout=10)
+        file = Path(unquote(urlparse(address).path))
+        seen.append({"address": address, "file": file, "mode": file.stat().st_mode & 0o777, "text": file.read_text()})
+        seen[-1] |= {"token": server.token, "url": server.url}
+        server.review.decide(server.review.items.iloc[0]["md5"], keep=True, reviewer="Ada")
+
+    monkeypatch.setattr("webbrowser.open", opened.put)
+    monkeypatch.setattr(ReviewServer, "run", decides)
+    monkeypatch.setattr("tasks.tracking.log_review", lambda review: None)  # the session's store stays as it is
+    return seen
+
+
+def test_a_review_from_elsewhere_writes_where_the_run_belongs(
+    reviewed: Review, asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from flows.cli import app
+
+    workspace, run = Path.cwd(), reviewed.run.path.resolve()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    answer = CliRunner().invoke(app, ["review", str(run)], catch_exceptions=False)
+    assert answer.exit_code == 0
+    assert len(read_events(workspace / "decisions.csv")) == 1
+    assert list(elsewhere.iterdir()) == []
+    # A run that was moved away from its store does not get a new one.
+    moved = shutil.copytree(run, elsewhere / run.name)
+    monkeypatch.chdir(elsewhere)
+    record = json.loads((moved / "run.json").read_text())
+    record["params"]["tracking"]["uri"] = "sqlite:///mlflow.db"
+    (moved / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="expected the tracking store of"):
+        CliRunner().invoke(app, ["review", str(moved)], catch_exceptions=False)
+    assert [path.name for path in elsewhere.iterdir()] == [run.name]
+
+
+def test_the_token_is_in_a_file_of_ones_own_and_not_in_the_browsers_arguments(
+    reviewed: Review, asked: list[dict[str, Any]]
+) -> None:
+    from typer.testing import CliRunner
+
+    from flows.cli import app
+
+    CliRunner().invoke(app, ["review", str(reviewed.run.path)], catch_exceptions=False)
+    (seen,) = asked
+    assert seen["token"] not in seen["address"]
+    assert seen["mode"] == 0o600
+    assert f"url={seen['url']}" in seen["text"]
+    assert not seen["file"].exists()
 
 
 def test_what_is_up_for_review(reviewed: Review) -> None:
