@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from irp_core.datasets import ksdd2, mtd, mvtec
-
 __all__ = ["SOURCES", "Source"]
 
 _CC_BY_NC_SA = "https://creativecommons.org/licenses/by-nc-sa/4.0/"
@@ -44,7 +42,19 @@ class Source:
     example: str = "."
 
 
+# The layouts are imported when they are asked: their package brings torch along, for which no download need wait.
+def _matches(layout: str) -> Callable[[Path], bool]:
+    def is_complete(root: Path) -> bool:
+        from irp_core.datasets import LAYOUTS
+
+        return bool(LAYOUTS[layout].matches(root))
+
+    return is_complete
+
+
 def _all_categories(root: Path) -> bool:
+    from irp_core.datasets import mvtec
+
     return set(mvtec.CATEGORIES) <= set(mvtec.categories_below(root))
 
 
@@ -69,7 +79,7 @@ SOURCES = {
                 "Božič, Tabernik, Skočaj: Mixed supervision for surface-defect detection: from weakly to fully "
                 "supervised learning. Computers in Industry 129, 2021."
             ),
-            is_complete=ksdd2.matches,
+            is_complete=_matches("ksdd2"),
         ),
         Source(
             name="mtd",
@@ -84,7 +94,7 @@ SOURCES = {
             license_url="https://github.com/abin24/Magnetic-tile-defect-datasets.#readme",
             terms="The authors welcome its use and ask that research cite their paper.",
             citation="Huang, Qiu, Yuan: Surface defect saliency of magnetic tile. The Visual Computer 36, 2020.",
-            is_complete=mtd.matches,
+            is_complete=_matches("mtd"),
         ),
         Source(
             name="mvtec",

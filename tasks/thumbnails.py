@@ -9,7 +9,6 @@ from pathlib import Path
 from PIL import Image
 
 from irp_core.hashing import file_md5
-from irp_core.images import decode
 from tasks.rundir import RunDirectory
 
 __all__ = ["image_file", "jpeg", "thumbnail_uri"]
@@ -26,15 +25,17 @@ def image_file(run: RunDirectory, image_id: str, md5: str) -> Path | None:
     return cached if cached.is_file() else None
 
 
-def jpeg(path: Path, size: int) -> bytes | None:
+def jpeg(path: Path, size: int, quality: int = 80) -> bytes | None:
     """The image within a square of `size` pixels; None where it cannot be read."""
+    from irp_core.images import decode  # imports torch, which not every process that makes pages need wait for
+
     try:
         image = decode(path.read_bytes())
     except (OSError, ValueError):
         return None
     image.thumbnail((size, size), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
+    image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from PIL import Image
 
 from flows.paper.jobs import Job, run_jobs
 from flows.paper.places import cell, features, metrics, prepared, raw
@@ -25,6 +23,7 @@ from irp_core.removals import GONE, REMOVAL_SCHEMA
 from irp_core.tables import ITERATIONS_SCHEMA
 from tasks.rundir import RunDirectory
 from tasks.server import prefect_server
+from tasks.thumbnails import jpeg
 
 __all__ = ["run_cell"]
 
@@ -138,7 +137,10 @@ def _write(entity: str, level: int, runs: dict[Job, str]) -> None:
         shown = shown.sort_values(["iteration", "score"], ascending=[True, False]).head(_THUMBNAILS)
         for rank, row in enumerate(shown.to_dict("records")):
             truth = "bad" if row["injected"] else "good"
-            (folder / "thumbnails" / f"{rank:02d}-{truth}.jpg").write_bytes(_thumbnail(raw(entity) / row["image_id"]))
+            picture = jpeg(raw(entity) / row["image_id"], _THUMBNAIL, quality=85)
+            if picture is None:
+                raise InputError(f"{raw(entity) / row['image_id']}: is no longer the image that it was.")
+            (folder / "thumbnails" / f"{rank:02d}-{truth}.jpg").write_bytes(picture)
         (folder / "thumbnails" / "README.txt").write_text(
             "The first images that IRP (all above) removed with the first seed, highest score first.\n"
         )
@@ -162,13 +164,3 @@ def _read(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
         "stop_reason": summary["stop_reason"],
     }
     return row, removed
-
-
-def _thumbnail(path: Path) -> bytes:
-    from irp_core.images import decode  # imports torch, which this process need not wait for
-
-    image = decode(path.read_bytes())
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
