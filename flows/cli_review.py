@@ -70,7 +70,7 @@ def _at_home(run: RunDirectory) -> RunDirectory:
     store = run.params().tracking.uri
     file = Path(store.removeprefix("sqlite:///"))
     if store.startswith("sqlite:///") and (run.path / "mlflow.json").exists() and not file.exists():
-        raise InputError(f"{home}: expected the tracking store of {run.path} ({store}), found none; review it from there.")
+        raise InputError(f"{home}: expected the tracking store of {run.path} ({store}), found none.")
     return run
 
 

@@ -94,7 +94,9 @@ def image_history(
 
 
 def removals_of_set(removals: pd.DataFrame, training_set: pd.DataFrame) -> pd.DataFrame:
-    """The removal table beside the set that a model was trained on: where a later review says otherwise, `decision` has both.
+    """The removal table beside the set that a model was trained on.
+
+    Where a later review wants it otherwise than it was, `decision` says both.
 
     Args:
         removals: rows of the removal table, with the run's reviews laid over them.

@@ -7,7 +7,6 @@ step whose folder is there with the same key is skipped, so a run that was kille
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -66,7 +65,7 @@ class RunDirectory:
 
         It is where `run.directory` leads to the run from; the current directory where that cannot be told.
         """
-        place = Path(os.path.abspath(self.path)).parent
+        place = self.path.absolute().parent
         for part in reversed(Path(self.params().run.directory).parts):
             if place.name != part:  # absolute, above, or the run was moved
                 return Path.cwd()

@@ -253,7 +253,7 @@ def checkout(md5: str, target: Path, meta: dict[str, Any]) -> Path:
         for tracked in (Path(out.fs_path) for out in repo.index.outs):
             # Of two outputs that overlap DVC takes neither: every command in the repository would end with an error.
             if tracked != place and (place.is_relative_to(tracked) or tracked.is_relative_to(place)):
-                raise InputError(f"{target}: expected a folder apart from what DVC tracks, found it overlaps {tracked}.")
+                raise InputError(f"{target}: expected a folder apart from what DVC tracks, found one over {tracked}.")
         if not file.exists():
             write_snapshot(repo, members, target, meta)
         _ignore(target)

@@ -87,10 +87,10 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def _changed(refinement: Refinement, rule: str | None, lambda_: float | None, k: float | None) -> Refinement:
     wanted = rule or refinement.rule
-    for option, value, its in (("--lambda", lambda_, wanted == "median_multiple"), ("--k", k, wanted in ("iqr", "mad"))):
-        if value is not None and not its:
-            known = "median_multiple" if option == "--lambda" else "iqr or mad"
-            raise InputError(f"irp whatif {option} {value:g}: expected the rule {known} (--rule), found {wanted}.")
+    for option, value, rules in (("--lambda", lambda_, ("median_multiple",)), ("--k", k, ("iqr", "mad"))):
+        if value is not None and wanted not in rules:
+            expected = " or ".join(rules)
+            raise InputError(f"irp whatif {option} {value:g}: expected the rule {expected} (--rule), found {wanted}.")
     changes: dict[str, Any] = {"rule": rule, "lambda": lambda_, "k": k}
     plain = {**refinement.model_dump(), **{name: value for name, value in changes.items() if value is not None}}
     if rule is not None and k is None:

@@ -54,8 +54,8 @@ def _experiment(client: MlflowClient, params: Params) -> str:
     found: Experiment | None = client.get_experiment_by_name(params.tracking.experiment)
     if found is not None and found.lifecycle_stage == "deleted":  # its name stays taken
         raise InputError(
-            f"tracking.experiment {params.tracking.experiment!r}: expected one that is in use, found a deleted one; name "
-            f"another, or restore it (mlflow experiments restore --experiment-id {found.experiment_id})."
+            f"tracking.experiment {params.tracking.experiment!r}: expected one that is in use, found a deleted one; "
+            f"name another, or restore it (mlflow experiments restore --experiment-id {found.experiment_id})."
         )
     if found is not None:
         return str(found.experiment_id)

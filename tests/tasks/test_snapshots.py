@@ -88,7 +88,7 @@ def test_a_checkout_keeps_the_dots_of_its_name_and_out_of_what_dvc_tracks(worksp
     make_images(workspace / "data", 2)
     dvc("add", "-q", "data")
     for inside in ("data/copy", "data/a/copy"):
-        with pytest.raises(InputError, match=rf"{inside}: expected a folder apart from what DVC tracks, found it overlaps"):
+        with pytest.raises(InputError, match=rf"{inside}: expected a folder apart from what DVC tracks, found"):
             checkout(md5, Path(inside), {})
     assert not list(Path("data").rglob("*.dvc"))
     dvc("status")
