@@ -134,6 +134,11 @@ class TrackedRun:
         tags = (run or self.parent).data.tags
         return any(json.loads(tags.get(tag, "{}")).get(artifact) == sha256 for tag in (FILES_TAG, PENDING_TAG))
 
+    @property
+    def broken_off(self) -> bool:
+        """Whether an upload of the run's tables broke off: some may be newer than others."""
+        return bool(json.loads(self.tags.get(PENDING_TAG, "{}")))
+
     def file(self, artifact: str, run: Run | None = None, *, verify: bool = True) -> Path:
         """A local copy of an artifact (of the parent unless a nested `run` is given).
 

@@ -18,7 +18,8 @@ from flows.cli import app
 from irp_core.config import Params, load_params
 from irp_core.errors import InputError
 from irp_core.findings import Finding
-from tasks.tracked import TrackedRun, find_run
+from irp_core.hashing import file_sha256
+from tasks.tracked import PENDING_TAG, TrackedRun, find_run
 from tasks.verification import verify
 from tests.flows.harness import store_of
 
@@ -281,6 +282,22 @@ def test_tampering_is_found_and_named(what: str, in_workspace: Path, tracked: Tr
     else:
         assert path.name in details
     assert failed(verify(in_workspace.name, here())) == []
+
+
+def test_an_upload_that_broke_off_halfway_is_no_tampering(
+    in_workspace: Path, tracked: TrackedRun, tmp_path: Path
+) -> None:
+    path = tracked.file("tables/removed.parquet")
+    parent = tracked.parent.info.run_id
+    with altered(path, forge_removal, tmp_path / "spare"):
+        tracked.client.set_tag(parent, PENDING_TAG, json.dumps({"tables/removed.parquet": file_sha256(path)}))
+        try:
+            findings = verify(in_workspace.name, here())
+        finally:
+            tracked.client.set_tag(parent, PENDING_TAG, "{}")
+    assert failed(findings) == []
+    (table,) = [finding for finding in findings if finding.check == "removal table"]
+    assert (table.status, table.detail[:26]) == ("skipped", "its last upload broke off;")
 
 
 def test_a_tampered_table_is_refused_by_queries_and_verify_exits_with_1(
