@@ -21,11 +21,14 @@ from irp_core.errors import InputError
 __all__ = [
     "Contamination",
     "Dataset",
+    "DetectorParams",
     "DifferNetParams",
     "Features",
     "Figures",
     "Images",
+    "Operating",
     "Params",
+    "PatchKnnParams",
     "Refinement",
     "Review",
     "Run",
@@ -43,7 +46,12 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Percent = Annotated[int, Field(ge=0, lt=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Method = Literal["irp", "irp_max_one", "vanilla", "osr", "oracle", "random", "equal_epochs"]
+Method = Literal["robust", "irp", "irp_max_one", "vanilla", "osr", "oracle", "random", "equal_epochs"]
+Rule = Literal["median_multiple", "iqr", "mad", "mixture"]
+DetectorName = Annotated[
+    str, Field(pattern=r"^(differnet|gaussian|patch_knn|consensus|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")
+]
+"""A detector of this package, or `package.module:Class` of another."""
 
 
 class _Section(BaseModel):
@@ -101,11 +109,21 @@ class Features(_Section):
     store: str = ".irp/features"
 
 
+class DetectorParams(_Section):
+    name: DetectorName = "differnet"
+
+
 class DifferNetParams(_Section):
     blocks: Positive = 8
     hidden: Positive = 128
     clamp: Annotated[float, Field(gt=0.0)] = 3.0
     standardize: bool = True
+
+
+class PatchKnnParams(_Section):
+    votes: Annotated[float, Field(gt=0.0, le=0.5)] = 0.05
+    worst: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    bank: Annotated[int, Field(ge=2)] = 512
 
 
 class Training(_Section):
@@ -120,22 +138,37 @@ class Training(_Section):
 
 
 class Refinement(_Section):
-    method: Method = "irp"
-    rule: Literal["median_multiple", "iqr", "mad"] = "median_multiple"
+    """Where a key is null the method's own setting holds (`irp_core.refinement.PRESETS`)."""
+
+    method: Method = "robust"
+    detector: DetectorName | None = None
+    score_on: Literal["in_sample", "out_of_fold"] | None = None
+    folds: Annotated[int, Field(ge=2, le=50)] = 5
+    repeats: Annotated[int, Field(ge=1, le=20)] = 2
+    reversible: bool | None = None
+    rule: Rule | None = None
     # `lambda` is a word of Python's own; in files, overrides and dumps the key is the paper's.
     lambda_: Annotated[float, Field(gt=1.0, alias="lambda")] = 1.25
     k: Annotated[float, Field(gt=0.0)] | None = None
+    fdr: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     removal: Literal["max_one", "all_above"] = "all_above"
-    retrain: Literal["scratch", "warm_start"] = "warm_start"
+    retrain: Literal["scratch", "warm_start"] | None = None
     max_iterations: Annotated[int, Field(ge=0)] = 10
     max_one_iterations: Positive = 15
     max_removed_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
 
-    @property
-    def factor(self) -> float:
-        """The number that the rule multiplies by: λ, or k, customarily 1.5 (Tukey's fence) and 3 (MAD)."""
-        customary = {"median_multiple": self.lambda_, "iqr": 1.5, "mad": 3.0}[self.rule]
-        return customary if self.rule == "median_multiple" or self.k is None else self.k
+    def factor(self, rule: Rule) -> float:
+        """The number that a rule takes: λ, or k, customarily 1.5 (Tukey's fence) and 3 (MAD), or the mixture's q."""
+        if rule == "median_multiple":
+            return self.lambda_
+        if rule == "mixture":
+            return self.fdr
+        return {"iqr": 1.5, "mad": 3.0}[rule] if self.k is None else self.k
+
+
+class Operating(_Section):
+    false_alarm_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    folds: Annotated[int, Field(ge=2, le=50)] = 5
 
 
 class Review(_Section):
@@ -224,9 +257,12 @@ class Params(_Section):
     images: Images = Images()
     views: Views = Views()
     features: Features = Features()
+    detector: DetectorParams = DetectorParams()
     differnet: DifferNetParams = DifferNetParams()
+    patch_knn: PatchKnnParams = PatchKnnParams()
     training: Training = Training()
     refinement: Refinement = Refinement()
+    operating: Operating = Operating()
     review: Review = Review()
     tracking: Tracking = Tracking()
     snapshots: Snapshots = Snapshots()

@@ -2,19 +2,61 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
+import torch
+
 from irp_core.atomic import read_json
+from irp_core.detectors.consensus import Consensus
 from irp_core.detectors.differnet import DifferNet
+from irp_core.detectors.gaussian import Gaussian
+from irp_core.detectors.patch_knn import PatchKnn
 from irp_core.detectors.protocol import Detector, EpochReport
 from irp_core.errors import InputError
 
-__all__ = ["DETECTORS", "Detector", "DifferNet", "EpochReport", "load_detector"]
+__all__ = [
+    "DETECTORS",
+    "Consensus",
+    "Detector",
+    "DifferNet",
+    "EpochReport",
+    "Gaussian",
+    "PatchKnn",
+    "detector_class",
+    "load_detector",
+]
 
-DETECTORS: dict[str, type[DifferNet]] = {"differnet": DifferNet}
+DETECTORS: dict[str, type[Detector]] = {
+    "differnet": DifferNet,
+    "gaussian": Gaussian,
+    "patch_knn": PatchKnn,
+    "consensus": Consensus,
+}
+_MEMBERS = ("build", "fit", "score", "save", "load", "needs_patches", "leaves_itself_out")
 
 
-def load_detector(directory: Path) -> Detector:
+def detector_class(name: str) -> type[Detector]:
+    """The class of a detector: one of `DETECTORS`, or `package.module:Class` of another package.
+
+    Raises:
+        InputError: no such detector, or a class that is none.
+    """
+    if name in DETECTORS:
+        return DETECTORS[name]
+    module, _, attribute = name.partition(":")
+    try:
+        found: type[Detector] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"detector must be one of {sorted(DETECTORS)} or package.module:Class. Got {name!r} ({error})."
+        ) from None
+    if missing := [member for member in _MEMBERS if not hasattr(found, member)]:
+        raise InputError(f"detector {name!r}: expected the members of a Detector, found none of {missing}.")
+    return found
+
+
+def load_detector(directory: Path, device: torch.device | None = None) -> Detector:
     """Load whatever detector was saved in `directory`.
 
     Raises:
@@ -24,6 +66,6 @@ def load_detector(directory: Path) -> Detector:
     if not description.is_file():
         raise InputError(f"{directory}: expected a saved detector (detector.json), found none.")
     name = read_json(description).get("detector")
-    if name not in DETECTORS:
+    if name not in DETECTORS and ":" not in str(name):
         raise InputError(f"{description}: detector must be one of {sorted(DETECTORS)}. Got {name!r}.")
-    return DETECTORS[name].load(directory)
+    return detector_class(name).load(directory, device)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from irp_core.atomic import read_json, write_json
-from irp_core.config import DifferNetParams, Training
-from irp_core.detectors.protocol import EpochReport, check_features
+from irp_core.config import DifferNetParams, Params, Training
+from irp_core.detectors.protocol import EpochReport, Report
+from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
+from irp_core.feature_set import FeatureSet
 from irp_core.flow import NormalizingFlow, negative_log_likelihood
 
 __all__ = ["DifferNet"]
@@ -34,6 +34,9 @@ class DifferNet:
         device: where the flow lives.
     """
 
+    needs_patches: ClassVar[bool] = False
+    leaves_itself_out: ClassVar[bool] = False
+
     def __init__(self, dimensions: int, params: DifferNetParams, training: Training, device: torch.device) -> None:
         if dimensions < 2:
             raise ValueError(f"DifferNet needs at least 2 feature dimensions to couple. Got {dimensions}.")
@@ -43,13 +46,13 @@ class DifferNet:
         self.device = device
         self._model: _StandardizedFlow | None = None
 
+    @classmethod
+    def build(cls, features: FeatureSet, params: Params, device: torch.device) -> DifferNet:
+        """An untrained detector with the settings of sections `differnet` and `training`."""
+        return cls(features.pooled.shape[2], params.differnet, params.training, device)
+
     def fit(
-        self,
-        features: NDArray[np.float32],
-        *,
-        epochs: int,
-        seed: int,
-        report: Callable[[EpochReport], None] | None = None,
+        self, features: FeatureSet, *, epochs: int, seed: int, report: Report | None = None
     ) -> list[EpochReport]:
         """Train for `epochs` passes over all views of all images, in batches of `training.batch_size` views.
 
@@ -61,9 +64,9 @@ class DifferNet:
             ValueError: features of another shape, or not finite.
             RuntimeError: the loss is not finite.
         """
-        check_features(features, "DifferNet.fit")
+        features.check("DifferNet.fit")
         generator = torch.Generator().manual_seed(seed)
-        samples = torch.from_numpy(features.reshape(-1, features.shape[2])).to(self.device)
+        samples = torch.from_numpy(features.pooled.reshape(-1, features.pooled.shape[2])).to(self.device)
         if self._model is None:
             self._model = _StandardizedFlow(self.dimensions, self.params, generator).to(self.device)
             if self.params.standardize:
@@ -101,14 +104,14 @@ class DifferNet:
         return reports
 
     @torch.inference_mode()
-    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Features (images, views, dimensions) → mean of z² over views and dimensions (images,)."""
-        check_features(features, "DifferNet.score")
+    def score(self, features: FeatureSet) -> NDArray[np.float64]:
+        """Mean of z² over views and dimensions (images,)."""
+        features.check("DifferNet.score")
         if self._model is None:
             raise ValueError("DifferNet.score needs a fitted detector: call fit or load first.")
         model = self._model.eval()
-        images, views, dimensions = features.shape
-        samples = torch.from_numpy(features.reshape(-1, dimensions))
+        images, views, dimensions = features.pooled.shape
+        samples = torch.from_numpy(features.pooled.reshape(-1, dimensions))
         # The batch shape is constant: matrix kernels differ in the last bit by shape, and an image must
         # score the same alone as in company.
         padded = torch.cat([samples, samples[-1:].expand(-len(samples) % _SCORE_BATCH, -1)])
@@ -122,15 +125,13 @@ class DifferNet:
         """Write `detector.json` and `weights.safetensors`."""
         if self._model is None:
             raise ValueError("DifferNet.save needs a fitted detector.")
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self._model.state_dict().items()}
-        save_file(state, directory / "weights.safetensors")
         description = {
             "detector": "differnet",
             "dimensions": self.dimensions,
             "differnet": self.params.model_dump(mode="json"),
             "training": self.training.model_dump(mode="json"),
         }
-        write_json(directory / "detector.json", description)
+        write_saved(directory, self._model.state_dict(), description)
 
     @classmethod
     def load(cls, directory: Path, device: torch.device | None = None) -> DifferNet:
@@ -139,8 +140,8 @@ class DifferNet:
         Raises:
             InputError: files that are missing or do not fit each other.
         """
+        state, description = read_saved(directory, (), torch.device("cpu"))
         try:
-            description = read_json(directory / "detector.json")
             detector = cls(
                 description["dimensions"],
                 DifferNetParams.model_validate(description["differnet"]),
@@ -148,8 +149,8 @@ class DifferNet:
                 device or torch.device("cpu"),
             )
             model = _StandardizedFlow(detector.dimensions, detector.params, torch.Generator())
-            model.load_state_dict(load_file(directory / "weights.safetensors"))
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            model.load_state_dict(state)
+        except (KeyError, RuntimeError, ValueError) as error:
             first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"{directory}: is not a saved DifferNet ({first_line}).") from None
         detector._model = model.to(detector.device)
@@ -164,6 +165,9 @@ class _StandardizedFlow(nn.Module):
 
     mean: Tensor
     std: Tensor
+
+    needs_patches: ClassVar[bool] = False
+    leaves_itself_out: ClassVar[bool] = False
 
     def __init__(self, dimensions: int, params: DifferNetParams, generator: torch.Generator) -> None:
         super().__init__()

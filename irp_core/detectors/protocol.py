@@ -1,21 +1,25 @@
-"""What every detector offers."""
+"""What every detector offers. One class with these members is a detector: `detector: package.module:Class`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-__all__ = ["Detector", "EpochReport", "check_features"]
+from irp_core.config import Params
+from irp_core.feature_set import FeatureSet
+
+__all__ = ["Detector", "EpochReport", "Report"]
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One epoch of training, for progress bars and curves."""
+    """One epoch of training, for progress bars and curves; a detector that does not iterate reports one."""
 
     epoch: int
     epochs: int
@@ -24,44 +28,46 @@ class EpochReport:
     seconds: float
 
 
+Report = Callable[[EpochReport], None]
+
+
 class Detector(Protocol):
     """Fit on features, score features. Higher = more anomalous; scores are positive.
 
-    The score of an image does not depend on the images scored with it, nor on their order.
+    The score of an image does not depend on the images scored with it, nor on their order. `fit` and `score` raise
+    ValueError for features of another shape, or that are not finite.
     """
 
-    def fit(
-        self,
-        features: NDArray[np.float32],
-        *,
-        epochs: int,
-        seed: int,
-        report: Callable[[EpochReport], None] | None = None,
-    ) -> list[EpochReport]:
-        """Fit on features (images, views, dimensions); a detector that was fitted before goes on from there."""
+    needs_patches: ClassVar[bool]
+    """Whether it reads `FeatureSet.patches`."""
+
+    leaves_itself_out: ClassVar[bool]
+    """Whether a training image is scored as if it had not trained: then no folds are needed to say so."""
+
+    @classmethod
+    def build(cls, features: FeatureSet, params: Params, device: torch.device) -> Detector:
+        """An untrained detector for features of this shape."""
         ...
 
-    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Features (images, views, dimensions) → anomaly scores (images,)."""
+    def fit(
+        self, features: FeatureSet, *, epochs: int, seed: int, report: Report | None = None
+    ) -> list[EpochReport]:
+        """Fit. A detector that iterates takes `epochs` passes and, if fitted before, goes on from there."""
+        ...
+
+    def score(self, features: FeatureSet) -> NDArray[np.float64]:
+        """Anomaly scores (images,)."""
         ...
 
     def save(self, directory: Path) -> None:
-        """Write weights (safetensors) and settings (JSON) into an existing directory."""
+        """Write `weights.safetensors` and `detector.json`, whose key `detector` names the class, into a directory."""
         ...
 
     @classmethod
-    def load(cls, directory: Path) -> Detector:
-        """Read what `save` wrote."""
+    def load(cls, directory: Path, device: torch.device | None = None) -> Detector:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: files that are missing or do not fit each other.
+        """
         ...
-
-
-def check_features(features: NDArray[np.float32], caller: str) -> None:
-    """Refuse what no detector can use.
-
-    Raises:
-        ValueError: not (images, views, dimensions), empty, or not finite.
-    """
-    if features.ndim != 3 or 0 in features.shape:
-        raise ValueError(f"{caller} expects features of shape (images, views, dimensions). Got {features.shape}.")
-    if not np.isfinite(features).all():
-        raise ValueError(f"{caller} expects finite features. Got NaN or infinity.")

@@ -1,0 +1,163 @@
+"""Nearest neighbours across images, with votes: a patch is normal when several other images hold one like it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from irp_core.config import Params, PatchKnnParams
+from irp_core.detectors.protocol import EpochReport, Report
+from irp_core.detectors.saving import read_saved, write_saved
+from irp_core.errors import InputError
+from irp_core.feature_set import FeatureSet
+
+__all__ = ["PatchKnn"]
+
+
+class PatchKnn:
+    """Score: mean distance of an image's worst patches to the image that casts the deciding vote.
+
+    For every patch the distance to the nearest patch of each image in the bank is taken; the v-th smallest is the
+    patch's distance, where v is a share `votes` of the bank: a defect that occurs in fewer images than that cannot
+    vouch for itself, however often it was photographed. An image in the bank never votes on itself or on its copies
+    (known by their content), so training images are scored as if they had not trained.
+
+    Patches are standardised within their image (mean and spread of each channel over its patches): what is
+    common to an image, such as lighting or the grain of its material, is not a local defect.
+
+    The bank holds at most `bank` images, drawn at random: a poll instead of a census, which bounds memory and time
+    (a score costs bank x patches² x channels multiplications).
+    """
+
+    needs_patches: ClassVar[bool] = True
+    leaves_itself_out: ClassVar[bool] = True
+
+    def __init__(self, params: PatchKnnParams, device: torch.device) -> None:
+        self.params = params
+        self.device = device
+        self._bank: Tensor | None = None  # (images, patches, channels), standardised
+        self._squares: Tensor = torch.empty(0)  # |b|² of each patch in the bank
+        self._contents: list[bytes] = []
+
+    @classmethod
+    def build(cls, features: FeatureSet, params: Params, device: torch.device) -> PatchKnn:
+        """An untrained detector with the settings of section `patch_knn`."""
+        return cls(params.patch_knn, device)
+
+    def fit(
+        self, features: FeatureSet, *, epochs: int = 1, seed: int = 0, report: Report | None = None
+    ) -> list[EpochReport]:
+        """Fill the bank anew; `seed` draws the images where there are more than it holds.
+
+        Raises:
+            ValueError: fewer than two images: nobody could vote.
+        """
+        features.check("PatchKnn.fit", patches=True)
+        if len(features) < 2:
+            raise ValueError(f"PatchKnn.fit expects at least 2 images, of which one votes on the other. Got {len(features)}.")
+        started = time.perf_counter()
+        assert features.patches is not None
+        patches = features.patches
+        if len(patches) > self.params.bank:
+            # By content, so that the draw does not depend on the images' order.
+            order = sorted(range(len(patches)), key=lambda i: _content(patches[i]))
+            drawn = np.random.default_rng(seed).permutation(len(patches))[: self.params.bank]
+            patches = patches[np.sort(np.asarray(order)[drawn])]
+        self._hold(_standardised(patches).to(self.device), [_content(image) for image in patches])
+        sample = features[slice(0, 16)]
+        done = EpochReport(1, 1, float(self.score(sample).mean()), 0.0, time.perf_counter() - started)
+        if report:
+            report(done)
+        return [done]
+
+    def _hold(self, bank: Tensor, contents: list[bytes]) -> None:
+        self._bank, self._contents = bank, contents
+        self._squares = bank.square().sum(dim=2).reshape(1, -1)
+
+    @torch.inference_mode()
+    def score(self, features: FeatureSet) -> NDArray[np.float64]:
+        """Scores (images,)."""
+        features.check("PatchKnn.score", patches=True)
+        if self._bank is None:
+            raise ValueError("PatchKnn.score needs a fitted detector: call fit or load first.")
+        assert features.patches is not None
+        if features.patches.shape[1:] != tuple(self._bank.shape[1:]):
+            raise ValueError(
+                f"PatchKnn.score expects patches of shape {tuple(self._bank.shape[1:])}. "
+                f"Got {features.patches.shape[1:]}."
+            )
+        held: dict[bytes, list[int]] = {}
+        for number, content in enumerate(self._contents):
+            held.setdefault(content, []).append(number)
+        # One image at a time, in products of one shape: an image scores the same alone as in company.
+        scores = [
+            self._score_one(query, held.get(_content(image), []))
+            for query, image in zip(_standardised(features.patches), features.patches, strict=True)
+        ]
+        return np.maximum(np.array(scores, dtype=np.float64), np.finfo(np.float64).tiny)
+
+    def _score_one(self, query: Tensor, itself: list[int]) -> float:
+        assert self._bank is not None
+        images, patches, channels = self._bank.shape
+        query = query.to(self.device)
+        flat = self._bank.reshape(-1, channels)
+        # |q - b|² = |q|² + |b|² - 2 q·b; the smallest over each image's patches.
+        squares = torch.addmm(self._squares, query, flat.T, alpha=-2.0)
+        nearest = squares.view(patches, images, patches).amin(dim=2) + query.square().sum(dim=1, keepdim=True)
+        others = images - len(itself)
+        if others:
+            nearest[:, itself] = torch.inf
+        vote = max(1, round(self.params.votes * others))
+        distances = nearest.kthvalue(vote, dim=1).values.clamp_min(0.0).sqrt().double()
+        worst = max(1, round(self.params.worst * patches))
+        return float(distances.topk(worst).values.mean())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What was fitted, by name."""
+        if self._bank is None:
+            raise ValueError("PatchKnn needs to be fitted before it is saved.")
+        contents = torch.from_numpy(np.frombuffer(b"".join(self._contents), dtype=np.uint8).copy())
+        return {"bank": self._bank, "contents": contents}
+
+    @classmethod
+    def restore(cls, params: PatchKnnParams, tensors: Mapping[str, Tensor], device: torch.device) -> PatchKnn:
+        """The detector of `tensors()`."""
+        detector = cls(params, device)
+        flat = tensors["contents"].cpu().numpy().tobytes()
+        detector._hold(tensors["bank"].to(device), [flat[i : i + 16] for i in range(0, len(flat), 16)])
+        return detector
+
+    def save(self, directory: Path) -> None:
+        """Write `detector.json` and `weights.safetensors`."""
+        write_saved(
+            directory, self.tensors(), {"detector": "patch_knn", "patch_knn": self.params.model_dump(mode="json")}
+        )
+
+    @classmethod
+    def load(cls, directory: Path, device: torch.device | None = None) -> PatchKnn:
+        """Read what `save` wrote."""
+        target = device or torch.device("cpu")
+        tensors, description = read_saved(directory, ("bank", "contents"), target)
+        try:
+            return cls.restore(PatchKnnParams.model_validate(description["patch_knn"]), tensors, target)
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{directory}: is not a saved PatchKnn ({str(error).splitlines()[0]}).") from None
+
+
+def _standardised(patches: NDArray[np.float32]) -> Tensor:
+    """(images, patches, channels) less each image's mean, by its spread, channel by channel."""
+    values = torch.from_numpy(np.ascontiguousarray(patches, dtype=np.float32))
+    spread = values.std(dim=1, keepdim=True, correction=0)
+    return (values - values.mean(dim=1, keepdim=True)) / spread.clamp_min(1e-6)
+
+
+def _content(image: NDArray[np.float32]) -> bytes:
+    return hashlib.md5(np.ascontiguousarray(image).tobytes(), usedforsecurity=False).digest()
