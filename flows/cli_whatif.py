@@ -21,6 +21,7 @@ class Rule(StrEnum):
     median_multiple = "median_multiple"
     iqr = "iqr"
     mad = "mad"
+    mixture = "mixture"
 
 
 def whatif(
@@ -28,6 +29,7 @@ def whatif(
     rule: Annotated[Rule | None, typer.Option(help="Another rule; default: the run's.")] = None,
     lambda_: Annotated[float | None, typer.Option("--lambda", help="λ of median_multiple, above 1.")] = None,
     k: Annotated[float | None, typer.Option("--k", help="k of iqr or mad, above 0.")] = None,
+    fdr: Annotated[float | None, typer.Option("--fdr", help="Share of good images that mixture allows.")] = None,
     figure: Annotated[
         Path | None, typer.Option(help="Where the figure goes (.png, .svg, .pdf); default: whatif-RUN.png.")
     ] = None,
@@ -41,7 +43,7 @@ def whatif(
     from flows.terminal_audit import write_supposition
     from tasks.supposing import save_figure, suppose
 
-    answer = suppose(run, read_params(params, set_param), rule=rule and rule.value, lambda_=lambda_, k=k)
+    answer = suppose(run, read_params(params, set_param), rule=rule and rule.value, lambda_=lambda_, k=k, fdr=fdr)
     path = figure or Path(f"whatif-{answer.facts['run']}.png")
     save_figure(answer.figure, path)  # first: whoever pipes the tables into `head` ends this process early
     write_supposition(answer.facts, answer.iterations, answer.images, as_.value)

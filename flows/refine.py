@@ -21,6 +21,7 @@ from irp_core.errors import InputError
 from irp_core.refinement import epochs_per_iteration, policy_of
 from tasks.data import create_run, prepare, standing_decisions
 from tasks.extraction import extract_features
+from tasks.operating import set_operating_point
 from tasks.page import write_page
 from tasks.refining import decide_removal, score_training_set, train_detector
 from tasks.reporting import publish_artifacts, write_results
@@ -113,7 +114,7 @@ def _loop(run: RunDirectory, parent: str, share_with: str | None) -> None:
     features = extract_features(path, "train")
     for iteration in count():
         if iteration > 0:
-            score_training_set(path, iteration - 1, features)
+            score_training_set(path, iteration - 1, features, policy)
             nested[iteration - 1] = track_iteration(path, parent, iteration - 1, features.fingerprint)
             decision = decide_removal(path, iteration, policy)
             if decision["stop_reason"]:
@@ -127,7 +128,8 @@ def _loop(run: RunDirectory, parent: str, share_with: str | None) -> None:
     get_run_logger().info("Stopped: %s", decision["stop_reason"])
     last = iteration - 1
     evaluate(path, last)
-    write_results(path, last, decision)
+    operating = set_operating_point(path, last, features) if params.run.outputs == "full" else None
+    write_results(path, last, decision, operating)
     if params.run.outputs == "full":
         write_page(path)
     finish_parent(path, parent, nested)

@@ -14,7 +14,7 @@ from rich.table import Table
 from irp_core.atomic import read_json
 from irp_core.manifest import read_table
 from irp_core.refinement import METHODS
-from irp_core.removals import REMOVAL_SCHEMA
+from irp_core.removals import REMOVAL_SCHEMA, REMOVED
 from irp_core.tables import ITERATIONS_SCHEMA
 from tasks.rundir import RunDirectory
 
@@ -22,6 +22,7 @@ __all__ = ["show_comparison", "show_prepared", "show_removed", "show_run", "show
 
 _STOPPED = {
     "converged": "nothing exceeds the threshold any more",
+    "cycle": "the next set would be one that was there before",
     "max_iterations": "the number of iterations is used up (refinement.max_iterations)",
     "max_removed_fraction": "the largest share that may go is gone (refinement.max_removed_fraction)",
 }
@@ -79,10 +80,28 @@ def show_run(console: Console, run: RunDirectory, *, closing: bool = True) -> No
         f"Stopped after {summary['iterations']} iterations: {_STOPPED[summary['stop_reason']]} "
         f"(threshold {look['threshold']:.3f}, highest score {look['max_score']:.3f})."
     )
+    _show_findings(console, summary)
     _show_inputs(console, run)
     if closing:
         _show_times(console, run)
         _show_places(console, run)
+
+
+def _show_findings(console: Console, summary: dict[str, Any]) -> None:
+    """What the run says without labels: estimated contamination, operating threshold."""
+    if found := summary.get("contamination"):
+        shares = f"{100 * found['share']:.0f} % of the images (90 % interval {100 * found['low']:.0f} to"
+        console.print(f"Estimated contamination: {shares} {100 * found['high']:.0f} %).", highlight=False)
+    if point := summary.get("operating"):
+        text = f"Operating threshold: {point['threshold']:.3f}, for {100 * point['false_alarm_rate']:g} % false alarms"
+        if point["basis"] == "extrapolated":
+            text += f", extrapolated: {point['images']} images are too few for that rate"
+        measured = [
+            f"{name} {100 * point[key]:.0f} %"
+            for name, key in (("false alarms", "test_false_alarms"), ("defects found", "test_detected"))
+            if key in point
+        ]
+        console.print(text + (f". On the test images: {', '.join(measured)}." if measured else "."), highlight=False)
 
 
 def _show_inputs(console: Console, run: RunDirectory) -> None:
@@ -138,17 +157,21 @@ def show_removed(console: Console, run: RunDirectory) -> None:
     removed = read_table(run.path / "removed.parquet", REMOVAL_SCHEMA)
     labelled = removed["label"].notna().any()
     reviewed = removed["reviewer"].notna().any()
+    decided = reviewed or (removed["decision"] != REMOVED).any()
     table = _table(
         "Removed images",
         *("iteration", "score", "threshold", "rule", "image"),
-        *(("decision", "reviewer") if reviewed else ()),
+        *(("decision",) if decided else ()),
+        *(("reviewer",) if reviewed else ()),
         *(("label",) if labelled else ()),
     )
     for row in removed.sort_values(["iteration", "score"], ascending=[True, False]).to_dict("records"):
         cells = [str(row["iteration"]), _share(row["score"]), _share(row["threshold"]), row["rule"]]
         cells.append(escape(row["image_id"]))
+        if decided:
+            cells.append(row["decision"].replace("_", " "))
         if reviewed:
-            cells += [row["decision"].replace("_", " "), "–" if pd.isna(row["reviewer"]) else escape(row["reviewer"])]
+            cells.append("–" if pd.isna(row["reviewer"]) else escape(row["reviewer"]))
         style = {"good": "green", "defective": "red"}.get(row["label"], "")
         table.add_row(*cells, *((f"[{style}]{row['label']}[/]",) if labelled and style else ()))
     console.print(table)
@@ -190,7 +213,7 @@ def show_comparison(console: Console, table: pd.DataFrame, runs: dict[str, str])
         cells += [_share(row[name]) for name in names]
         if has_recovery:
             cells.append("–" if pd.isna(row["recovery"]) else f"{100 * row['recovery']:.0f} %")
-        shown.add_row(*cells, style="bold" if row["method"] == "irp" else "")
+        shown.add_row(*cells, style="bold" if row["method"] in ("irp", "robust") else "")
     console.print(shown)
     for method in table["method"]:
         console.print(f"[bold]{method:<13}[/bold] {METHODS[method]}: {runs[method]}", highlight=False, soft_wrap=True)

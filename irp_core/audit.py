@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from irp_core.removals import RESTORED
 from irp_core.reviews import KEPT_BY_REVIEW, REMOVED_BY_REVIEW
 
 __all__ = [
@@ -86,11 +87,16 @@ def image_history(
                 if row["decision"] == KEPT_BY_REVIEW and not later.any() and iteration < max(applied, default=0):
                     row["decision"] = _REMOVED_THEN_KEPT
             rows.append(row)
+        # Out of the set, and scored all the same: a look that took it back.
+        for back in decided[decided["decision"] == RESTORED].to_dict("records"):
+            taken = {"iteration": int(back["iteration"]) - 1, "trained_on": False, "score": back["score"]}
+            rows.append({**known, **taken, **{name: back[name] for name in _FROM_REMOVAL}})
         if not any(row["image_id"] == image["image_id"] for row in rows):
             excluded = decided[decided["iteration"] == 0]
             why = excluded.iloc[0][_FROM_REMOVAL].to_dict() if len(excluded) else {"decision": "not a training image"}
             rows.append({**known, "trained_on": False, **why})
-    return pd.DataFrame(rows, columns=HISTORY_COLUMNS)
+    table = pd.DataFrame(rows, columns=HISTORY_COLUMNS)
+    return table.sort_values(["image_id", "iteration"], kind="stable", ignore_index=True)
 
 
 def removals_of_set(removals: pd.DataFrame, training_set: pd.DataFrame) -> pd.DataFrame:

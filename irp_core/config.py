@@ -48,9 +48,7 @@ Percent = Annotated[int, Field(ge=0, lt=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Method = Literal["robust", "irp", "irp_max_one", "vanilla", "osr", "oracle", "random", "equal_epochs"]
 Rule = Literal["median_multiple", "iqr", "mad", "mixture"]
-DetectorName = Annotated[
-    str, Field(pattern=r"^(differnet|gaussian|patch_knn|consensus|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")
-]
+DetectorName = Annotated[str, Field(pattern=r"^(differnet|gaussian|patch_knn|consensus|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")]
 """A detector of this package, or `package.module:Class` of another."""
 
 
@@ -102,6 +100,8 @@ class Features(_Section):
     weights: str | None = None
     layers: tuple[str, ...] | None = None
     scales: tuple[Annotated[int, Field(ge=32, le=2048)], ...] = (256, 128, 64)
+    patch_grid: Annotated[int, Field(ge=2, le=64)] = 8
+    patch_channels: Annotated[int, Field(ge=2, le=2048)] = 64
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     batch_size: Positive = 8
     workers: Positive = 2

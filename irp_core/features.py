@@ -1,7 +1,9 @@
-"""Multi-scale pooled features, and the pipeline that fills the store with them.
+"""Multi-scale pooled features and patch features, and the pipeline that fills the store with them.
 
-Each view is shown to the network at every scale; each feature map is averaged over its pixels; the
+Pooled: each view is shown to the network at every scale; each feature map is averaged over its pixels; the
 averages are concatenated: y of len(scales) x channels (768 for AlexNet or ResNet-18 layer 3 at three scales).
+
+Patches: of the upright view at the largest scale, the deepest feature map, smoothed and averaged over a grid.
 """
 
 from __future__ import annotations
@@ -27,7 +29,19 @@ from irp_core.errors import InputError
 from irp_core.images import decode, normalize, square, view_angles, views
 from irp_core.store import FeatureStore, Key, StoreUse
 
-__all__ = ["PooledExtractor", "extract", "extractor_spec", "resolve_device", "resolve_precision"]
+__all__ = [
+    "Extractor",
+    "PatchExtractor",
+    "PooledExtractor",
+    "extract",
+    "extractor_spec",
+    "patch_spec",
+    "resolve_device",
+    "resolve_precision",
+]
+
+Extractor = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""uint8 views (n, size, size, 3) → rows (n, dimensions) for the store."""
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -80,6 +94,12 @@ def extractor_spec(params: Params, backbone: Backbone, precision: torch.dtype) -
     }
 
 
+def patch_spec(spec: dict[str, object], params: Params) -> dict[str, object]:
+    """The same for patch features, given what `extractor_spec` says."""
+    features = params.features
+    return {**spec, "scales": [features.scales[0]], "patches": [features.patch_grid, features.patch_channels]}
+
+
 class PooledExtractor:
     """A frozen backbone, applied at several scales and pooled."""
 
@@ -103,6 +123,46 @@ class PooledExtractor:
         features: NDArray[np.float32] = torch.cat(pooled, dim=1).cpu().numpy()
         return features
 
+    def patches(self, grid: int, channels: int) -> PatchExtractor:
+        """The extractor of patch features that shares this one's network, at its largest scale."""
+        return PatchExtractor(self.backbone, self.scales[0], grid, channels, self.device, self.precision)
+
+
+class PatchExtractor:
+    """A frozen backbone's deepest map at one scale, on a grid, projected to fewer channels.
+
+    The projection is a fixed Gaussian matrix (distances survive it: Johnson and Lindenstrauss); neighbouring cells are
+    averaged first, 3x3, so that a patch speaks for its surroundings (Roth et al., PatchCore, CVPR 2022).
+    """
+
+    def __init__(
+        self, backbone: Backbone, scale: int, grid: int, channels: int, device: torch.device, precision: torch.dtype
+    ) -> None:
+        self.backbone = backbone
+        self.scale = scale
+        self.grid = grid
+        self.channels = channels
+        self.device = device
+        self.precision = precision
+        self._network = backbone.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 views (n, size, size, 3) → rows (n, grid² x channels), patch by patch."""
+        images = normalize(torch.from_numpy(pixels).to(self.device))
+        scaled = images if self.scale == images.shape[-1] else _resize(images, self.scale)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            deepest = self._network(scaled)[self.backbone.layers[-1]].float()
+        smoothed = F.avg_pool2d(deepest, 3, stride=1, padding=1, count_include_pad=False)
+        cells = F.adaptive_avg_pool2d(smoothed, self.grid).flatten(2).transpose(1, 2).cpu()
+        inputs = cells.shape[2]
+        if self.channels < inputs:
+            # On the CPU, whatever the device: the matrix must be the same everywhere.
+            matrix = torch.randn(inputs, self.channels, generator=torch.Generator().manual_seed(0))
+            cells = cells @ (matrix / self.channels**0.5)
+        rows: NDArray[np.float32] = cells.flatten(1).contiguous().numpy()
+        return rows
+
 
 def _resize(images: Tensor, scale: int) -> Tensor:
     # Antialiased, unlike DifferNet's nearest neighbour, which aliases brushed and woven textures.
@@ -113,21 +173,25 @@ def extract(
     rows: pd.DataFrame,
     root: Path,
     store: FeatureStore,
-    extractor: PooledExtractor,
+    extractor: Extractor,
     params: Params,
     *,
+    views_each: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> StoreUse:
-    """Fill the store with the views of every image in `rows` (`image_id`, `md5`) that it lacks.
+    """Fill the store with the first `views_each` views (None: the whole bank) of the images in `rows` that it lacks.
 
     Threads decode and rotate ahead of the network. The network always sees batches of
     `features.batch_size` views (the last is padded): the kernels of the linear-algebra library, and with
     them the last bit of a feature, depend on the batch's shape, and must not depend on where a run was killed.
 
+    Args:
+        rows: `image_id` and `md5` of images below `root`.
+
     Raises:
         InputError: a file vanished or changed since the manifest was made.
     """
-    count = params.views.bank
+    count = views_each or params.views.bank
     store.refresh()
     missing: dict[str, list[int]] = {}
     for md5, view in store.missing(rows["md5"], count):

@@ -7,7 +7,7 @@ features, the operating threshold) and, unless the backbone is bundled, `backbon
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from irp_core.backbones import Backbone, load_backbone
 from irp_core.config import Features, Images, Params, Views
 from irp_core.detectors import load_detector
 from irp_core.errors import InputError
+from irp_core.feature_set import FeatureSet
 from irp_core.features import PooledExtractor, resolve_device, resolve_precision
 from irp_core.hashing import file_sha256
 from irp_core.images import decode, square, view_angles, views
@@ -31,12 +32,14 @@ __all__ = ["Inspector", "save_inspector"]
 _DETECTOR_FILES = ("detector.json", "weights.safetensors")
 
 
-def save_inspector(directory: Path, detector: Path, backbone: Backbone, params: Params, threshold: float) -> None:
+def save_inspector(
+    directory: Path, detector: Path, backbone: Backbone, params: Params, operating: Mapping[str, object]
+) -> None:
     """Write a complete inspector into an existing directory.
 
     Args:
         detector: directory of the saved detector.
-        threshold: operating threshold; a score above it is anomalous.
+        operating: `threshold`, above which a score is anomalous, and what is known of it.
     """
     for name in _DETECTOR_FILES:
         (directory / name).write_bytes((detector / name).read_bytes())
@@ -45,10 +48,13 @@ def save_inspector(directory: Path, detector: Path, backbone: Backbone, params: 
             {k: v.contiguous() for k, v in backbone.network.state_dict().items()}, directory / "backbone.safetensors"
         )
     described = {
-        "threshold": threshold,
+        "threshold": operating["threshold"],
+        "operating": dict(operating),
         "images": params.images.model_dump(mode="json"),
         "views": params.views.model_dump(mode="json"),
-        "features": params.features.model_dump(mode="json", include={"backbone", "scales", "precision"})
+        "features": params.features.model_dump(
+            mode="json", include={"backbone", "scales", "precision", "patch_grid", "patch_channels"}
+        )
         | {"layers": list(backbone.layers)},
         "detector_sha256": file_sha256(directory / "weights.safetensors"),
     }
@@ -88,7 +94,12 @@ class Inspector:
         self._extractor = PooledExtractor(
             backbone, features.scales, target, resolve_precision(features.precision, target)
         )
-        self._detector = load_detector(directory)
+        self._detector = load_detector(directory, target)
+        self._patches = (
+            self._extractor.patches(features.patch_grid, features.patch_channels)
+            if self._detector.needs_patches
+            else None
+        )
 
     def score(
         self,
@@ -131,8 +142,13 @@ class Inspector:
         count = len(pixels)
         padded = np.concatenate([pixels, np.repeat(pixels[-1:], -count % self._batch, axis=0)])
         batches = [self._extractor(padded[i : i + self._batch]) for i in range(0, len(padded), self._batch)]
-        features = np.concatenate(batches)[:count]
-        return float(self._detector.score(features[None])[0])
+        pooled = np.concatenate(batches)[:count][None]
+        if self._patches is None:
+            return float(self._detector.score(FeatureSet(pooled))[0])
+        # The upright view alone, in a batch of its own, as `extract` pads the last one.
+        rows = self._patches(np.repeat(pixels[:1], self._batch, axis=0))[:1]
+        grid = self._patches.grid
+        return float(self._detector.score(FeatureSet(pooled, rows.reshape(1, grid * grid, -1)))[0])
 
 
 def _chunks(paths: Sequence[Path], size: int) -> Iterator[list[Path]]:

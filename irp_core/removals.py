@@ -23,6 +23,7 @@ __all__ = [
     "empty_removals",
     "excluded_rows",
     "review_removals",
+    "standing_removals",
     "with_truth",
 ]
 
@@ -77,6 +78,13 @@ def excluded_rows(decisions: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     found = rows[rows["md5"].isin(removed.index)][["image_id", "md5"]]
     reviewed = found.join(removed[_REVIEW_COLUMNS], on="md5")
     return reviewed.assign(iteration=0, rule="review").reindex(columns=REMOVAL_SCHEMA.names)
+
+
+def standing_removals(removals: pd.DataFrame, iteration: int | None = None) -> pd.DataFrame:
+    """The images that are out after look `iteration` (None: at the end): their last row, if it removes them."""
+    known = removals if iteration is None else removals[removals["iteration"] <= iteration]
+    last = known.drop_duplicates("image_id", keep="last")
+    return last[last["decision"].isin(GONE)]
 
 
 def review_removals(

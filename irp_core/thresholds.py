@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from irp_core.errors import InputError
+from irp_core.mixture import mixture_threshold
 
 __all__ = ["RULES", "iqr", "mad", "median_multiple", "threshold"]
 
@@ -31,7 +32,12 @@ def mad(scores: Scores, factor: float) -> float:
     return float(np.median(scores) + factor * stats.median_abs_deviation(scores, scale="normal"))
 
 
-RULES: dict[str, Callable[[Scores, float], float]] = {"median_multiple": median_multiple, "iqr": iqr, "mad": mad}
+RULES: dict[str, Callable[[Scores, float], float]] = {
+    "median_multiple": median_multiple,
+    "iqr": iqr,
+    "mad": mad,
+    "mixture": mixture_threshold,
+}
 
 
 def threshold(scores: Scores, rule: str, factor: float) -> float:

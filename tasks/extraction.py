@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
@@ -15,24 +13,36 @@ from prefect.logging import get_run_logger
 from irp_core.atomic import read_json, write_json
 from irp_core.backbones import load_backbone
 from irp_core.config import Params
-from irp_core.features import PooledExtractor, extract, extractor_spec, resolve_device, resolve_precision
+from irp_core.detectors import detector_class
+from irp_core.feature_set import FeatureSet
+from irp_core.features import (
+    PooledExtractor,
+    extract,
+    extractor_spec,
+    patch_spec,
+    resolve_device,
+    resolve_precision,
+)
 from irp_core.manifest import other_rows, training_rows
+from irp_core.refinement import policy_of
 from irp_core.store import FeatureStore
 from tasks.progress import bar
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 from tasks.weights import resolve_weights
 
-__all__ = ["StoreHandle", "extract_features", "open_extractor", "stored_features"]
+__all__ = ["StoreHandle", "extract_features", "open_extractor", "patches_needed", "stored_features"]
 
 
 @dataclass(frozen=True)
 class StoreHandle:
-    """What a later task needs to read the same rows: the store's place and the extractor's description."""
+    """What a later task needs to read the same rows: the store's place and the extractors' descriptions."""
 
     root: str
     spec: dict[str, object]
     fingerprint: str
+    patch_spec: dict[str, object] | None = None
+    """None where no detector of the run reads patches."""
 
 
 def open_extractor(params: Params) -> tuple[PooledExtractor, dict[str, object]]:
@@ -42,6 +52,12 @@ def open_extractor(params: Params) -> tuple[PooledExtractor, dict[str, object]]:
     backbone = load_backbone(params.features.backbone, resolve_weights(params.features), params.features.layers)
     spec = extractor_spec(params, backbone, precision)
     return PooledExtractor(backbone, params.features.scales, device, precision), spec
+
+
+def patches_needed(params: Params) -> bool:
+    """Whether the detector, or who scores for the removal, reads patches."""
+    names = (params.detector.name, policy_of(params.refinement).detector)
+    return any(detector_class(name).needs_patches for name in names if name is not None)
 
 
 @task(task_run_name="extract-{split}", cache_policy=NO_CACHE, **IO_RETRIES)
@@ -60,6 +76,12 @@ def extract_features(run_path: str, split: str) -> StoreHandle:
         store = FeatureStore(Path(params.features.store), spec)
         with bar(f"Extracting features ({split})") as advance:
             use = extract(rows, run.data_root(), store, extractor, params, progress=advance)
+        patches = patch_spec(spec, params) if patches_needed(params) else None
+        if patches is not None:
+            patch_extractor = extractor.patches(params.features.patch_grid, params.features.patch_channels)
+            held = FeatureStore(Path(params.features.store), patches)
+            with bar(f"Extracting patches ({split})") as advance:
+                extract(rows, run.data_root(), held, patch_extractor, params, views_each=1, progress=advance)
     file = run.path / "features.json"
     record = read_json(file) if file.exists() else {}
     # A resumed run finds its own rows in the store: what counts is what the whole run put through the network.
@@ -68,9 +90,17 @@ def extract_features(run_path: str, split: str) -> StoreHandle:
     record["fingerprint"] = store.fingerprint
     write_json(file, record)
     get_run_logger().info("Features of %s: %d found, %d extracted", split, use.hits, use.misses)
-    return StoreHandle(params.features.store, spec, store.fingerprint)
+    return StoreHandle(params.features.store, spec, store.fingerprint, patches)
 
 
-def stored_features(handle: StoreHandle, rows: pd.DataFrame, views: int) -> NDArray[np.float32]:
-    """Features (images, views, dimensions) of `rows`, in their order."""
-    return FeatureStore(Path(handle.root), handle.spec).get(rows["md5"].tolist(), views)
+def stored_features(handle: StoreHandle, rows: pd.DataFrame, views: int, *, patches: bool = False) -> FeatureSet:
+    """Features of `rows`, in their order: `views` views, and the patches where they are asked for."""
+    md5s = rows["md5"].tolist()
+    pooled = FeatureStore(Path(handle.root), handle.spec).get(md5s, views)
+    if not patches:
+        return FeatureSet(pooled)
+    if handle.patch_spec is None:
+        raise ValueError("stored_features: this run extracted no patches.")
+    flat = FeatureStore(Path(handle.root), handle.patch_spec).get(md5s, 1)
+    grid = int(handle.patch_spec["patches"][0])  # type: ignore[index]
+    return FeatureSet(pooled, flat.reshape(len(md5s), grid * grid, -1))

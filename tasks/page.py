@@ -53,7 +53,9 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
     thresholds[summary["iterations"]] = summary["last_look"]["threshold"]
     references = {}
     if comparison is not None:
-        known = comparison[(comparison["method"] != "irp") & comparison["auroc"].notna()]
+        known = comparison[
+            (comparison["method"] != record["params"]["refinement"]["method"]) & comparison["auroc"].notna()
+        ]
         references = dict(zip(known["method"], known["auroc"], strict=True))
     # An image that was spared at every look is one card.
     ordered = removed.sort_values(["iteration", "score"], ascending=[True, False]).drop_duplicates(
@@ -72,7 +74,7 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
     page = environment.get_template("report.html").render(
         run_id=run.run_id,
         record=record,
-        summary=summary,
+        summary={"contamination": None, "operating": None, **summary},  # of an older run
         iterations=iterations.to_dict("records"),
         labelled=bool(iterations["auroc"].notna().any()),
         comparison=None if comparison is None else comparison.to_dict("records"),

@@ -8,18 +8,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from irp_core.atomic import write_json
 from irp_core.config import digest
-from irp_core.detectors import DifferNet, EpochReport, load_detector
+from irp_core.detectors import EpochReport, detector_class, load_detector
+from irp_core.errors import InputError
+from irp_core.feature_set import FeatureSet
 from irp_core.features import resolve_device
 from irp_core.hashing import file_sha256
 from irp_core.manifest import read_table, testing_rows, training_rows, write_table
+from irp_core.out_of_fold import out_of_fold_scores
 from irp_core.refinement import Policy, decide
-from irp_core.removals import REMOVAL_SCHEMA, REMOVED, excluded_rows, with_truth
+from irp_core.removals import REMOVAL_SCHEMA, REMOVED, RESTORED, excluded_rows, with_truth
 from irp_core.reviews import KEPT_BY_REVIEW
 from irp_core.tables import HISTORY_SCHEMA, SCORES_SCHEMA, TRAINING_SET_SCHEMA
 from tasks.extraction import StoreHandle, stored_features
@@ -28,6 +32,7 @@ from tasks.rundir import RunDirectory
 
 __all__ = [
     "decide_removal",
+    "looked_at",
     "score_test_set",
     "score_training_set",
     "train_detector",
@@ -59,9 +64,11 @@ def train_detector(
     rows = training_set(run, iteration)
     seed = params.run.seed * 1000 + iteration
     parent = run.key("train", iteration - 1) if warm_start else None
+    kind = detector_class(params.detector.name)
     key = digest(
-        "train", rows.to_dict("list"), params.differnet, params.training, params.views.train, epochs, seed,
-        features.fingerprint, parent,
+        "train", rows.to_dict("list"), params.detector, params.differnet, params.patch_knn, params.training,
+        params.views.train, epochs, seed, features.fingerprint, features.patch_spec if kind.needs_patches else None,
+        parent,
     )  # fmt: skip
 
     def make(folder: Path) -> None:
@@ -69,18 +76,18 @@ def train_detector(
             for file in RunDirectory(Path(share_with)).step("train", iteration).iterdir():
                 (folder / file.name).write_bytes(file.read_bytes())
             return
-        views = stored_features(features, rows, params.views.train)
+        seen = stored_features(features, rows, params.views.train, patches=kind.needs_patches)
         device = resolve_device(params.features.device)
         if warm_start:
-            detector = DifferNet.load(run.step("train", iteration - 1), device)
+            detector = kind.load(run.step("train", iteration - 1), device)
         else:
-            detector = DifferNet(views.shape[2], params.differnet, params.training, device)
+            detector = kind.build(seen, params, device)
         with bar(f"Training, iteration {iteration}") as advance:
 
             def show(report: EpochReport) -> None:
                 advance(report.epoch, report.epochs, f"loss {report.loss:.4f}")
 
-            history = detector.fit(views, epochs=epochs, seed=seed, report=show)
+            history = detector.fit(seen, epochs=epochs, seed=seed, report=show)
         detector.save(folder)
         # Noted once: the paper's flow has 690 MB, and its digest is asked for more than once.
         write_json(folder / "trained.json", {"weights_sha256": file_sha256(folder / "weights.safetensors")})
@@ -93,20 +100,78 @@ def train_detector(
 
 
 @task(task_run_name="score-{iteration}", cache_policy=NO_CACHE)
-def score_training_set(run_path: str, iteration: int, features: StoreHandle) -> str:
-    """Score iteration `iteration`'s training set with its own detector."""
+def score_training_set(run_path: str, iteration: int, features: StoreHandle, policy: Policy) -> str:
+    """Score iteration `iteration`'s training set, as `policy` says: with its own detector, or out of fold.
+
+    Where the policy is reversible the images removed before are scored beside it (`outside.parquet`).
+    """
     run = RunDirectory(Path(run_path))
-    views = run.params().views.score
-    key = digest("score", run.key("train", iteration), views)
+    params = run.params()
+    views = params.views.score
+    name = policy.detector or params.detector.name
+    how: list[Any] = [run.key("train", iteration), views]
+    if policy.score_on == "out_of_fold" or policy.detector is not None:
+        how = [
+            training_set(run, iteration).to_dict("list"), iteration == 0, name, asdict(policy), params.differnet,
+            params.patch_knn, params.training, params.refinement.folds, params.refinement.repeats, params.run.seed,
+            features.fingerprint, features.patch_spec, views,
+        ]  # fmt: skip
 
     def make(folder: Path) -> None:
-        rows = training_set(run, iteration)
-        detector = load_detector(run.step("train", iteration))
-        scores = detector.score(stored_features(features, rows, views))
-        write_table(rows.assign(iteration=iteration, score=scores), folder / "scores.parquet", SCORES_SCHEMA)
+        rows, outside = training_set(run, iteration), training_set(run, 0)
+        outside = outside[~outside["image_id"].isin(rows["image_id"])] if policy.reversible else outside.iloc[:0]
+        everything = pd.concat([rows, outside], ignore_index=True)
+        seen = stored_features(features, everything, views, patches=detector_class(name).needs_patches)
+        inside = np.arange(len(everything)) < len(rows)
+        scores = _scores(run, iteration, policy, seen, everything["md5"].tolist(), inside)
+        table = everything.assign(iteration=iteration, score=scores)
+        write_table(table[inside], folder / "scores.parquet", SCORES_SCHEMA)
+        if policy.reversible:
+            write_table(table[~inside], folder / "outside.parquet", SCORES_SCHEMA)
 
     with run.timed("score"):
-        return str(run.do("score", iteration, key, make))
+        return str(run.do("score", iteration, digest("score", *how), make))
+
+
+def _scores(
+    run: RunDirectory,
+    iteration: int,
+    policy: Policy,
+    seen: FeatureSet,
+    contents: list[str],
+    inside: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    params = run.params()
+    device = resolve_device(params.features.device)
+    if policy.score_on == "in_sample" and policy.detector is None:
+        return load_detector(run.step("train", iteration), device).score(seen)
+    kind = detector_class(policy.detector or params.detector.name)
+    if policy.score_on == "in_sample":
+        detector = kind.build(seen, params, device)
+        detector.fit(seen[inside], epochs=params.training.epochs, seed=params.run.seed)
+        return detector.score(seen)
+    if len(set(contents)) < 2:
+        raise InputError(f"{run.path.name}: out-of-fold scores expect 2 different training images at least, found 1.")
+    return out_of_fold_scores(
+        lambda: kind.build(seen, params, device),
+        seen,
+        contents,
+        inside=inside,
+        start=iteration == 0,
+        folds=params.refinement.folds,
+        repeats=params.refinement.repeats,
+        epochs=params.training.epochs,
+        seed=params.run.seed,  # of every iteration: a set that did not change has the same folds, and stays
+    )
+
+
+def looked_at(run: RunDirectory, iteration: int, policy: Policy) -> pd.DataFrame:
+    """What the decision after model `iteration` looks at: its scores table, with a column `inside`."""
+    folder = run.step("score", iteration)
+    tables = [read_table(folder / "scores.parquet", SCORES_SCHEMA).assign(inside=True)]
+    if policy.reversible:
+        tables.append(read_table(folder / "outside.parquet", SCORES_SCHEMA).assign(inside=False))
+    return pd.concat([table for table in tables if len(table)], ignore_index=True)
 
 
 @task(task_run_name="decide-{iteration}", cache_policy=NO_CACHE)
@@ -116,7 +181,8 @@ def decide_removal(run_path: str, iteration: int, policy: Policy) -> dict[str, A
     seed = run.params().run.seed
     key_parts: list[Any] = ["decide", run.key("score", iteration - 1), asdict(policy), seed]
     injected = None
-    scores = read_table(run.step("score", iteration - 1) / "scores.parquet", SCORES_SCHEMA)
+    scores = looked_at(run, iteration - 1, policy)
+    places = dict(zip(scores["image_id"], range(len(scores)), strict=True))
     if policy.selection == "oracle":
         truth = run.manifest().set_index("image_id")["injected"]
         injected = truth.loc[scores["image_id"]].to_numpy(dtype=bool)
@@ -131,15 +197,23 @@ def decide_removal(run_path: str, iteration: int, policy: Policy) -> dict[str, A
         seed=seed,
         injected=injected,
         protected=scores["md5"].isin(kept_by_review.index).to_numpy(),
+        inside=scores["inside"].to_numpy(),
+        seen=[
+            frozenset(places[image] for image in training_set(run, earlier)["image_id"]) for earlier in range(iteration)
+        ]
+        if policy.reversible
+        else (),
     )
+    inside = scores[scores["inside"]]
     summary = {
         "iteration": iteration,
         "threshold": decision.threshold,
-        "max_score": float(scores["score"].max()),
-        "median_score": float(np.median(scores["score"])),
-        "n_scored": len(scores),
+        "max_score": float(inside["score"].max()),
+        "median_score": float(np.median(inside["score"])),
+        "n_scored": len(inside),
         "n_above": decision.n_above,
         "n_removed": len(decision.removed),
+        "n_restored": len(decision.restored),
         "n_kept": len(decision.kept),
         "n_spared": len(decision.spared),
         "rule": policy.rule_label,
@@ -151,6 +225,7 @@ def decide_removal(run_path: str, iteration: int, policy: Policy) -> dict[str, A
         rows = pd.concat(
             [
                 scores.iloc[decision.removed].assign(decision=REMOVED),
+                scores.iloc[decision.restored].assign(decision=RESTORED),
                 scores.iloc[decision.spared].join(review, on="md5").assign(decision=KEPT_BY_REVIEW),
             ]
         ).assign(
@@ -161,6 +236,8 @@ def decide_removal(run_path: str, iteration: int, policy: Policy) -> dict[str, A
         )
         write_table(with_truth(rows, run.manifest()), folder / "removed.parquet", REMOVAL_SCHEMA)
         kept = scores.iloc[decision.kept][TRAINING_SET_SCHEMA.names]
+        if policy.reversible:  # in the manifest's order again
+            kept = kept.sort_values("image_id", ignore_index=True)
         write_table(kept, folder / "training_set.parquet", TRAINING_SET_SCHEMA)
         write_json(folder / "decision.json", summary)
 
@@ -179,8 +256,10 @@ def score_test_set(run_path: str, iteration: int, features: StoreHandle) -> str:
     key = digest("evaluate", run.key("train", iteration), rows[["image_id", "md5"]].to_dict("list"), views)
 
     def make(folder: Path) -> None:
-        detector = load_detector(run.step("train", iteration))
-        scores = detector.score(stored_features(features, rows, views))
+        params = run.params()
+        patches = detector_class(params.detector.name).needs_patches
+        detector = load_detector(run.step("train", iteration), resolve_device(params.features.device))
+        scores = detector.score(stored_features(features, rows, views, patches=patches))
         table = rows[["image_id", "md5"]].assign(iteration=iteration, score=scores)
         write_table(table, folder / "scores.parquet", SCORES_SCHEMA)
 

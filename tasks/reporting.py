@@ -18,8 +18,10 @@ from irp_core.evaluation import detection, removal
 from irp_core.features import resolve_device, resolve_precision
 from irp_core.inspection import save_inspector
 from irp_core.manifest import read_table, testing_rows, training_rows, write_table
-from irp_core.removals import GONE, REMOVAL_SCHEMA, excluded_rows, review_removals, with_truth
+from irp_core.refinement import policy_of
+from irp_core.removals import REMOVAL_SCHEMA, excluded_rows, review_removals, standing_removals, with_truth
 from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
+from tasks.operating import contamination_of
 from tasks.refining import training_set
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
@@ -32,16 +34,20 @@ _ATTACHED = 60  # images shown with a question for approval, about 8 KB each
 
 
 @task(task_run_name="write-results", cache_policy=NO_CACHE)
-def write_results(run_path: str, last_iteration: int, policy_stop: dict[str, Any]) -> dict[str, Any]:
+def write_results(
+    run_path: str, last_iteration: int, policy_stop: dict[str, Any], operating: dict[str, Any] | None
+) -> dict[str, Any]:
     """Collect the iterations into `scores`, `removed`, `test_scores` and `iterations` tables, `model/`, `summary.json`.
 
     Args:
         last_iteration: number of the last trained model.
         policy_stop: the decision that ended the loop.
+        operating: the final detector's operating point; None: the last look's threshold has to serve.
     """
     run = RunDirectory(Path(run_path))
     with run.timed("report"):
         manifest = run.manifest()
+        policy = policy_of(run.params().refinement, random_counts=tuple(run.record()["random_counts"]))
         iterations = range(last_iteration + 1)
         removed = decided_removals(run, last_iteration + 1)
         write_removals(run, last_iteration)
@@ -59,10 +65,13 @@ def write_results(run_path: str, last_iteration: int, policy_stop: dict[str, Any
             "n_start": len(training_rows(manifest)),
             "n_removed": len(training_rows(manifest)) - len(training_set(run, last_iteration)),
             "n_injected": int(manifest["injected"].sum()),
+            "contamination": contamination_of(run, last_iteration, policy),
+            "operating": operating,
             "last_look": {name: policy_stop[name] for name in ("threshold", "max_score", "n_above")},
         }
         if run.params().run.outputs == "full":
-            _save_model(run, last_iteration, float(policy_stop["threshold"]))
+            point = operating or {"threshold": float(policy_stop["threshold"]), "basis": "last look"}
+            _save_model(run, last_iteration, point)
         # Last: a run is complete when its summary exists.
         write_json(run.path / "summary.json", summary)
     return summary
@@ -87,7 +96,7 @@ def write_removals(run: RunDirectory, last_iteration: int) -> pd.DataFrame:
     return table
 
 
-def _save_model(run: RunDirectory, iteration: int, threshold: float) -> None:
+def _save_model(run: RunDirectory, iteration: int, operating: dict[str, Any]) -> None:
     params = run.params()
     backbone = load_backbone(params.features.backbone, resolve_weights(params.features), params.features.layers)
     with atomic_directory(run.path / "model") as folder:
@@ -95,7 +104,7 @@ def _save_model(run: RunDirectory, iteration: int, threshold: float) -> None:
         precision = resolve_precision(params.features.precision, resolve_device(params.features.device))
         features = params.features.model_copy(update={"precision": str(precision).removeprefix("torch.")})
         exact = params.model_copy(update={"features": features})
-        save_inspector(folder, run.step("train", iteration), backbone, exact, threshold)
+        save_inspector(folder, run.step("train", iteration), backbone, exact, operating)
 
 
 def _table(run: RunDirectory, step: str, iteration: int, name: str, schema: pa.Schema) -> pd.DataFrame:
@@ -116,7 +125,7 @@ def _row(run: RunDirectory, iteration: int, manifest: pd.DataFrame, removed: pd.
         scores = _table(run, "evaluate", iteration, "scores", SCORES_SCHEMA)
         found = detection(scores["score"], tested["label"] == "defective")
         row |= {"auroc": found.auroc, "average_precision": found.average_precision}
-    so_far = removed[(removed["iteration"] <= iteration) & removed["decision"].isin(GONE)]
+    so_far = standing_removals(removed, iteration)
     if manifest["label"].notna().any():
         quality = removal(so_far["injected"].eq(True).tolist(), int(manifest["injected"].sum()))
         row |= {"removal_precision": quality.precision, "removal_recall": quality.recall}
@@ -154,7 +163,7 @@ def publish_removed_images(run_path: str) -> None:
     """Show the removed images themselves on the flow run's page in Prefect, for an approval."""
     run = RunDirectory(Path(run_path))
     removed = read_table(run.path / "removed.parquet", REMOVAL_SCHEMA)
-    shown = removed[removed["decision"].isin(GONE)].sort_values("margin", ascending=False)
+    shown = standing_removals(removed).sort_values("margin", ascending=False)
     lines = ["| image | name | score | threshold | iteration |", "|---|---|---|---|---|"]
     for row in shown.head(_ATTACHED).itertuples():
         uri = thumbnail_uri(run, row.image_id, row.md5)

@@ -74,7 +74,8 @@ class Review:
         columns = ["image_id", "md5", "kind", "iteration", "score", "threshold", "rule"]
         decided = decided_removals(self.run, self.last_iteration + 1)
         # An image that was removed, or spared, at several looks is one thing to decide about.
-        decided = decided[decided["decision"] != RESTORED].drop_duplicates("md5", keep="last")
+        decided = decided.drop_duplicates("md5", keep="last")
+        decided = decided[decided["decision"] != RESTORED]
         look = read_json(self.run.step("decide", self.last_iteration + 1) / "decision.json")
         kept = self.scores[self.scores["iteration"] == self.last_iteration]
         kept = kept[~kept["md5"].isin(decided["md5"])].drop_duplicates("md5")

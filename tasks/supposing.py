@@ -43,31 +43,38 @@ class _Stored:
 
 
 def suppose(
-    reference: str, params: Params, *, rule: str | None = None, lambda_: float | None = None, k: float | None = None
+    reference: str,
+    params: Params,
+    *,
+    rule: str | None = None,
+    lambda_: float | None = None,
+    k: float | None = None,
+    fdr: float | None = None,
 ) -> Supposition:
     """Hold a finished run's stored scores against another rule; trains nothing, writes nothing.
 
     Args:
         reference: a run's directory, or see `tasks.tracked.find_run`.
         params: for the tracking store.
-        rule, lambda_, k: what to change; what is None stays as it was in the run.
+        rule, lambda_, k, fdr: what to change; what is None stays as it was in the run.
 
     Raises:
         InputError: no such run, a number out of range, or one that means nothing to the rule.
     """
     stored = _stored(reference, params)
     then = stored.refinement
-    now = _changed(then, rule, lambda_, k)
+    now = _changed(then, rule, lambda_, k, fdr)
     labelled = bool(stored.manifest["label"].notna().any() and stored.manifest["injected"].any())
     injected = dict(zip(stored.manifest["image_id"], stored.manifest["injected"], strict=True)) if labelled else None
     labels = dict(zip(stored.manifest["image_id"], stored.manifest["label"], strict=True))
-    iterations = what_if(stored.scores, now.rule, now.factor, stored.applied, injected)
+    policy = policy_of(now)
+    iterations = what_if(stored.scores, policy.rule, policy.factor, stored.applied, injected)
     limits = dict(zip(iterations["iteration"], iterations["threshold"], strict=True))
     first = iterations.to_dict("records")[0]
     facts = {
         "run": stored.run_id,
         "then": policy_of(then).rule_label,
-        "what if": policy_of(now).rule_label,
+        "what if": policy.rule_label,
         "first look": f"{first['n_above']} of {first['n_scored']} images above {first['threshold']:.4g}, "
         f"then {first['n_above_then']} above {first['threshold_then']:.4g}",
     }
@@ -85,13 +92,20 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format=path.suffix.lstrip("."), dpi=160)
 
 
-def _changed(refinement: Refinement, rule: str | None, lambda_: float | None, k: float | None) -> Refinement:
-    wanted = rule or refinement.rule
-    for option, value, rules in (("--lambda", lambda_, ("median_multiple",)), ("--k", k, ("iqr", "mad"))):
+def _changed(
+    refinement: Refinement, rule: str | None, lambda_: float | None, k: float | None, fdr: float | None
+) -> Refinement:
+    wanted = rule or policy_of(refinement).rule
+    options = (
+        ("--lambda", lambda_, ("median_multiple",)),
+        ("--k", k, ("iqr", "mad")),
+        ("--fdr", fdr, ("mixture",)),
+    )
+    for option, value, rules in options:
         if value is not None and wanted not in rules:
             expected = " or ".join(rules)
             raise InputError(f"irp whatif {option} {value:g}: expected the rule {expected} (--rule), found {wanted}.")
-    changes: dict[str, Any] = {"rule": rule, "lambda": lambda_, "k": k}
+    changes: dict[str, Any] = {"rule": rule, "lambda": lambda_, "k": k, "fdr": fdr}
     plain = {**refinement.model_dump(), **{name: value for name, value in changes.items() if value is not None}}
     if rule is not None and k is None:
         plain["k"] = None  # another rule's k means nothing here

@@ -128,7 +128,8 @@ def track_iteration(run_path: str, parent: str, iteration: int, fingerprint: str
         )
         so_far = decided_removals(run, iteration)
         write_table(so_far[so_far["iteration"] == iteration], folder / "removed.parquet", REMOVAL_SCHEMA)
-        files = {"tables": [run.step("score", iteration) / "scores.parquet", folder / "removed.parquet"]}
+        looked_at = [run.step("score", iteration) / name for name in ("scores.parquet", "outside.parquet")]
+        files = {"tables": [*looked_at, folder / "removed.parquet"]}
         if version:
             files["dvc"] = [Path(version["dvc_file"])]
         log_files(client, nested, files)

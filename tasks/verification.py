@@ -19,7 +19,7 @@ from irp_core.findings import Finding, finding, names, row_differences
 from irp_core.hashing import file_sha256
 from irp_core.manifest import MANIFEST_SCHEMA, manifest_digest, set_digest, training_rows
 from irp_core.refinement import Decision, decide, policy_of
-from irp_core.removals import GONE, REMOVAL_SCHEMA, REMOVED, excluded_rows, review_removals, with_truth
+from irp_core.removals import GONE, REMOVAL_SCHEMA, REMOVED, RESTORED, excluded_rows, review_removals, with_truth
 from irp_core.reviews import KEPT_BY_REVIEW, REVIEW_SCHEMA, no_events
 from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
 from tasks.tracked import TrackedRun, find_run
@@ -153,7 +153,8 @@ class _Tables:
             if set_digest(rows) != model.data.tags["irp.set_sha256"]:
                 wrong.append("the scores table lists other images than were trained on")
             gone = set(removed.loc[removed["decision"].isin(GONE), "image_id"]) if number else set()
-            expected = set(before["image_id"]) - gone
+            back = set(removed.loc[removed["decision"] == RESTORED, "image_id"]) if number else set()
+            expected = set(before["image_id"]) - gone | back
             wrong += names("missing", expected - set(rows["image_id"]))
             wrong += names("too many", set(rows["image_id"]) - expected)
             yield finding("training set", f"iteration {number}", wrong, f"{len(rows)} images, removals add up")
@@ -164,7 +165,10 @@ class _Tables:
         truth = self.manifest.set_index("image_id")["injected"]
         kept = self.standing.loc[self.standing["decision"] == KEPT_BY_REVIEW, "md5"]
         looks = [*self.removed[1:], self.last_look]
-        for number, (scores, table) in enumerate(zip(self.scores, looks, strict=True), start=1):
+        for number, table in enumerate(looks, start=1):
+            scores = self._looked_at(number - 1)
+            places = dict(zip(scores["image_id"], range(len(scores)), strict=True))
+            before = [frozenset(map(places.get, rows["image_id"])) for rows in self.training_sets[:number]]
             oracle = self.policy.selection == "oracle"
             again = decide(
                 scores["score"].to_numpy(),
@@ -174,6 +178,8 @@ class _Tables:
                 seed=self.params.run.seed,
                 injected=truth.reindex(scores["image_id"]).to_numpy(dtype=bool) if oracle else None,
                 protected=scores["md5"].isin(kept).to_numpy(),
+                inside=scores["inside"].to_numpy(),
+                seen=before if self.policy.reversible else (),
             )
             last = number == len(looks)
             noted = self.summary["last_look"]["threshold"] if last else float(self.iterations["threshold"][number])
@@ -182,6 +188,14 @@ class _Tables:
                 wrong.append(f"it should have gone on (noted: {self.summary['stop_reason']})")
             what = f"{len(again.removed)} removed above {again.threshold:.4g}"
             yield finding("decision", f"look {number}", wrong, f"stopped: {again.stop_reason}" if last else what)
+
+    def _looked_at(self, number: int) -> pd.DataFrame:
+        """What the decision after model `number` looked at: its training set and, if reversible, what was out."""
+        inside = self.scores[number].assign(inside=True)
+        if not self.policy.reversible:
+            return inside
+        outside = self.run.table("outside", SCORES_SCHEMA, self.run.models[number], verify=False)
+        return pd.concat([inside, outside.assign(inside=False)], ignore_index=True) if len(outside) else inside
 
     def removal_table(self) -> Iterator[Finding]:
         """The run's removal table against its parts: every look's rows, with the run's review laid over them."""
@@ -209,7 +223,7 @@ def _disagreements(again: Decision, scores: pd.DataFrame, table: pd.DataFrame, n
     wrong = []
     if not np.isclose(again.threshold, noted, rtol=1e-12):
         wrong.append(f"the threshold of these scores is {again.threshold:.6g}, noted is {noted:.6g}")
-    for decision, indices in ((REMOVED, again.removed), (KEPT_BY_REVIEW, again.spared)):
+    for decision, indices in ((REMOVED, again.removed), (RESTORED, again.restored), (KEPT_BY_REVIEW, again.spared)):
         ours = set(scores["image_id"].iloc[indices])
         theirs = set(table.loc[table["decision"] == decision, "image_id"])
         verb = decision.replace("_", " ")

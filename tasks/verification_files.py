@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.findings import Finding, finding, names, row_differences
 from irp_core.hashing import file_md5
+from irp_core.refinement import policy_of
 from irp_core.tables import SCORES_SCHEMA
 from tasks.tracked import TrackedRun
 
@@ -94,6 +96,11 @@ class TrackedFiles:
         from irp_core.inspection import Inspector
 
         rows, place = self.sets[-1], f"iteration {len(self.sets) - 1}"
+        policy = policy_of(Params.model_validate(self.run.record["params"]).refinement)
+        if policy.score_on == "out_of_fold" or policy.detector is not None:
+            how = f"the stored scores are {policy.score_on.replace('_', ' ')}, of detectors that are not kept"
+            yield Finding("rescored", place, "skipped", how)
+            return
         paths = self.paths()
         if paths is None:
             yield Finding("rescored", place, "skipped", _ABSENT)

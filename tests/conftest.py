@@ -27,6 +27,7 @@ TINY = [
     "differnet.hidden=16",
     "training.epochs=4",
     "training.retrain_epochs=2",
+    "refinement.method=irp",
     "refinement.lambda=1.15",
     "refinement.max_iterations=3",
     "contamination.fraction=0.2",

@@ -19,7 +19,7 @@ from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.manifest import read_manifest, read_table, training_rows
 from irp_core.refinement import in_order
-from irp_core.removals import GONE, REMOVAL_SCHEMA
+from irp_core.removals import REMOVAL_SCHEMA, standing_removals
 from irp_core.tables import ITERATIONS_SCHEMA
 from tasks.rundir import RunDirectory
 from tasks.server import prefect_server
@@ -151,7 +151,7 @@ def _write(entity: str, level: int, runs: dict[Job, str]) -> None:
 def _read(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     last = read_table(run / "iterations.parquet", ITERATIONS_SCHEMA).iloc[-1]
     removed = read_table(run / "removed.parquet", REMOVAL_SCHEMA)
-    removed = removed[removed["decision"].isin(GONE)]
+    removed = standing_removals(removed)
     summary = read_json(run / "summary.json")
     bad = int(removed["injected"].eq(True).sum())
     row = {

@@ -41,6 +41,7 @@ class Consensus:
         self._gaussian = gaussian
         self._patch_knn = patch_knn
         self._scales: tuple[Scale, Scale] | None = None
+        self._polled: tuple[FeatureSet, NDArray[np.float64]] | None = None
 
     @classmethod
     def build(cls, features: FeatureSet, params: Params, device: torch.device) -> Consensus:
@@ -86,19 +87,23 @@ class Consensus:
 
     def most_ordinary(self, features: FeatureSet, *, seed: int = 0) -> NDArray[np.bool_]:
         """The half of the images that the votes find most ordinary (n,)."""
-        self._patch_knn.fit(features, seed=seed)
-        votes = self._patch_knn.score(features)
+        votes = self._votes(features, seed)
         half: NDArray[np.bool_] = votes <= np.median(votes)
         return half
 
     def _members_out_of_fold(
         self, features: FeatureSet, folds: NDArray[np.intp], *, seed: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        # Votes are cast by all images, those outside as well: a poll needs no clean electorate.
-        self._patch_knn.fit(features, seed=seed)
         device = self._gaussian.device
         gaussian = fold_by_fold(lambda: Gaussian(device), features, folds, epochs=1, seed=seed)
-        return gaussian, self._patch_knn.score(features)
+        return gaussian, self._votes(features, seed)
+
+    def _votes(self, features: FeatureSet, seed: int) -> NDArray[np.float64]:
+        """Scores by the votes of all the images, those outside as well: a poll needs no clean electorate."""
+        if self._polled is None or self._polled[0] is not features:  # other folds change nothing about it
+            self._patch_knn.fit(features, seed=seed)
+            self._polled = (features, self._patch_knn.score(features))
+        return self._polled[1]
 
     def _combined(self, gaussian: NDArray[np.float64], patch_knn: NDArray[np.float64]) -> NDArray[np.float64]:
         assert self._scales is not None

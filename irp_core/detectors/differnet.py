@@ -51,9 +51,7 @@ class DifferNet:
         """An untrained detector with the settings of sections `differnet` and `training`."""
         return cls(features.pooled.shape[2], params.differnet, params.training, device)
 
-    def fit(
-        self, features: FeatureSet, *, epochs: int, seed: int, report: Report | None = None
-    ) -> list[EpochReport]:
+    def fit(self, features: FeatureSet, *, epochs: int, seed: int, report: Report | None = None) -> list[EpochReport]:
         """Train for `epochs` passes over all views of all images, in batches of `training.batch_size` views.
 
         The first fit initialises the flow from `seed` and takes the standardisation from the features; a

@@ -62,7 +62,9 @@ class PatchKnn:
         """
         features.check("PatchKnn.fit", patches=True)
         if len(features) < 2:
-            raise ValueError(f"PatchKnn.fit expects at least 2 images, of which one votes on the other. Got {len(features)}.")
+            raise ValueError(
+                f"PatchKnn.fit expects at least 2 images, of which one votes on the other. Got {len(features)}."
+            )
         started = time.perf_counter()
         assert features.patches is not None
         patches = features.patches

@@ -49,9 +49,7 @@ class Detector(Protocol):
         """An untrained detector for features of this shape."""
         ...
 
-    def fit(
-        self, features: FeatureSet, *, epochs: int, seed: int, report: Report | None = None
-    ) -> list[EpochReport]:
+    def fit(self, features: FeatureSet, *, epochs: int, seed: int, report: Report | None = None) -> list[EpochReport]:
         """Fit. A detector that iterates takes `epochs` passes and, if fitted before, goes on from there."""
         ...
 

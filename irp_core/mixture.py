@@ -1,0 +1,91 @@
+"""How much of a set is contaminated, and who: one or two normal distributions of the log scores.
+
+Out of fold, the log scores of good images are close to normal (a sum of many squares). Defects that the detector sees
+add a second population above. The Bayesian information criterion says whether there is one: where a single
+distribution describes the scores as well, nothing is wrong and nothing is removed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.mixture import GaussianMixture
+
+__all__ = ["Contamination", "Mixture", "estimate_contamination", "fit_mixture", "mixture_threshold"]
+
+_FEWEST = 10  # images; five parameters cannot be told from fewer scores
+_STARTS = ((0.25, 0.75), (0.5, 0.9), (0.5, 0.97))  # quantiles at which the two means start
+_RESAMPLES = 100
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The distribution of the scores: `share` of the upper population, 0 where there is but one.
+
+    `good` (n,) is each image's posterior probability of belonging to the lower population.
+    """
+
+    share: float
+    good: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """Estimated share of defective images, with a 90 % bootstrap interval; all in [0, 1]."""
+
+    share: float
+    low: float
+    high: float
+
+
+def fit_mixture(scores: NDArray[np.float64]) -> Mixture:
+    """Fit one and two normal distributions to the log scores (n,), and keep the better by BIC."""
+    logs = np.log(scores)
+    none = Mixture(0.0, np.ones(len(scores)))
+    spread = float(logs.std())
+    if len(scores) < _FEWEST or spread < 1e-9:
+        return none
+    values = ((logs - logs.mean()) / spread)[:, None]
+    # A floor for the variances: without it a component shrinks onto two equal scores.
+    fitted = [
+        GaussianMixture(2, means_init=np.quantile(values, start)[:, None], reg_covar=1e-3, random_state=0).fit(values)
+        for start in _STARTS
+    ]
+    two = max(fitted, key=lambda model: float(model.lower_bound_))
+    one = GaussianMixture(1, reg_covar=1e-3).fit(values)
+    if two.bic(values) >= one.bic(values):
+        return none
+    lower = int(two.means_[:, 0].argmin())
+    good = two.predict_proba(values)[:, lower]
+    # The wider population reaches below the narrow one, too; a low score never speaks against an image.
+    good[values[:, 0] <= two.means_[lower, 0]] = 1.0
+    order = np.argsort(-values[:, 0], kind="stable")
+    good[order] = np.maximum.accumulate(good[order])
+    return Mixture(float(two.weights_[1 - lower]), good)
+
+
+def mixture_threshold(scores: NDArray[np.float64], fdr: float) -> float:
+    """The highest score that stays when as many images go as keep the expected share of good ones among them at `fdr`.
+
+    That share is the mean posterior of being good over the removed images (the Bayesian false discovery rate of Efron
+    and Tibshirani, 2002). Where nothing may go it is the highest score of all.
+    """
+    good = fit_mixture(scores).good
+    order = np.argsort(-scores, kind="stable")
+    expected = np.cumsum(good[order]) / np.arange(1, len(scores) + 1)
+    allowed = np.flatnonzero(expected <= fdr)
+    if allowed.size == 0:
+        return float(scores.max())
+    kept = order[int(allowed[-1]) + 1 :]
+    return float(scores[kept].max()) if kept.size else 0.0
+
+
+def estimate_contamination(scores: NDArray[np.float64], *, seed: int) -> Contamination:
+    """The share of the upper population among `scores` (n,), and its bootstrap interval."""
+    rng = np.random.default_rng(seed)
+    shares = [fit_mixture(rng.choice(scores, size=len(scores))).share for _ in range(_RESAMPLES)]
+    low, high = np.quantile(shares, [0.05, 0.95])
+    share = fit_mixture(scores).share
+    return Contamination(share, min(float(low), share), max(float(high), share))
