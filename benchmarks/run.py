@@ -12,9 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 import tasks.environment  # noqa: F401
-from benchmarks import audit, extraction, snapshots, training
+from benchmarks import audit, extraction, folds, snapshots, training
 
-BENCHMARKS = {**audit.BENCHMARKS, **snapshots.BENCHMARKS, **extraction.BENCHMARKS, **training.BENCHMARKS}
+BENCHMARKS = {
+    **audit.BENCHMARKS,
+    **snapshots.BENCHMARKS,
+    **extraction.BENCHMARKS,
+    **training.BENCHMARKS,
+    **folds.BENCHMARKS,
+}
 
 
 def main() -> None:

@@ -62,25 +62,25 @@ class Coupling(nn.Module):
         self.subnet2 = Subnet(self.second, 2 * self.first, hidden, generator)
 
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """y (n, dimensions) → z of the same shape, log|det ∂z/∂y| (n,)."""
-        y1, y2 = y.split((self.first, self.second), dim=1)
+        """y (..., dimensions) → z of the same shape, log|det ∂z/∂y| (...,)."""
+        y1, y2 = y.split((self.first, self.second), dim=-1)
         s2, t2 = self._scale_and_shift(self.subnet2, y2)
         z1 = y1 * s2.exp() + t2
         s1, t1 = self._scale_and_shift(self.subnet1, z1)
         z2 = y2 * s1.exp() + t1
-        return torch.cat((z1, z2), dim=1), s1.sum(dim=1) + s2.sum(dim=1)
+        return torch.cat((z1, z2), dim=-1), s1.sum(dim=-1) + s2.sum(dim=-1)
 
     def inverse(self, z: Tensor) -> Tensor:
         """The y for which `forward` gives z."""
-        z1, z2 = z.split((self.first, self.second), dim=1)
+        z1, z2 = z.split((self.first, self.second), dim=-1)
         s1, t1 = self._scale_and_shift(self.subnet1, z1)
         y2 = (z2 - t1) * (-s1).exp()
         s2, t2 = self._scale_and_shift(self.subnet2, y2)
         y1 = (z1 - t2) * (-s2).exp()
-        return torch.cat((y1, y2), dim=1)
+        return torch.cat((y1, y2), dim=-1)
 
     def _scale_and_shift(self, subnet: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-        raw, shift = subnet(x).chunk(2, dim=1)
+        raw, shift = subnet(x).chunk(2, dim=-1)
         # 0.636 ≈ 2/π, as in DifferNet: atan reaches ±π/2.
         return self.clamp * 0.636 * torch.atan(raw / self.clamp), shift
 
@@ -97,10 +97,10 @@ class NormalizingFlow(nn.Module):
         self.couplings = nn.ModuleList(Coupling(dimensions, hidden, clamp, generator) for _ in range(blocks))
 
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """y (n, dimensions) → z of the same shape, log|det ∂z/∂y| (n,)."""
-        log_det = y.new_zeros(len(y))
+        """y (..., dimensions) → z of the same shape, log|det ∂z/∂y| (...,)."""
+        log_det = y.new_zeros(y.shape[:-1])
         for order, coupling in zip(self.permutations, self.couplings, strict=True):
-            y, log_det_of_block = coupling(y[:, order])
+            y, log_det_of_block = coupling(_permuted(y, order))
             log_det = log_det + log_det_of_block
         return y, log_det
 
@@ -108,10 +108,20 @@ class NormalizingFlow(nn.Module):
         """The y for which `forward` gives z."""
         for order, coupling in zip(reversed(self.permutations), reversed(self.couplings), strict=True):
             assert isinstance(coupling, Coupling)
-            z = coupling.inverse(z)[:, order.argsort()]
+            z = _permuted(coupling.inverse(z), order.argsort())
         return z
 
 
-def negative_log_likelihood(z: Tensor, log_det: Tensor) -> Tensor:
-    """DifferNet's loss: mean over samples of (½‖z‖² - log|det J|) / dimensions (without the constant)."""
-    return (0.5 * z.square().sum(dim=1) - log_det).mean() / z.shape[1]
+def _permuted(y: Tensor, order: Tensor) -> Tensor:
+    """y[..., order]; as a gather, whose backward pass is several times quicker than that of an index, and as exact."""
+    return y.gather(-1, order.expand(y.shape))
+
+
+def negative_log_likelihood(z: Tensor, log_det: Tensor, weights: Tensor | None = None) -> Tensor:
+    """DifferNet's loss: mean over samples of (½‖z‖² - log|det J|) / dimensions (without the constant).
+
+    With `weights` (K, n), for K flows side by side: the weighted sum over each flow's n samples instead (K,).
+    """
+    of_samples = 0.5 * z.square().sum(dim=-1) - log_det
+    reduced = of_samples.mean() if weights is None else (weights * of_samples).sum(dim=-1)
+    return reduced / z.shape[-1]

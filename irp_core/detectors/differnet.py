@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from irp_core.config import DifferNetParams, Params, Training
+from irp_core.detectors.flow_folds import copy_of_one, stacked, train_stacked
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
@@ -71,14 +73,7 @@ class DifferNet:
                 self._model.standardize(samples)
         model = self._model.train()
         options = self.training
-        optimizer = torch.optim.Adam(
-            model.parameters(),
-            lr=options.learning_rate,
-            betas=(options.beta1, options.beta2),
-            eps=options.eps,
-            weight_decay=options.weight_decay,
-            fused=True,
-        )
+        optimizer = self._adam(model.parameters())
         reports = []
         for epoch in range(1, epochs + 1):
             started = time.perf_counter()
@@ -92,10 +87,7 @@ class DifferNet:
                 total += loss.item() * len(batch)
             mean_loss = total / len(samples)
             if not math.isfinite(mean_loss):
-                raise RuntimeError(
-                    f"DifferNet diverged in epoch {epoch} (loss {mean_loss}); lower training.learning_rate "
-                    f"({options.learning_rate}) or set differnet.standardize."
-                )
+                raise self._diverged(epoch, mean_loss)
             reports.append(EpochReport(epoch, epochs, mean_loss, options.learning_rate, time.perf_counter() - started))
             if report:
                 report(reports[-1])
@@ -118,6 +110,89 @@ class DifferNet:
         ]
         scores: NDArray[np.float64] = torch.cat(squares)[: len(samples)].reshape(images, views).mean(dim=1).numpy()
         return scores
+
+    def score_out_of_fold(
+        self, features: FeatureSet, folds: NDArray[np.intp], *, epochs: int, seed: int
+    ) -> NDArray[np.float64]:
+        """Scores (images,) of `irp_core.folds.fold_by_fold`, up to rounding, from flows that train side by side.
+
+        Each fold's flow is the one that `fit` would train from scratch on the images of the other folds: same
+        start, standardisation of its own, same batches. An image outside (fold -1) trains nothing and gets the
+        geometric mean of all flows' scores. The weights of this detector are neither read nor changed.
+
+        K folds take K times a flow's memory, for weights, gradients, Adam's moments and activations alike: at the
+        paper's width (hidden 2048, 172 million weights) 2.8 GB per fold before activations, 14 GB for five.
+
+        Args:
+            features: of n images.
+            folds: (n,), from 0 on; -1 for outside.
+
+        Raises:
+            ValueError: features of another shape, or not finite; fewer than two folds, or one without an image.
+            RuntimeError: a loss is not finite.
+        """
+        features.check("DifferNet.score_out_of_fold")
+        outside = folds < 0
+        present = np.unique(folds[~outside]).tolist()
+        if folds.shape != (len(features),) or len(present) < 2 or present != list(range(len(present))):
+            raise ValueError(
+                f"DifferNet.score_out_of_fold expects a fold for each of {len(features)} images: 0, 1, and so on, "
+                f"or -1 for outside. Got shape {folds.shape}, folds {present}."
+            )
+        views, dimensions = features.pooled.shape[1:]
+        generators = [torch.Generator().manual_seed(seed) for _ in present]
+        start = _StandardizedFlow(self.dimensions, self.params, generators[0]).to(self.device)
+        for generator in generators[1:]:  # `fit` goes on with the generator that initialised the flow
+            generator.set_state(generators[0].get_state())
+        samples = torch.from_numpy(features.pooled.reshape(-1, dimensions)).to(self.device)
+        of_views = torch.from_numpy(np.repeat(folds, views)).to(self.device)
+        own = [((of_views != fold) & (of_views >= 0)).nonzero()[:, 0] for fold in present]
+        flows = stacked(start, len(present)).train()
+        if self.params.standardize:
+            flows.standardize_each([samples[mine] for mine in own])
+        training = train_stacked(
+            flows,
+            samples,
+            own,
+            generators,
+            optimiser=self._adam,
+            batch_size=self.training.batch_size,
+            epochs=epochs,
+        )
+        for epoch, losses in enumerate(training, start=1):
+            for loss in losses[~np.isfinite(losses)].tolist():
+                raise self._diverged(epoch, loss)
+        logs = np.zeros(len(features))
+        scorer = DifferNet(self.dimensions, self.params, self.training, self.device)
+        scorer._model = start
+        for fold in present:
+            copy_of_one(flows, fold, into=start)
+            if self.params.standardize:
+                start.mean.copy_(flows.mean[fold, 0])
+                start.std.copy_(flows.std[fold, 0])
+            held_out = folds == fold
+            logs[held_out] = np.log(scorer.score(features[held_out]))
+            if outside.any():
+                logs[outside] += np.log(scorer.score(features[outside])) / len(present)
+        scores: NDArray[np.float64] = np.exp(logs)
+        return scores
+
+    def _adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
+        options = self.training
+        return torch.optim.Adam(
+            parameters,
+            lr=options.learning_rate,
+            betas=(options.beta1, options.beta2),
+            eps=options.eps,
+            weight_decay=options.weight_decay,
+            fused=True,
+        )
+
+    def _diverged(self, epoch: int, loss: float) -> RuntimeError:
+        return RuntimeError(
+            f"DifferNet diverged in epoch {epoch} (loss {loss}); lower training.learning_rate "
+            f"({self.training.learning_rate}) or set differnet.standardize."
+        )
 
     def save(self, directory: Path) -> None:
         """Write `detector.json` and `weights.safetensors`."""
@@ -181,6 +256,14 @@ class _StandardizedFlow(nn.Module):
         self.mean.copy_(exact.mean(dim=0))
         # A channel that never fires has no spread; dividing by the floor keeps it at zero.
         self.std.copy_(exact.std(dim=0, correction=0).clamp_min(1e-6))
+
+    def standardize_each(self, sets: Iterable[Tensor]) -> None:
+        """As `standardize`, of K flows side by side each by its own training features: (K, 1, dimensions)."""
+        measured = []
+        for samples in sets:
+            self.standardize(samples)
+            measured.append((self.mean.clone(), self.std.clone()))
+        self.mean, self.std = (torch.stack(values)[:, None] for values in zip(*measured, strict=True))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         z, log_det = self.flow((features - self.mean) / self.std)
