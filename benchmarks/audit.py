@@ -17,6 +17,7 @@ from prefect.logging import disable_run_logger
 
 from irp_core.config import Params, load_params
 from irp_core.detectors import DifferNet
+from irp_core.feature_set import FeatureSet
 from irp_core.manifest import MANIFEST_SCHEMA, training_rows, write_manifest, write_table
 from irp_core.refinement import policy_of
 from irp_core.tables import HISTORY_SCHEMA, SCORES_SCHEMA
@@ -98,7 +99,7 @@ def _made_up_run(params: Params, seed: int) -> RunDirectory:
     path, policy = str(run.path), policy_of(params.refinement)
     (run.path / "features.json").write_text('{"fingerprint": "made-up"}')
     detector = DifferNet(4, params.differnet, params.training, torch.device("cpu"))
-    detector.fit(rng.normal(size=(4, 1, 4)).astype(np.float32), epochs=1, seed=0)
+    detector.fit(FeatureSet(rng.normal(size=(4, 1, 4)).astype(np.float32)), epochs=1, seed=0)
     base = dict(zip(names, rng.gamma(50, 0.02, IMAGES), strict=True))
     nested: dict[int, str] = {}
 

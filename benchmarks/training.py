@@ -7,6 +7,7 @@ import torch
 
 from irp_core.config import DifferNetParams, Training
 from irp_core.detectors import DifferNet
+from irp_core.feature_set import FeatureSet
 
 __all__ = ["BENCHMARKS"]
 
@@ -16,8 +17,9 @@ def epochs() -> list[tuple[str, str]]:
     features = np.random.default_rng(0).normal(size=(300, 4, 768)).astype(np.float32)
     seconds = {}
     for hidden, count in ((128, 4), (2048, 1)):
+        views = FeatureSet(features)
         detector = DifferNet(768, DifferNetParams(hidden=hidden), Training(), torch.device("cpu"))
-        seconds[hidden] = min(report.seconds for report in detector.fit(features, epochs=count, seed=0))
+        seconds[hidden] = min(report.seconds for report in detector.fit(views, epochs=count, seed=0))
     return [
         ("epoch of 1,200 views, hidden 128 (default)", f"{seconds[128]:.2f} s"),
         ("hidden 2048 (paper) / hidden 128", f"{seconds[2048] / seconds[128]:.0f} x"),

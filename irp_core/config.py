@@ -150,7 +150,7 @@ class Refinement(_Section):
     # `lambda` is a word of Python's own; in files, overrides and dumps the key is the paper's.
     lambda_: Annotated[float, Field(gt=1.0, alias="lambda")] = 1.25
     k: Annotated[float, Field(gt=0.0)] | None = None
-    fdr: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    fdr: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     removal: Literal["max_one", "all_above"] = "all_above"
     retrain: Literal["scratch", "warm_start"] | None = None
     max_iterations: Annotated[int, Field(ge=0)] = 10

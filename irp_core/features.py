@@ -153,7 +153,9 @@ class PatchExtractor:
         scaled = images if self.scale == images.shape[-1] else _resize(images, self.scale)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
             deepest = self._network(scaled)[self.backbone.layers[-1]].float()
-        smoothed = F.avg_pool2d(deepest, 3, stride=1, padding=1, count_include_pad=False)
+        # The zeros beyond the image count, as in PatchCore: they damp the border cells, where the network saw its own
+        # padding instead of the image (measured: docs/choosing.md).
+        smoothed = F.avg_pool2d(deepest, 3, stride=1, padding=1)
         cells = F.adaptive_avg_pool2d(smoothed, self.grid).flatten(2).transpose(1, 2).cpu()
         inputs = cells.shape[2]
         if self.channels < inputs:

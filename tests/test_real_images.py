@@ -14,6 +14,7 @@ from irp_core.config import Contamination, Dataset, load_params
 from irp_core.contamination import contaminate
 from irp_core.datasets import scan
 from irp_core.detectors import DifferNet
+from irp_core.feature_set import FeatureSet
 from irp_core.features import PooledExtractor, extract, extractor_spec
 from irp_core.manifest import testing_rows as held_out
 from irp_core.manifest import training_rows
@@ -52,8 +53,8 @@ def test_a_small_detector_tells_bottles_apart(backbone: str, least: float, tmp_p
     features = []
     for rows in (train, test):
         extract(rows, root, store, extractor, params)
-        features.append(store.get(rows["md5"].tolist(), 1))
-    detector = DifferNet(features[0].shape[2], params.differnet, params.training, torch.device("cpu"))
+        features.append(FeatureSet(store.get(rows["md5"].tolist(), 1)))
+    detector = DifferNet(features[0].pooled.shape[2], params.differnet, params.training, torch.device("cpu"))
     detector.fit(features[0], epochs=40, seed=0)
     scores = detector.score(features[1])
     assert np.isfinite(scores).all()

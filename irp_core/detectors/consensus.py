@@ -19,6 +19,7 @@ from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
 from irp_core.feature_set import FeatureSet
 from irp_core.folds import assign_folds, fold_by_fold
+from irp_core.mixture import fit_mixture
 
 __all__ = ["Consensus"]
 
@@ -86,8 +87,13 @@ class Consensus:
         return self._combined(*members)
 
     def most_ordinary(self, features: FeatureSet, *, seed: int = 0) -> NDArray[np.bool_]:
-        """The half of the images that the votes find most ordinary (n,)."""
+        """The half of the images that the votes find most ordinary (n,); all, where the votes are of one population.
+
+        The votes need no start. Where they see nothing wrong, half a set would only invent a difference.
+        """
         votes = self._votes(features, seed)
+        if fit_mixture(votes).share == 0.0:
+            return np.ones(len(features), dtype=bool)
         half: NDArray[np.bool_] = votes <= np.median(votes)
         return half
 

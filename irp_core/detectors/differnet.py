@@ -239,9 +239,6 @@ class _StandardizedFlow(nn.Module):
     mean: Tensor
     std: Tensor
 
-    needs_patches: ClassVar[bool] = False
-    leaves_itself_out: ClassVar[bool] = False
-
     def __init__(self, dimensions: int, params: DifferNetParams, generator: torch.Generator) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(dimensions))

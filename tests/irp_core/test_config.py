@@ -56,15 +56,18 @@ def test_mistakes_name_key_bound_and_value(override: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "factor"),
     [
-        (["refinement.lambda=1.4"], 1.4),
+        (["refinement.rule=median_multiple", "refinement.lambda=1.4"], 1.4),
+        (["refinement.rule=mixture", "refinement.fdr=0.3"], 0.3),
         (["refinement.rule=iqr"], 1.5),
         (["refinement.rule=mad"], 3.0),
         (["refinement.rule=mad", "refinement.k=5"], 5.0),
-        (["refinement.k=5"], 1.25),  # k is not median_multiple's
+        (["refinement.rule=median_multiple", "refinement.k=5"], 1.25),  # k is not median_multiple's
     ],
 )
 def test_each_rule_has_its_own_number(overrides: list[str], factor: float) -> None:
-    assert load_params(None, overrides).refinement.factor == factor
+    refinement = load_params(None, overrides).refinement
+    assert refinement.rule is not None
+    assert refinement.factor(refinement.rule) == factor
 
 
 def test_overrides_read_numbers_as_people_write_them() -> None:

@@ -148,3 +148,64 @@ def test_both_irps_may_train_as_long(overrides: list[str], epochs: int) -> None:
 def test_methods_come_after_those_they_build_on() -> None:
     assert in_order(["equal_epochs", "vanilla"]) == ["vanilla", "irp", "equal_epochs"]
     assert in_order(["oracle", "osr", "vanilla"]) == ["vanilla", "osr", "oracle"]
+
+
+REVERSIBLE = dataclasses.replace(IRP, reversible=True, score_on="out_of_fold", detector="consensus")
+
+
+def test_an_image_that_was_removed_comes_back_below_the_threshold() -> None:
+    scores = np.array([1.0, 1.0, 1.0, 1.1, 9.0, 1.05])
+    inside = np.array([True, True, True, True, True, False])
+    decision = decide(scores, REVERSIBLE, iteration=2, initial_size=6, inside=inside)
+    assert decision.removed.tolist() == [4]
+    assert decision.restored.tolist() == [5]
+    assert decision.kept.tolist() == [0, 1, 2, 3, 5]
+    once = decide(scores, IRP, iteration=2, initial_size=6, inside=inside)
+    assert once.restored.size == 0
+    assert once.kept.tolist() == [0, 1, 2, 3]
+
+
+def test_a_set_that_was_there_before_is_a_cycle() -> None:
+    scores = np.array([1.0, 1.0, 1.0, 1.1, 9.0, 1.05])
+    inside = np.array([True, True, True, True, True, False])
+    decision = decide(scores, REVERSIBLE, iteration=3, initial_size=6, inside=inside, seen=[frozenset({0, 1, 2, 3, 5})])
+    assert decision.stop_reason == "cycle"
+    assert decision.kept.tolist() == [0, 1, 2, 3, 4]
+    assert decision.removed.size == decision.restored.size == 0
+
+
+@given(scores=POSITIVE, seed=st.integers(0, 1000))
+def test_the_next_set_is_what_stays_and_what_comes_back(scores: np.ndarray, seed: int) -> None:
+    inside = np.random.default_rng(seed).random(len(scores)) < 0.7
+    inside[0] = True
+    decision = decide(scores, REVERSIBLE, iteration=1, initial_size=len(scores), inside=inside)
+    before = set(np.flatnonzero(inside))
+    assert set(decision.kept) == before - set(decision.removed) | set(decision.restored)
+    assert set(decision.removed) <= before
+    assert not set(decision.restored) & before
+
+
+def test_concentration_ends_within_as_many_sets_as_there_are() -> None:
+    """Scores that depend on the set: the loop ends by itself, in a fixed point or a cycle that is found."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(0, 1, 60), rng.normal(8, 1, 20)])
+    inside, seen = np.ones(80, dtype=bool), []
+    policy = dataclasses.replace(REVERSIBLE, rule="mad", factor=3.0, max_iterations=1000)
+    for iteration in range(1, 200):
+        seen.append(frozenset(np.flatnonzero(inside).tolist()))
+        scores = np.exp(np.abs(values - np.median(values[inside])))
+        decision = decide(scores, policy, iteration=iteration, initial_size=80, inside=inside, seen=seen)
+        if decision.stop_reason:
+            break
+        inside = np.isin(np.arange(80), decision.kept)
+    assert decision.stop_reason in ("converged", "cycle")
+
+
+def test_a_null_setting_is_the_methods_own_and_a_given_one_rules() -> None:
+    ours, paper = policy_of(Refinement()), policy_of(Refinement(method="irp"))
+    assert (ours.rule, ours.score_on, ours.reversible, ours.detector) == ("mixture", "out_of_fold", True, "consensus")
+    assert (paper.rule, paper.score_on, paper.reversible, paper.detector) == (
+        "median_multiple", "in_sample", False, None,
+    )  # fmt: skip
+    given_ = policy_of(Refinement(method="robust", rule="mad", detector="gaussian", reversible=False))
+    assert (given_.rule, given_.factor, given_.detector, given_.reversible) == ("mad", 3.0, "gaussian", False)

@@ -1,0 +1,107 @@
+"""The robust refinement as a tracked run: out-of-fold scores, a separate cleaner, images that come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from irp_core.atomic import read_json
+from irp_core.config import load_params
+from irp_core.inspection import Inspector
+from irp_core.manifest import read_manifest, write_manifest
+from tests.conftest import TINY, make_workspace
+from tests.flows.harness import refine_in, store_of, table_hashes
+
+ROBUST = [
+    "refinement.method=robust",
+    "refinement.rule=mad",  # the plant is too small for the mixture to say anything
+    "refinement.k=2",
+    "detector.name=patch_knn",
+    "features.patch_grid=4",
+]
+
+
+@pytest.fixture(scope="module")
+def robust(tmp_path_factory: pytest.TempPathFactory, plant: Path, prefect_api: str) -> Path:
+    return refine_in(make_workspace(tmp_path_factory.mktemp("robust") / "workspace"), plant, ROBUST)
+
+
+def test_the_sets_add_up_over_removals_and_restorations(robust: Path) -> None:
+    removed = pd.read_parquet(robust / "removed.parquet")
+    scores = pd.read_parquet(robust / "scores.parquet")
+    sets = scores.groupby("iteration")["image_id"].agg(set).to_dict()
+    assert len(sets) > 1
+    for iteration in range(1, len(sets)):
+        look = removed[removed["iteration"] == iteration].groupby("decision")["image_id"].agg(set).to_dict()
+        assert sets[iteration] == sets[iteration - 1] - look.get("removed", set()) | look.get("restored", set())
+
+
+def test_what_the_benchmark_measures_is_what_a_run_does(robust: Path) -> None:
+    from benchmarks.choosing import refine_in_memory
+    from irp_core.features import patch_spec
+    from irp_core.manifest import training_rows
+    from tasks.extraction import StoreHandle, open_extractor, stored_features
+
+    workspace = robust.parents[1]
+    params = load_params(None, [*TINY, *ROBUST])
+    rows = training_rows(read_manifest(robust / "manifest.parquet"))
+    _, spec = open_extractor(params)
+    handle = StoreHandle(str(workspace / params.features.store), spec, "", patch_spec(spec, params))
+    features = stored_features(handle, rows, params.views.score, patches=True)
+    refined = refine_in_memory(features, rows["md5"].tolist(), params)
+    last = pd.read_parquet(robust / "scores.parquet").query("iteration == iteration.max()")
+    assert sorted(rows["image_id"][refined.kept]) == sorted(last["image_id"])
+
+
+def test_the_operating_threshold_is_stored_with_the_model(robust: Path) -> None:
+    point = read_json(robust / "summary.json")["operating"]
+    described = read_json(robust / "model" / "inspector.json")
+    assert described["threshold"] == point["threshold"]
+    assert described["operating"]["false_alarm_rate"] == 0.05
+    assert 0.0 <= point["test_false_alarms"] <= 1.0
+    kept = pd.read_parquet(robust / "operating" / "scores.parquet")
+    assert point["images"] == len(kept)
+    assert (kept["score"] > point["threshold"]).mean() <= 0.05
+
+
+def test_a_training_image_on_disk_scores_as_if_it_had_not_trained(robust: Path) -> None:
+    """The bank knows its images by their patches, and the inspector makes the very same ones again."""
+    inspector = Inspector(robust / "model")
+    stored = pd.read_parquet(robust / "operating" / "scores.parquet").head(5)
+    root = Path(read_json(robust / "run.json")["data_root"])
+    table = inspector.score([root / image for image in stored["image_id"]])
+    np.testing.assert_allclose(table["score"].astype(float), stored["score"], rtol=1e-6)
+
+
+def test_the_estimated_contamination_is_reported(robust: Path) -> None:
+    found = read_json(robust / "summary.json")["contamination"]
+    assert 0.0 <= found["low"] <= found["share"] <= found["high"] <= 1.0
+
+
+def test_the_audit_decides_the_same_again(robust: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.verification import verify
+
+    workspace = robust.parents[1]
+    monkeypatch.chdir(workspace)
+    params = load_params(None, [*TINY, *ROBUST, f"tracking.uri={store_of(workspace)}"])
+    findings = verify(robust.name, params, rescore=True)
+    assert [f for f in findings if f.status == "failed"] == []
+    assert {f.check for f in findings if f.status == "ok"} >= {"training set", "decision", "removal table"}
+
+
+def test_labels_change_nothing(robust: Path, plant: Path, tmp_path: Path, prefect_api: str) -> None:
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    manifest = read_manifest(robust / "manifest.parquet")
+    train = manifest.index[manifest["split"] == "train"]
+    shuffled = np.random.default_rng(0).permutation(train)
+    for column in ("label", "injected", "defect_type"):
+        manifest.loc[train, column] = manifest.loc[shuffled, column].to_numpy()
+    write_manifest(manifest, prepared / "manifest.parquet")
+    run = refine_in(make_workspace(tmp_path / "w"), plant, ROBUST, manifest=str(prepared))
+    ours, theirs = table_hashes(run), table_hashes(robust)
+    assert ours["scores.parquet"] == theirs["scores.parquet"]
+    assert ours["weights.safetensors"] == theirs["weights.safetensors"]
