@@ -125,7 +125,7 @@ def _made_up_run(params: Params, seed: int) -> RunDirectory:
                 decision = decide_removal.fn(path, iteration, policy)
             if iteration < MODELS:
                 run.do("train", iteration, f"{iteration}", train)
-        write_results.fn(path, MODELS - 1, decision)
+        write_results.fn(path, MODELS - 1, decision, None)
         finish_parent.fn(path, parent, nested)
     assert len(training_rows(manifest)) > IMAGES * 0.9
     return run

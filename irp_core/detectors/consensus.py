@@ -28,11 +28,12 @@ Scale = tuple[float, float]
 
 
 class Consensus:
-    """Score: exp of the mean over `gaussian` and `patch_knn` of (log score - mean) / standard deviation.
+    """Score: exp of the smaller, over `gaussian` and `patch_knn`, of (log score - mean) / standard deviation.
 
-    Mean and standard deviation are of the training images' log scores, each by a member that did not train on it. The
-    normal distribution finds what changes the image as a whole and is blind where many defects shaped it; the
-    votes find what is local and rare, and survive many defects.
+    Mean and standard deviation are of the training images' log scores, each by a member that did not train on it. An
+    image is as anomalous as the witness who finds it less so: what is odd to one alone (a reflection to the
+    normal distribution, a rare mark to the votes) stays, because a good image lost is lost for nothing.
+    The normal distribution is blind where many defects shaped it; the votes survive many defects.
     """
 
     needs_patches: ClassVar[bool] = True
@@ -117,7 +118,7 @@ class Consensus:
             (np.log(scores) - center) / spread
             for scores, (center, spread) in zip((gaussian, patch_knn), self._scales, strict=True)
         ]
-        combined: NDArray[np.float64] = np.exp(np.clip(np.mean(standardised, axis=0), -300.0, 300.0))
+        combined: NDArray[np.float64] = np.exp(np.clip(np.minimum(*standardised), -300.0, 300.0))
         return combined
 
     def save(self, directory: Path) -> None:
