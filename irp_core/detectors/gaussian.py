@@ -53,7 +53,9 @@ class Gaussian:
         # A channel that never fires has no spread; dividing by the floor keeps it at zero.
         spread = np.maximum(samples.std(axis=0), 1e-6)
         standardised = (samples - mean) / spread
-        covariance, _ = ledoit_wolf(standardised, assume_centered=True)
+        # One image says nothing about a covariance; the shrinkage target alone is left.
+        one = len(samples) == 1
+        covariance = np.eye(samples.shape[1]) if one else ledoit_wolf(standardised, assume_centered=True)[0]
         values, vectors = np.linalg.eigh(covariance)
         whitening = vectors / np.sqrt(np.maximum(values, 1e-9)) / np.sqrt(samples.shape[1])
         arrays = {"mean": mean, "whitening": whitening / spread[:, None]}

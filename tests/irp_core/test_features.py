@@ -15,7 +15,14 @@ from irp_core.backbones.resnet18 import ResNet18, fold_batch_norm
 from irp_core.config import Params, load_params
 from irp_core.datasets import scan
 from irp_core.errors import InputError
-from irp_core.features import PooledExtractor, extract, extractor_spec, resolve_device, resolve_precision
+from irp_core.features import (
+    PooledExtractor,
+    extract,
+    extractor_spec,
+    patch_spec,
+    resolve_device,
+    resolve_precision,
+)
 from irp_core.store import FeatureStore
 
 CPU = torch.device("cpu")
@@ -150,3 +157,38 @@ def test_bfloat16_is_chosen_only_where_it_is_native() -> None:
     assert resolve_precision("bfloat16", CPU) == torch.bfloat16
     native = any(torch.cpu.get_capabilities().get(k) for k in ("amx_bf16", "avx512_bf16"))
     assert (resolve_precision("auto", CPU) == torch.bfloat16) == bool(native)
+
+
+def test_patches_are_smoothed_cells_of_the_deepest_map(extractor: tuple[PooledExtractor, Params]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
+    from irp_core.images import normalize
+
+    deepest = extractor[0].backbone.network(normalize(torch.from_numpy(pixels)))["layer3"]
+    rows = extractor[0].patches(grid=2, channels=256)(pixels)  # no projection
+    assert rows.shape == (4, 2 * 2 * 256)
+    padded = torch.nn.functional.pad(deepest, (1, 1, 1, 1))  # the zeros beyond the border count
+    smoothed = sum(padded[..., i : i + 4, j : j + 4] for i in range(3) for j in range(3)) / 9
+    expected = smoothed[..., :2, 2:].mean(dim=(2, 3))  # the upper right cell is the second of the row
+    np.testing.assert_allclose(rows[:, 256:512], expected.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_projection_of_patches_is_always_the_same_and_keeps_distances(
+    extractor: tuple[PooledExtractor, Params],
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
+    full = extractor[0].patches(4, 256)(pixels).reshape(64, 256)
+    small = extractor[0].patches(4, 64)
+    projected = small(pixels).reshape(64, 64)
+    assert (small(pixels).reshape(64, 64) == projected).all()
+    ratio = np.linalg.norm(projected[:32] - projected[32:], axis=1) / np.linalg.norm(full[:32] - full[32:], axis=1)
+    assert 0.8 < np.median(ratio) < 1.25
+
+
+def test_patches_are_stored_apart_from_pooled_features(extractor: tuple[PooledExtractor, Params]) -> None:
+    network, params = extractor
+    spec = extractor_spec(params, network.backbone, torch.float32)
+    finer = params.model_copy(update={"features": params.features.model_copy(update={"patch_grid": 16})})
+    specs = [spec, patch_spec(spec, params), patch_spec(spec, finer)]
+    assert len({str(sorted(one.items())) for one in specs}) == 3
+    # Pooled features do not depend on the patches' settings: no image goes through the network again for them.
+    assert extractor_spec(finer, network.backbone, torch.float32) == spec
