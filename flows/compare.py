@@ -28,7 +28,8 @@ def compare(root: str, params: dict[str, Any], methods: tuple[str, ...]) -> dict
     done: dict[str, str] = {}
     for method in in_order(methods):
         settings = {**params, "refinement": {**params.get("refinement", {}), "method": method}}
-        done[method] = refine(root, settings, **options_of(method, done))
+        chosen = method == params.get("refinement", {}).get("method")  # the others are there to be compared with
+        done[method] = refine(root, settings, **options_of(method, done), operating=chosen)
     return done
 
 

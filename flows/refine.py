@@ -42,6 +42,7 @@ def refine(
     total_epochs: int | None = None,
     random_counts: tuple[int, ...] = (),
     decisions: str | None = None,
+    operating: bool = True,
 ) -> str:
     """Refine the data set at `root`; returns the run's directory.
 
@@ -53,6 +54,8 @@ def refine(
         total_epochs: epochs of the first training, for the control `equal_epochs`.
         random_counts: removals per iteration, for the control `random`.
         decisions: file of reviewers' decisions to respect besides `review.decisions`.
+        operating: find the operating threshold, which trains the detector on `operating.folds` folds once more;
+            without it the last look's threshold has to serve.
     """
     checked = Params.model_validate(params)
     if checked.snapshots.enabled:
@@ -64,13 +67,13 @@ def refine(
     if checked.run.outputs == "tables" and run.finished():  # a sweep goes on from its last finished run
         return str(run.path)
     with tags(f"method:{checked.refinement.method}", f"dataset:{run.record()['dataset']}", f"run:{run.run_id}"):
-        _tracked(run, share_with)
+        _tracked(run, share_with, operating)
     if checked.review.required and Review(run).approved() and len(Review(run).contradictions()):
         # The approval named images to keep or to remove: the next run respects them, and asks again.
         now = standing_decisions(checked, run.manifest(), said)
         if now[["md5", "decision"]].equals(run.decisions()[["md5", "decision"]]):
             raise InputError(f"{checked.review.decisions}: expected the decisions of the approval, found none of them.")
-        return str(refine(root, params, manifest, share_with, total_epochs, random_counts, decisions))
+        return str(refine(root, params, manifest, share_with, total_epochs, random_counts, decisions, operating))
     return str(run.path)
 
 
@@ -78,15 +81,15 @@ def refine(
 def resume(run_path: str) -> str:
     """Go on with the run in `run_path` where it was."""
     run = open_run(Path(run_path))
-    _tracked(run, None)
+    _tracked(run, None, True)
     return str(run.path)
 
 
-def _tracked(run: RunDirectory, share_with: str | None) -> None:
+def _tracked(run: RunDirectory, share_with: str | None, operating: bool) -> None:
     """The loop inside its MLflow run, which a crash or an interruption leaves FAILED."""
     parent = start_parent(str(run.path))
     try:
-        _loop(run, parent, share_with)
+        _loop(run, parent, share_with, operating)
     except BaseException:
         fail_parent(run, parent)
         raise
@@ -103,7 +106,7 @@ def _prepare_run(root: str, params: Params, manifest: str | None, **options: Any
     return run
 
 
-def _loop(run: RunDirectory, parent: str, share_with: str | None) -> None:
+def _loop(run: RunDirectory, parent: str, share_with: str | None, operating: bool) -> None:
     path, params, record = str(run.path), run.params(), run.record()
     policy = policy_of(params.refinement, random_counts=tuple(record["random_counts"]))
     first_epochs = record["total_epochs"] or params.training.epochs
@@ -128,8 +131,8 @@ def _loop(run: RunDirectory, parent: str, share_with: str | None) -> None:
     get_run_logger().info("Stopped: %s", decision["stop_reason"])
     last = iteration - 1
     evaluate(path, last)
-    operating = set_operating_point(path, last, features) if params.run.outputs == "full" else None
-    write_results(path, last, decision, operating)
+    wanted = operating and params.run.outputs == "full"
+    write_results(path, last, decision, set_operating_point(path, last, features) if wanted else None)
     if params.run.outputs == "full":
         write_page(path)
     finish_parent(path, parent, nested)
