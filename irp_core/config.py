@@ -140,7 +140,7 @@ class Training(_Section):
 class Refinement(_Section):
     """Where a key is null the method's own setting holds (`irp_core.refinement.PRESETS`)."""
 
-    method: Method = "robust"
+    method: Method = "irp"
     detector: DetectorName | None = None
     score_on: Literal["in_sample", "out_of_fold"] | None = None
     folds: Annotated[int, Field(ge=2, le=50)] = 5

@@ -202,7 +202,7 @@ def test_concentration_ends_within_as_many_sets_as_there_are() -> None:
 
 
 def test_a_null_setting_is_the_methods_own_and_a_given_one_rules() -> None:
-    ours, paper = policy_of(Refinement()), policy_of(Refinement(method="irp"))
+    ours, paper = policy_of(Refinement(method="robust")), policy_of(Refinement(method="irp"))
     assert (ours.rule, ours.score_on, ours.reversible, ours.detector) == ("mixture", "out_of_fold", True, "consensus")
     assert (paper.rule, paper.score_on, paper.reversible, paper.detector) == (
         "median_multiple", "in_sample", False, None,
