@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from irp_core.backbones import Backbone
 from irp_core.config import Images, Params
@@ -116,9 +116,7 @@ class PooledExtractor:
         images = normalize(torch.from_numpy(pixels).to(self.device))
         pooled: list[Tensor] = []
         for scale in self.scales:
-            scaled = images if scale == images.shape[-1] else _resize(images, scale)
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
-                maps = self._network(scaled)
+            maps = _maps(self._network, images, scale, self.precision)
             pooled += [maps[layer].float().mean(dim=(2, 3)) for layer in self.backbone.layers]
         features: NDArray[np.float32] = torch.cat(pooled, dim=1).cpu().numpy()
         return features
@@ -150,9 +148,7 @@ class PatchExtractor:
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 views (n, size, size, 3) → rows (n, grid² x channels), patch by patch."""
         images = normalize(torch.from_numpy(pixels).to(self.device))
-        scaled = images if self.scale == images.shape[-1] else _resize(images, self.scale)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            deepest = self._network(scaled)[self.backbone.layers[-1]].float()
+        deepest = _maps(self._network, images, self.scale, self.precision)[self.backbone.layers[-1]].float()
         # The zeros beyond the image count, as in PatchCore: they damp the border cells, where the network saw its own
         # padding instead of the image (measured: docs/choosing.md).
         smoothed = F.avg_pool2d(deepest, 3, stride=1, padding=1)
@@ -164,6 +160,14 @@ class PatchExtractor:
             cells = cells @ (matrix / self.channels**0.5)
         rows: NDArray[np.float32] = cells.flatten(1).contiguous().numpy()
         return rows
+
+
+def _maps(network: nn.Module, images: Tensor, scale: int, precision: torch.dtype) -> dict[str, Tensor]:
+    """The network's feature maps of normalised images (n, 3, size, size), shown to it at side `scale`."""
+    scaled = images if scale == images.shape[-1] else _resize(images, scale)
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
+        maps: dict[str, Tensor] = network(scaled)
+    return maps
 
 
 def _resize(images: Tensor, scale: int) -> Tensor:

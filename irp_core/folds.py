@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from irp_core.feature_set import FeatureSet
 
-__all__ = ["assign_folds", "fold_by_fold"]
+__all__ = ["assign_folds", "fold_by_fold", "score_folds"]
 
 
 class _Fitted(Protocol):
@@ -44,16 +44,31 @@ def assign_folds(contents: Sequence[str], inside: NDArray[np.bool_], folds: int,
 def fold_by_fold(
     build: Callable[[], _Fitted], features: FeatureSet, folds: NDArray[np.intp], *, epochs: int, seed: int
 ) -> NDArray[np.float64]:
-    """Scores (n,): each image's by the detector of its fold, trained on the others.
+    """Scores (n,): each image's by the detector of its fold, trained on the others (see `score_folds`)."""
 
-    An image outside (fold -1) trains nothing and gets the geometric mean of all detectors' scores.
+    def trained(fold: int) -> _Fitted:
+        detector = build()
+        detector.fit(features[(folds != fold) & (folds >= 0)], epochs=epochs, seed=seed)
+        return detector
+
+    return score_folds(trained, features, folds)
+
+
+def score_folds(
+    detector_of: Callable[[int], _Fitted], features: FeatureSet, folds: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Scores (n,): each image's by its fold's detector.
+
+    An image outside (fold -1) trained nothing and gets the geometric mean of all detectors' scores.
+
+    Args:
+        detector_of: fold → the detector that did not train on it; asked for once per fold, in order.
     """
     count = int(folds.max()) + 1
     logs = np.zeros(len(features))
     outside = folds < 0
     for fold in range(count):
-        detector = build()
-        detector.fit(features[(folds != fold) & ~outside], epochs=epochs, seed=seed)
+        detector = detector_of(fold)
         held_out = folds == fold
         logs[held_out] = np.log(detector.score(features[held_out]))
         if outside.any():

@@ -20,6 +20,7 @@ from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
 from irp_core.feature_set import FeatureSet
 from irp_core.flow import NormalizingFlow, negative_log_likelihood
+from irp_core.folds import score_folds
 
 __all__ = ["DifferNet"]
 
@@ -132,8 +133,7 @@ class DifferNet:
             RuntimeError: a loss is not finite.
         """
         features.check("DifferNet.score_out_of_fold")
-        outside = folds < 0
-        present = np.unique(folds[~outside]).tolist()
+        present = np.unique(folds[folds >= 0]).tolist()
         if folds.shape != (len(features),) or len(present) < 2 or present != list(range(len(present))):
             raise ValueError(
                 f"DifferNet.score_out_of_fold expects a fold for each of {len(features)} images: 0, 1, and so on, "
@@ -162,20 +162,17 @@ class DifferNet:
         for epoch, losses in enumerate(training, start=1):
             for loss in losses[~np.isfinite(losses)].tolist():
                 raise self._diverged(epoch, loss)
-        logs = np.zeros(len(features))
         scorer = DifferNet(self.dimensions, self.params, self.training, self.device)
         scorer._model = start
-        for fold in present:
+
+        def detector_of(fold: int) -> DifferNet:
             copy_of_one(flows, fold, into=start)
             if self.params.standardize:
                 start.mean.copy_(flows.mean[fold, 0])
                 start.std.copy_(flows.std[fold, 0])
-            held_out = folds == fold
-            logs[held_out] = np.log(scorer.score(features[held_out]))
-            if outside.any():
-                logs[outside] += np.log(scorer.score(features[outside])) / len(present)
-        scores: NDArray[np.float64] = np.exp(logs)
-        return scores
+            return scorer
+
+        return score_folds(detector_of, features, folds)
 
     def _adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
         options = self.training
