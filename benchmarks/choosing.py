@@ -30,7 +30,7 @@ from irp_core.mixture import estimate_contamination
 from irp_core.out_of_fold import out_of_fold_scores
 from irp_core.refinement import decide, policy_of
 from irp_core.store import FeatureStore
-from tasks.extraction import open_extractor
+from tasks.extraction import StoreHandle, extract_patches, open_extractor, stored_features
 
 __all__ = ["Refined", "refine_in_memory"]
 
@@ -115,19 +115,15 @@ def _loaded(root: Path, params: Params) -> tuple[pd.DataFrame, Callable[[pd.Data
     """The scanned data set, its features by rows, and the seconds per image that extracting them took."""
     found = scan(root, params.dataset.layout).manifest
     extractor, spec = open_extractor(params)
-    pooled = FeatureStore(Path(params.features.store), spec)
-    held = FeatureStore(Path(params.features.store), patch_spec(spec, params))
+    store = FeatureStore(Path(params.features.store), spec)
+    handle = StoreHandle(params.features.store, spec, store.fingerprint, patch_spec(spec, params))
     started = time.perf_counter()
-    use = extract(found, root, pooled, extractor, params)
-    small = extractor.patches(params.features.patch_grid, params.features.patch_channels)
-    extract(found, root, held, small, params, views_each=1)
+    use = extract(found, root, store, extractor, params)
+    extract_patches(found, root, extractor, patch_spec(spec, params), params, root.name)
     seconds = time.perf_counter() - started
-    patches = params.features.patch_grid**2
 
     def of(rows: pd.DataFrame) -> FeatureSet:
-        md5s = rows["md5"].tolist()
-        flat = held.get(md5s, 1)
-        return FeatureSet(pooled.get(md5s, params.views.bank), flat.reshape(len(md5s), patches, -1))
+        return stored_features(handle, rows, params.views.bank, patches=True)
 
     return found, of, seconds / use.misses if use.misses else float("nan")
 

@@ -9,11 +9,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from irp_core.evaluation import recovery
+from irp_core.plots import COLOURS
 
 __all__ = ["auroc_figure", "auroc_table", "removal_table"]
 
 _KEYS = ["entity", "detector", "level"]
-_COLOURS = {"vanilla": "#777777", "irp": "#d55e00", "robust": "#0072b2", "oracle": "#009e73"}
+_COLOURS = {
+    "vanilla": COLOURS["grey"],
+    "irp": COLOURS["orange"],
+    "robust": COLOURS["blue"],
+    "oracle": COLOURS["green"],
+}
 _LABELS = {"vanilla": "vanilla", "irp": "irp (paper)", "robust": "robust (ours)", "oracle": "oracle"}
 
 

@@ -31,7 +31,7 @@ from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 from tasks.weights import resolve_weights
 
-__all__ = ["StoreHandle", "extract_features", "open_extractor", "patches_needed", "stored_features"]
+__all__ = ["StoreHandle", "extract_features", "extract_patches", "open_extractor", "patches_needed", "stored_features"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,22 @@ def patches_needed(params: Params) -> bool:
     return any(detector_class(name).needs_patches for name in names if name is not None)
 
 
+def extract_patches(
+    rows: pd.DataFrame, root: Path, extractor: PooledExtractor, spec: dict[str, object], params: Params, what: str
+) -> FeatureStore:
+    """Fill the store with the patches of the images that it lacks, by `extractor`'s network; returns it.
+
+    Args:
+        spec: see `irp_core.features.patch_spec`.
+        what: named by the progress bar.
+    """
+    store = FeatureStore(Path(params.features.store), spec)
+    patches = extractor.patches(params.features.patch_grid, params.features.patch_channels)
+    with bar(f"Extracting patches ({what})") as advance:
+        extract(rows, root, store, patches, params, views_each=1, progress=advance)
+    return store
+
+
 @task(task_run_name="extract-{split}", cache_policy=NO_CACHE, **IO_RETRIES)
 def extract_features(run_path: str, split: str) -> StoreHandle:
     """Extract the views of the images that the store lacks; retried, because it reads files.
@@ -78,10 +94,7 @@ def extract_features(run_path: str, split: str) -> StoreHandle:
             use = extract(rows, run.data_root(), store, extractor, params, progress=advance)
         patches = patch_spec(spec, params) if patches_needed(params) else None
         if patches is not None:
-            patch_extractor = extractor.patches(params.features.patch_grid, params.features.patch_channels)
-            held = FeatureStore(Path(params.features.store), patches)
-            with bar(f"Extracting patches ({split})") as advance:
-                extract(rows, run.data_root(), held, patch_extractor, params, views_each=1, progress=advance)
+            extract_patches(rows, run.data_root(), extractor, patches, params, split)
     file = run.path / "features.json"
     record = read_json(file) if file.exists() else {}
     # A resumed run finds its own rows in the store: what counts is what the whole run put through the network.

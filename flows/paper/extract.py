@@ -10,7 +10,7 @@ from irp_core.config import Params
 from irp_core.features import extract, patch_spec
 from irp_core.manifest import read_manifest
 from irp_core.store import FeatureStore
-from tasks.extraction import open_extractor, patches_needed
+from tasks.extraction import extract_patches, open_extractor, patches_needed
 from tasks.progress import bar
 
 __all__ = ["extract_entity"]
@@ -29,10 +29,7 @@ def extract_entity(entity: str, params: Params) -> None:
         use = extract(rows, raw(entity), shared, extractor, params, progress=advance)
     patched = patch_spec(spec, params) if _patches_needed(params) else None
     if patched is not None:
-        patches = FeatureStore(Path(params.features.store), patched)
-        small = extractor.patches(params.features.patch_grid, params.features.patch_channels)
-        with bar(f"Extracting patches ({entity})") as advance:
-            extract(rows, raw(entity), patches, small, params, views_each=1, progress=advance)
+        patches = extract_patches(rows, raw(entity), extractor, patched, params, entity)
     md5s = sorted(set(rows["md5"]))
     views = shared.get(md5s, params.views.bank)
     keys = [(md5, view) for md5 in md5s for view in range(params.views.bank)]
