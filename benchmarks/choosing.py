@@ -34,7 +34,14 @@ from tasks.extraction import StoreHandle, extract_patches, open_extractor, store
 
 __all__ = ["Refined", "refine_in_memory"]
 
-METHODS = ("vanilla", "irp", "robust", "oracle")
+METHODS: dict[str, dict[str, Any]] = {
+    "vanilla": {"method": "vanilla"},
+    "irp": {"method": "irp"},
+    "robust": {"method": "robust"},
+    "bold": {"method": "robust", "confidence": 0.0, "start": "ordinary"},
+    "oracle": {"method": "oracle"},
+}
+"""What a row is called, and the settings of section `refinement` behind it."""
 DETECTORS = ("differnet", "gaussian", "patch_knn")
 
 
@@ -82,7 +89,7 @@ def refine_in_memory(
                 features[where] if not where.all() else features,
                 [content for content, within in zip(contents, where, strict=True) if within],
                 inside=kept[where],
-                start=iteration == 0,
+                concentrate=iteration == 0 and policy.start == "ordinary",
                 folds=params.refinement.folds,
                 repeats=params.refinement.repeats,
                 epochs=params.training.epochs,
@@ -129,34 +136,38 @@ def _loaded(root: Path, params: Params) -> tuple[pd.DataFrame, Callable[[pd.Data
 
 
 def _cell(
-    manifest: pd.DataFrame, of: Callable[[pd.DataFrame], FeatureSet], params: Params, detectors: list[str]
+    manifest: pd.DataFrame,
+    of: Callable[[pd.DataFrame], FeatureSet],
+    params: Params,
+    detectors: list[str],
+    methods: list[str],
 ) -> list[dict[str, Any]]:
     rows, test = training_rows(manifest), testing_rows(manifest)
     features, tested = of(rows), of(test)
     contents = rows["md5"].tolist()
     injected = manifest.set_index("image_id")["injected"].loc[rows["image_id"]].to_numpy(dtype=bool)
     results = []
-    cleaned: Refined | None = None
-    cleaning = 0.0
+    cleaned: dict[str, tuple[Refined, float]] = {}  # who goes, and how long it took
     for name in detectors:
-        for method in METHODS:
+        for method in methods:
             chosen = params.model_copy(
                 update={
                     "detector": params.detector.model_copy(update={"name": name}),
-                    "refinement": params.refinement.model_copy(update={"method": method}),
+                    "refinement": params.refinement.model_copy(update=METHODS[method]),
                 }
             )
             started = time.perf_counter()
-            if method == "robust" and cleaned is not None:  # who goes does not depend on the final detector
+            if method in cleaned:  # a separate cleaner: who goes does not depend on the final detector
+                before, cleaning = cleaned[method]
                 detector = detector_class(name).build(features, chosen, resolve_device(params.features.device))
-                detector.fit(features[cleaned.kept], epochs=params.training.epochs, seed=params.run.seed * 1000)
-                refined = Refined(detector, cleaned.kept, cleaned.scores)
+                detector.fit(features[before.kept], epochs=params.training.epochs, seed=params.run.seed * 1000)
+                refined = Refined(detector, before.kept, before.scores)
                 seconds = cleaning + time.perf_counter() - started
             else:
                 refined = refine_in_memory(features, contents, chosen, injected=injected)
                 seconds = time.perf_counter() - started
-                if method == "robust":
-                    cleaned, cleaning = refined, seconds
+                if policy_of(chosen.refinement).detector:
+                    cleaned[method] = refined, seconds
             auroc = detection(refined.detector.score(tested), test["label"] == "defective").auroc
             gone = ~refined.kept
             row: dict[str, Any] = {
@@ -169,7 +180,7 @@ def _cell(
                 "n_start": len(rows),
                 "seconds": seconds,
             }
-            if method == "robust":
+            if policy_of(chosen.refinement).reversible:
                 share = estimate_contamination(refined.scores, seed=params.run.seed)
                 row |= {"estimated": share.share, "low": share.low, "high": share.high}
             results.append(row)
@@ -181,6 +192,7 @@ def _main(
     set_param: Annotated[list[str] | None, typer.Option("-S", help="section.key=value")] = None,
     output: Annotated[Path, typer.Option("-o", help="The table.")] = Path("docs/choosing/runs.csv"),
     detectors: Annotated[str, typer.Option(help="Which, comma-separated.")] = ",".join(DETECTORS),
+    methods: Annotated[str, typer.Option(help="Which, comma-separated.")] = ",".join(METHODS),
 ) -> None:
     """Run every cell and write one row per run."""
     params = load_params(Path("params.yaml"), set_param or [])
@@ -196,7 +208,7 @@ def _main(
             for seed in params.sweep.seeds:
                 manifest = contaminate(found, params.dataset, noise, seed=seed)
                 seeded = trained.model_copy(update={"run": trained.run.model_copy(update={"seed": seed})})
-                cell = _cell(manifest, of, seeded, detectors.split(","))
+                cell = _cell(manifest, of, seeded, detectors.split(","), methods.split(","))
                 known = {"entity": entity, "level": level, "seed": seed, "extraction_per_image": extraction}
                 rows += [known | row for row in cell]
                 output.parent.mkdir(parents=True, exist_ok=True)

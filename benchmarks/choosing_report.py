@@ -18,9 +18,16 @@ _COLOURS = {
     "vanilla": COLOURS["grey"],
     "irp": COLOURS["orange"],
     "robust": COLOURS["blue"],
+    "bold": COLOURS["purple"],
     "oracle": COLOURS["green"],
 }
-_LABELS = {"vanilla": "vanilla", "irp": "irp (paper)", "robust": "robust (ours)", "oracle": "oracle"}
+_LABELS = {
+    "vanilla": "vanilla",
+    "irp": "irp (paper)",
+    "robust": "robust (ours)",
+    "bold": "robust, bold",
+    "oracle": "oracle",
+}
 
 
 def _wide(runs: pd.DataFrame) -> pd.DataFrame:
@@ -36,7 +43,7 @@ def auroc_table(runs: pd.DataFrame) -> pd.DataFrame:
         means = {method: float(group[method].mean()) for method in _LABELS}
         row: dict[str, object] = {"data": entity, "detector": detector, "noise": f"{level} %"}
         row |= {_LABELS[m]: f"{means[m]:.3f} ± {group[m].std():.3f}" for m in _LABELS}
-        for method in ("irp", "robust"):
+        for method in ("irp", "robust", "bold"):
             share = recovery(means[method], means["vanilla"], means["oracle"])
             # Where less than half a point was lost the ratio says nothing.
             small = level == 0 or share is None or means["oracle"] - means["vanilla"] < 0.005
@@ -52,7 +59,7 @@ def removal_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Who went, per entity, level and cleaner; means over the seeds."""
     rows = []
     first = runs["detector"].iloc[0]
-    wanted = [("robust", first), *(("irp", detector) for detector in runs["detector"].unique())]
+    wanted = [("robust", first), ("bold", first), *(("irp", detector) for detector in runs["detector"].unique())]
     for (entity, level), cell in runs.groupby(["entity", "level"], sort=False):
         for method, detector in wanted:
             group = cell[(cell["method"] == method) & (cell["detector"] == detector)]
@@ -61,13 +68,13 @@ def removal_table(runs: pd.DataFrame) -> pd.DataFrame:
             row: dict[str, object] = {
                 "data": entity,
                 "noise": f"{level} %",
-                "rule": "robust" if method == "robust" else f"irp on {detector}",
+                "rule": f"irp on {detector}" if method == "irp" else _LABELS[method],
                 "good removed": f"{good / len(group):.1f}",
                 "bad removed": f"{bad / len(group):.1f}",
                 "precision": "–" if not good + bad or not injected else f"{bad / (good + bad):.2f}",
                 "recall": "–" if not injected else f"{bad / injected:.2f}",
             }
-            if method == "robust":
+            if method != "irp":
                 shares = (group["estimated"].mean(), group["low"].mean(), group["high"].mean())
                 row["estimated"] = "{:.0f} % ({:.0f} to {:.0f})".format(*(100 * share for share in shares))
             rows.append(row)

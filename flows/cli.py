@@ -301,17 +301,17 @@ def demo(
     set_param: Overrides = None,
     no_dvc: NoDvc = False,
 ) -> None:
-    """Run the main job on a made inspection line: 20 % of the training set is defective, four methods compared."""
+    """Run the main job on a made inspection line: 20 % of the training set is defective, five methods compared."""
     overrides = [f"run.seed={seed}", "contamination.fraction=0.2", *(set_param or ())]
     plain = read_params(params, [*overrides, *_without_dvc(no_dvc)]).model_dump(mode="json")
-    done = _compare(folder, plain, ("vanilla", "osr", "irp", "oracle"), lambda: _make_plant(folder, size))
+    done = _compare(folder, plain, ("vanilla", "osr", "irp", "robust", "oracle"), lambda: _make_plant(folder, size))
     # Not earlier: Prefect must not be imported before its settings stand.
     from flows.compare import comparison_table
     from flows.terminal import show_run
     from tasks.page import render_page
     from tasks.rundir import RunDirectory
 
-    run = RunDirectory(Path(done["irp"]))
+    run = RunDirectory(Path(done["robust"]))
     page = render_page(run, comparison_table(done))
     show_run(console, run)
     console.print(f"[bold]Open[/bold]  {page.resolve().as_uri()}", highlight=False, soft_wrap=True)

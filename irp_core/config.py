@@ -140,7 +140,7 @@ class Training(_Section):
 class Refinement(_Section):
     """Where a key is null the method's own setting holds (`irp_core.refinement.PRESETS`)."""
 
-    method: Method = "irp"
+    method: Method = "robust"
     detector: DetectorName | None = None
     score_on: Literal["in_sample", "out_of_fold"] | None = None
     folds: Annotated[int, Field(ge=2, le=50)] = 5
@@ -151,6 +151,8 @@ class Refinement(_Section):
     lambda_: Annotated[float, Field(gt=1.0, alias="lambda")] = 1.25
     k: Annotated[float, Field(gt=0.0)] | None = None
     fdr: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    confidence: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    start: Literal["all", "ordinary"] | None = None
     removal: Literal["max_one", "all_above"] = "all_above"
     retrain: Literal["scratch", "warm_start"] | None = None
     max_iterations: Annotated[int, Field(ge=0)] = 10

@@ -66,12 +66,27 @@ def fit_mixture(scores: NDArray[np.float64]) -> Mixture:
     return Mixture(float(two.weights_[1 - lower]), good)
 
 
-def mixture_threshold(scores: NDArray[np.float64], fdr: float) -> float:
+def mixture_threshold(scores: NDArray[np.float64], fdr: float, *, confidence: float = 0.0, seed: int = 0) -> float:
     """The highest score that stays when as many images go as keep the expected share of good ones among them at `fdr`.
 
     That share is the mean posterior of being good over the removed images (the Bayesian false discovery rate of Efron
     and Tibshirani, 2002). Where nothing may go it is the highest score of all.
+
+    Args:
+        scores: (n,).
+        fdr: the expected share, in (0, 1).
+        confidence: no more images go than the upper population holds in this share of bootstrap resamples, in [0, 1):
+            a second population that is gone when a few images are missing is no reason to remove any. 0: no bound.
+        seed: of the resamples.
     """
+    limit = _unbounded(scores, fdr)
+    if confidence == 0.0 or not (scores > limit).any():
+        return limit
+    supported = float(np.quantile(_resampled_shares(scores, seed), 1.0 - confidence))
+    return max(limit, float(np.sort(scores)[::-1][int(supported * len(scores))]))
+
+
+def _unbounded(scores: NDArray[np.float64], fdr: float) -> float:
     good = fit_mixture(scores).good
     order = np.argsort(-scores, kind="stable")
     expected = np.cumsum(good[order]) / np.arange(1, len(scores) + 1)
@@ -84,8 +99,12 @@ def mixture_threshold(scores: NDArray[np.float64], fdr: float) -> float:
 
 def estimate_contamination(scores: NDArray[np.float64], *, seed: int) -> Contamination:
     """The share of the upper population among `scores` (n,), and its bootstrap interval."""
-    rng = np.random.default_rng(seed)
-    shares = [fit_mixture(rng.choice(scores, size=len(scores))).share for _ in range(_RESAMPLES)]
-    low, high = np.quantile(shares, [0.05, 0.95])
+    low, high = np.quantile(_resampled_shares(scores, seed), [0.05, 0.95])
     share = fit_mixture(scores).share
     return Contamination(share, min(float(low), share), max(float(high), share))
+
+
+def _resampled_shares(scores: NDArray[np.float64], seed: int) -> list[float]:
+    rng = np.random.default_rng(seed)
+    in_order = np.sort(scores)  # the images' order must not matter
+    return [fit_mixture(rng.choice(in_order, size=len(scores))).share for _ in range(_RESAMPLES)]

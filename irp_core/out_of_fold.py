@@ -41,7 +41,7 @@ def out_of_fold_scores(
     contents: Sequence[str],
     *,
     inside: NDArray[np.bool_] | None = None,
-    start: bool = False,
+    concentrate: bool = False,
     folds: int,
     repeats: int = 1,
     epochs: int,
@@ -54,9 +54,9 @@ def out_of_fold_scores(
         features: of n images.
         contents: digest of each image (n,): its copies are in its fold.
         inside: the current training set (n,), None for all; images outside train nothing.
-        start: the first look, before any removal: a detector that `Concentrates` is trained on its most ordinary
-            images only, as the minimum covariance determinant starts from a subset (Rousseeuw and Van Driessen, 1999).
-            Later looks train on what the look before kept, so a good image that is not in the subset comes back.
+        concentrate: a detector that `Concentrates` is trained on its most ordinary images only, as the minimum
+            covariance determinant starts from a subset (Rousseeuw and Van Driessen, 1999). For the first look: later
+            ones train on what the look before kept, so a good image that is not in the subset comes back.
         folds: how many; a detector that `leaves_itself_out` needs none and is fitted once.
         repeats: other folds each time; an image's score is the geometric mean.
 
@@ -68,7 +68,7 @@ def out_of_fold_scores(
     if detector.leaves_itself_out:
         detector.fit(features[within], epochs=epochs, seed=seed)
         return detector.score(features)
-    if start and isinstance(detector, Concentrates):
+    if concentrate and isinstance(detector, Concentrates):
         within = within & detector.most_ordinary(features, seed=seed)
     logs = np.zeros(len(features))
     for repeat in range(repeats):

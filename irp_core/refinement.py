@@ -38,6 +38,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "reversible": True,
         "retrain": "scratch",
         "detector": "consensus",
+        "confidence": 0.95,
+        "start": "all",
     }
 }
 """What holds where a key of section `refinement` is null; every other method is the paper's."""
@@ -47,6 +49,8 @@ _PAPER: dict[str, Any] = {
     "reversible": False,
     "retrain": "warm_start",
     "detector": None,
+    "confidence": 0.0,
+    "start": "all",
 }
 
 
@@ -72,6 +76,11 @@ class Policy:
     score_on: Literal["in_sample", "out_of_fold"] = "in_sample"
     detector: str | None = None
     """Who scores for the removal; None is the detector that is trained."""
+    confidence: float = 0.0
+    """Of `mixture`: see `irp_core.mixture.mixture_threshold`."""
+    start: Literal["all", "ordinary"] = "all"
+    """What trains the first look's out-of-fold detectors: all images, or the most ordinary ones
+    (`irp_core.out_of_fold.Concentrates`)."""
     selection: Literal["scores", "random", "oracle"] = "scores"
     random_counts: tuple[int, ...] = ()
 
@@ -170,7 +179,7 @@ def decide(
         policy: the settings.
         iteration: number of the iteration that would retrain on what is kept.
         initial_size: size of the set before the first removal, for `max_removed_fraction`.
-        seed: for `selection: random` only.
+        seed: of the draw of `selection: random`, and of the rule's resamples.
         injected: for `selection: oracle` only (n,); no other selection may see it.
         protected: images that a reviewer keeps (n,): they are scored and count for the threshold, but never go.
         inside: the current training set (n,); None for all.
@@ -180,7 +189,9 @@ def decide(
         The decision. At `max_removed_fraction` the highest scores go first and the rest stays; the next
         call then stops for that reason.
     """
-    limit = threshold(scores, policy.rule, policy.factor)
+    limit = threshold(scores, policy.rule, policy.factor, confidence=policy.confidence, seed=seed)
+    # Who went on strong evidence returns when the evidence turns, not when it gets weaker.
+    pardon = threshold(scores, policy.rule, policy.factor) if policy.confidence else limit
     within = np.ones(len(scores), dtype=bool) if inside is None else np.asarray(inside)
     exempt = protected is None or policy.selection == "oracle"  # the ceiling knows better than a reviewer
     free = np.ones(len(scores), dtype=bool) if exempt else ~np.asarray(protected)
@@ -194,7 +205,7 @@ def decide(
 
     if iteration > policy.max_iterations:
         return stop("max_iterations")
-    restored = np.flatnonzero((scores <= limit) & ~within) if policy.reversible else none
+    restored = np.flatnonzero((scores <= pardon) & ~within) if policy.reversible else none
     if policy.selection == "oracle":
         if injected is None:
             raise ValueError("decide with selection 'oracle' needs `injected`.")

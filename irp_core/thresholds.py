@@ -38,10 +38,11 @@ RULES: dict[str, Callable[[Scores, float], float]] = {
     "mad": mad,
     "mixture": mixture_threshold,
 }
+"""Of scores (n,) and the rule's number; `mixture` knows a bound besides."""
 
 
-def threshold(scores: Scores, rule: str, factor: float) -> float:
-    """Apply a rule of `RULES`.
+def threshold(scores: Scores, rule: str, factor: float, *, confidence: float = 0.0, seed: int = 0) -> float:
+    """Apply a rule of `RULES`; `confidence` and the `seed` of its resamples are `mixture`'s.
 
     Raises:
         InputError: an unknown rule.
@@ -51,4 +52,6 @@ def threshold(scores: Scores, rule: str, factor: float) -> float:
         raise InputError(f"refinement.rule must be one of {sorted(RULES)}. Got {rule!r}.")
     if scores.size == 0 or not np.isfinite(scores).all():
         raise ValueError(f"threshold expects at least one score, all finite. Got {scores.size} scores.")
+    if rule == "mixture":
+        return mixture_threshold(scores, factor, confidence=confidence, seed=seed)
     return RULES[rule](scores, factor)

@@ -36,6 +36,9 @@ def what_if(
     factor: float,
     applied: Mapping[int, float],
     injected: Mapping[str, bool] | None = None,
+    *,
+    confidence: float = 0.0,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Hold each iteration's scores against another threshold.
 
@@ -44,7 +47,7 @@ def what_if(
 
     Args:
         scores: `image_id, iteration, score` of all models on their training sets.
-        rule, factor: see `irp_core.thresholds`.
+        rule, factor, confidence, seed: see `irp_core.thresholds`.
         applied: model k → the threshold that was applied to its scores.
         injected: `image_id` → whether it was injected, where that is known (evaluation only).
 
@@ -56,7 +59,7 @@ def what_if(
     for number, group in scores.groupby("iteration", sort=True):
         iteration = int(str(number))
         values = group["score"].to_numpy()
-        limit = threshold(values, rule, factor)
+        limit = threshold(values, rule, factor, confidence=confidence, seed=seed)
         now, then = values > limit, values > applied[iteration]
         row: dict[str, object] = {
             "iteration": iteration,

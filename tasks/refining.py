@@ -157,7 +157,7 @@ def _scores(
         seen,
         contents,
         inside=inside,
-        start=iteration == 0,
+        concentrate=iteration == 0 and policy.start == "ordinary",
         folds=params.refinement.folds,
         repeats=params.refinement.repeats,
         epochs=params.training.epochs,

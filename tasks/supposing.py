@@ -37,6 +37,7 @@ class Supposition:
 class _Stored:
     run_id: str
     refinement: Refinement
+    seed: int
     manifest: pd.DataFrame
     scores: pd.DataFrame
     applied: dict[int, float]
@@ -68,7 +69,15 @@ def suppose(
     injected = dict(zip(stored.manifest["image_id"], stored.manifest["injected"], strict=True)) if labelled else None
     labels = dict(zip(stored.manifest["image_id"], stored.manifest["label"], strict=True))
     policy = policy_of(now)
-    iterations = what_if(stored.scores, policy.rule, policy.factor, stored.applied, injected)
+    iterations = what_if(
+        stored.scores,
+        policy.rule,
+        policy.factor,
+        stored.applied,
+        injected,
+        confidence=policy.confidence,
+        seed=stored.seed,
+    )
     limits = dict(zip(iterations["iteration"], iterations["threshold"], strict=True))
     first = iterations.to_dict("records")[0]
     facts = {
@@ -128,6 +137,6 @@ def _stored(reference: str, params: Params) -> _Stored:
         iterations, scores = tracked.table("iterations", ITERATIONS_SCHEMA), tracked.table("scores", SCORES_SCHEMA)
         manifest, record, summary = tracked.table("manifest", MANIFEST_SCHEMA), tracked.record, tracked.summary
         run_id = tracked.run_id
-    refinement = Params.model_validate(record["params"]).refinement
+    ran = Params.model_validate(record["params"])
     applied = thresholds_applied(iterations, summary["last_look"]["threshold"])
-    return _Stored(run_id, refinement, manifest, scores, applied)
+    return _Stored(run_id, ran.refinement, ran.run.seed, manifest, scores, applied)

@@ -37,6 +37,35 @@ def test_the_share_of_good_images_among_the_removed_is_bounded(share: float, fdr
     assert np.mean(found) >= 0.85
 
 
+@pytest.mark.parametrize("n", [64, 120])
+def test_a_bound_with_confidence_halves_the_alarms_over_clean_sets_that_are_not_quite_normal(n: int) -> None:
+    """Scores with a heavier tail than the model knows (Student's t): what a plant's rare good images look like."""
+    alarms = {0.0: 0, 0.95: 0}
+    for seed in range(40):
+        scores = np.exp(0.3 * np.random.default_rng(seed).standard_t(4, n))
+        for confidence in alarms:
+            alarms[confidence] += int((scores > mixture_threshold(scores, 0.2, confidence=confidence)).sum())
+    assert alarms[0.95] <= alarms[0.0] / 2
+
+
+def test_clear_contamination_goes_with_confidence_too_and_never_more_than_without() -> None:
+    for seed in range(5):
+        scores, bad = simulated(400, 0.3, 6.0, seed)
+        free, bound = (scores > mixture_threshold(scores, 0.05, confidence=c) for c in (0.0, 0.95))
+        assert not (bound & ~free).any()
+        assert (bound & bad).sum() >= 0.75 * bad.sum()
+        assert not (bound & ~bad).any()
+
+
+def test_the_bound_depends_on_the_seed_and_not_on_the_images_order() -> None:
+    scores, _ = simulated(100, 0.2, 3.0, 2)
+    limits = {
+        mixture_threshold(order, 0.2, confidence=0.95, seed=1)
+        for order in (scores, scores[::-1], np.random.default_rng(0).permutation(scores))
+    }
+    assert len(limits) == 1
+
+
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
 def test_the_contamination_is_estimated_with_an_interval(share: float) -> None:
     covered = 0

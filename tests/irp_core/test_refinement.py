@@ -201,9 +201,25 @@ def test_concentration_ends_within_as_many_sets_as_there_are() -> None:
     assert decision.stop_reason in ("converged", "cycle")
 
 
+def test_who_went_with_confidence_returns_when_the_evidence_turns_not_when_it_weakens() -> None:
+    """16 of 80 lie apart and are out; one look later there is a doubt about three of them."""
+    rng = np.random.default_rng(3)
+    logs = np.concatenate([rng.normal(0.0, 0.3, 64), rng.normal(2.0, 0.3, 16)])
+    cautious = dataclasses.replace(REVERSIBLE, rule="mixture", factor=0.2, confidence=0.95)
+    first = decide(np.exp(logs), cautious, iteration=1, initial_size=80)
+    assert set(first.removed) <= set(range(64, 80)) and len(first.removed) >= 8
+    inside = np.arange(80) < 64
+    second = decide(np.exp(logs), cautious, iteration=2, initial_size=80, inside=inside)
+    assert second.stop_reason == "converged"  # what lies above the free limit stays out, below the bound or not
+    logs[64:67] = 0.0
+    third = decide(np.exp(logs), cautious, iteration=3, initial_size=80, inside=inside)
+    assert list(third.restored) == [64, 65, 66]
+
+
 def test_a_null_setting_is_the_methods_own_and_a_given_one_rules() -> None:
     ours, paper = policy_of(Refinement(method="robust")), policy_of(Refinement(method="irp"))
     assert (ours.rule, ours.score_on, ours.reversible, ours.detector) == ("mixture", "out_of_fold", True, "consensus")
+    assert (ours.confidence, ours.start, paper.confidence) == (0.95, "all", 0.0)
     assert (paper.rule, paper.score_on, paper.reversible, paper.detector) == (
         "median_multiple", "in_sample", False, None,
     )  # fmt: skip
