@@ -89,7 +89,7 @@ def refine_in_memory(
                 features[where] if not where.all() else features,
                 [content for content, within in zip(contents, where, strict=True) if within],
                 inside=kept[where],
-                concentrate=iteration == 0 and policy.start == "ordinary",
+                start=policy.start if iteration == 0 else "all",
                 folds=params.refinement.folds,
                 repeats=params.refinement.repeats,
                 epochs=params.training.epochs,

@@ -152,7 +152,7 @@ class Refinement(_Section):
     k: Annotated[float, Field(gt=0.0)] | None = None
     fdr: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     confidence: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
-    start: Literal["all", "ordinary"] | None = None
+    start: Literal["all", "ordinary", "ordinary_if_heavy"] | None = None
     removal: Literal["max_one", "all_above"] = "all_above"
     retrain: Literal["scratch", "warm_start"] | None = None
     max_iterations: Annotated[int, Field(ge=0)] = 10

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,10 @@ from irp_core.detectors.protocol import Detector
 from irp_core.feature_set import FeatureSet
 from irp_core.folds import assign_folds, fold_by_fold
 
-__all__ = ["Concentrates", "FoldsAtOnce", "out_of_fold_scores"]
+__all__ = ["Concentrates", "FoldsAtOnce", "Start", "out_of_fold_scores"]
+
+Start = Literal["all", "ordinary", "ordinary_if_heavy"]
+"""All images; the most ordinary ones where anything seems wrong; these only where much is surely wrong."""
 
 
 @runtime_checkable
@@ -30,8 +33,8 @@ class FoldsAtOnce(Protocol):
 class Concentrates(Protocol):
     """A detector that can say, before any removal, which images are safest to start from."""
 
-    def most_ordinary(self, features: FeatureSet, *, seed: int) -> NDArray[np.bool_]:
-        """Mask (n,) of a subset that is likely to be good."""
+    def most_ordinary(self, features: FeatureSet, *, if_heavy: bool, seed: int) -> NDArray[np.bool_]:
+        """Mask (n,) of a subset that is likely to be good; all images where nothing (not much) is wrong."""
         ...
 
 
@@ -41,7 +44,7 @@ def out_of_fold_scores(
     contents: Sequence[str],
     *,
     inside: NDArray[np.bool_] | None = None,
-    concentrate: bool = False,
+    start: Start = "all",
     folds: int,
     repeats: int = 1,
     epochs: int,
@@ -54,7 +57,7 @@ def out_of_fold_scores(
         features: of n images.
         contents: digest of each image (n,): its copies are in its fold.
         inside: the current training set (n,), None for all; images outside train nothing.
-        concentrate: a detector that `Concentrates` is trained on its most ordinary images only, as the minimum
+        start: unless `all`, a detector that `Concentrates` is trained on its most ordinary images only, as the minimum
             covariance determinant starts from a subset (Rousseeuw and Van Driessen, 1999). For the first look: later
             ones train on what the look before kept, so a good image that is not in the subset comes back.
         folds: how many; a detector that `leaves_itself_out` needs none and is fitted once.
@@ -68,8 +71,8 @@ def out_of_fold_scores(
     if detector.leaves_itself_out:
         detector.fit(features[within], epochs=epochs, seed=seed)
         return detector.score(features)
-    if concentrate and isinstance(detector, Concentrates):
-        within = within & detector.most_ordinary(features, seed=seed)
+    if start != "all" and isinstance(detector, Concentrates):
+        within = within & detector.most_ordinary(features, if_heavy=start == "ordinary_if_heavy", seed=seed)
     logs = np.zeros(len(features))
     for repeat in range(repeats):
         assigned = assign_folds(contents, within, folds, seed=seed * 1000 + repeat)

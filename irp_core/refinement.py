@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irp_core.config import Params, Refinement, Rule
+from irp_core.out_of_fold import Start
 from irp_core.thresholds import threshold
 
 __all__ = ["METHODS", "PRESETS", "Decision", "Policy", "decide", "epochs_per_iteration", "in_order", "policy_of"]
@@ -39,7 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "retrain": "scratch",
         "detector": "consensus",
         "confidence": 0.95,
-        "start": "all",
+        "start": "ordinary_if_heavy",
     }
 }
 """What holds where a key of section `refinement` is null; every other method is the paper's."""
@@ -78,9 +79,8 @@ class Policy:
     """Who scores for the removal; None is the detector that is trained."""
     confidence: float = 0.0
     """Of `mixture`: see `irp_core.mixture.mixture_threshold`."""
-    start: Literal["all", "ordinary"] = "all"
-    """What trains the first look's out-of-fold detectors: all images, or the most ordinary ones
-    (`irp_core.out_of_fold.Concentrates`)."""
+    start: Start = "all"
+    """What trains the first look's out-of-fold detectors."""
     selection: Literal["scores", "random", "oracle"] = "scores"
     random_counts: tuple[int, ...] = ()
 

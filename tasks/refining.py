@@ -157,7 +157,7 @@ def _scores(
         seen,
         contents,
         inside=inside,
-        concentrate=iteration == 0 and policy.start == "ordinary",
+        start=policy.start if iteration == 0 else "all",
         folds=params.refinement.folds,
         repeats=params.refinement.repeats,
         epochs=params.training.epochs,

@@ -19,11 +19,12 @@ from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
 from irp_core.feature_set import FeatureSet
 from irp_core.folds import assign_folds, fold_by_fold
-from irp_core.mixture import fit_mixture
+from irp_core.mixture import estimate_contamination, fit_mixture
 
 __all__ = ["Consensus"]
 
 _FOLDS = 5  # for the members' scales
+_HEAVY = 0.25  # share of defects
 Scale = tuple[float, float]
 
 
@@ -87,13 +88,16 @@ class Consensus:
         self._scales = (_scale(members[0]), _scale(members[1]))
         return self._combined(*members)
 
-    def most_ordinary(self, features: FeatureSet, *, seed: int = 0) -> NDArray[np.bool_]:
+    def most_ordinary(self, features: FeatureSet, *, if_heavy: bool = False, seed: int = 0) -> NDArray[np.bool_]:
         """The half of the images that the votes find most ordinary (n,); all, where the votes are of one population.
 
-        The votes need no start. Where they see nothing wrong, half a set would only invent a difference.
+        The votes need no start. Where they see nothing wrong, half a set would only invent a difference. `if_heavy`
+        asks for more: that the lower bound of the contamination which they estimate exceeds a quarter, of which
+        a normal distribution of all images would be shaped too much to be a witness.
         """
         votes = self._votes(features, seed)
-        if fit_mixture(votes).share == 0.0:
+        wrong = estimate_contamination(votes, seed=seed).low > _HEAVY if if_heavy else fit_mixture(votes).share > 0.0
+        if not wrong:
             return np.ones(len(features), dtype=bool)
         half: NDArray[np.bool_] = votes <= np.median(votes)
         return half
