@@ -91,7 +91,11 @@ def _show_findings(console: Console, summary: dict[str, Any]) -> None:
     """What the run says without labels: estimated contamination, operating threshold."""
     if found := summary.get("contamination"):
         shares = f"{100 * found['share']:.0f} % of the images (90 % interval {100 * found['low']:.0f} to"
-        console.print(f"Estimated contamination: {shares} {100 * found['high']:.0f} %).", highlight=False)
+        text = f"Estimated contamination: {shares} {100 * found['high']:.0f} %)."
+        unsure = round(found["share"] * summary["n_start"]) - summary["n_removed"]
+        if unsure > 0.02 * summary["n_start"]:
+            text += f" About {unsure} more than were removed, but which is not certain: irp review shows them."
+        console.print(text, highlight=False)
     if point := summary.get("operating"):
         text = f"Operating threshold: {point['threshold']:.3f}, for {100 * point['false_alarm_rate']:g} % false alarms"
         if point["basis"] == "extrapolated":

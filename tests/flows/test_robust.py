@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
-from irp_core.atomic import read_json
+from flows.terminal import show_run
+from irp_core.atomic import read_json, write_json
 from irp_core.config import load_params
 from irp_core.inspection import Inspector
 from irp_core.manifest import read_manifest, write_manifest
+from tasks.rundir import RunDirectory
 from tests.conftest import TINY, make_workspace
 from tests.flows.harness import refine_in, store_of, table_hashes
 
@@ -105,3 +110,14 @@ def test_labels_change_nothing(robust: Path, plant: Path, tmp_path: Path, prefec
     ours, theirs = table_hashes(run), table_hashes(robust)
     assert ours["scores.parquet"] == theirs["scores.parquet"]
     assert ours["weights.safetensors"] == theirs["weights.safetensors"]
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.0, False), (0.9, True)])
+def test_what_is_estimated_and_not_certain_is_said(robust: Path, tmp_path: Path, share: float, said: bool) -> None:
+    copy = tmp_path / robust.name
+    shutil.copytree(robust, copy)
+    summary = read_json(copy / "summary.json")
+    write_json(copy / "summary.json", {**summary, "contamination": {"share": share, "low": 0.0, "high": 0.9}})
+    shown = Console(record=True, width=200, file=io.StringIO())
+    show_run(shown, RunDirectory(copy))
+    assert ("not certain" in shown.export_text()) == said
