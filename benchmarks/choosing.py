@@ -156,6 +156,7 @@ def _cell(
                     "refinement": params.refinement.model_copy(update=METHODS[method]),
                 }
             )
+            policy = policy_of(chosen.refinement)
             started = time.perf_counter()
             if method in cleaned:  # a separate cleaner: who goes does not depend on the final detector
                 before, cleaning = cleaned[method]
@@ -166,7 +167,7 @@ def _cell(
             else:
                 refined = refine_in_memory(features, contents, chosen, injected=injected)
                 seconds = time.perf_counter() - started
-                if policy_of(chosen.refinement).detector:
+                if policy.detector:
                     cleaned[method] = refined, seconds
             auroc = detection(refined.detector.score(tested), test["label"] == "defective").auroc
             gone = ~refined.kept
@@ -180,7 +181,7 @@ def _cell(
                 "n_start": len(rows),
                 "seconds": seconds,
             }
-            if policy_of(chosen.refinement).reversible:
+            if policy.reversible:
                 share = estimate_contamination(refined.scores, seed=params.run.seed)
                 row |= {"estimated": share.share, "low": share.low, "high": share.high}
             results.append(row)

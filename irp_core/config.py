@@ -48,6 +48,8 @@ Percent = Annotated[int, Field(ge=0, lt=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Method = Literal["robust", "irp", "irp_max_one", "vanilla", "osr", "oracle", "random", "equal_epochs"]
 Rule = Literal["median_multiple", "iqr", "mad", "mixture"]
+Start = Literal["all", "ordinary", "ordinary_if_heavy"]
+"""Of the first look: all images; the most ordinary ones where anything seems wrong; only where much is surely wrong."""
 DetectorName = Annotated[str, Field(pattern=r"^(differnet|gaussian|patch_knn|consensus|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")]
 """A detector of this package, or `package.module:Class` of another."""
 
@@ -152,7 +154,7 @@ class Refinement(_Section):
     k: Annotated[float, Field(gt=0.0)] | None = None
     fdr: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     confidence: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
-    start: Literal["all", "ordinary", "ordinary_if_heavy"] | None = None
+    start: Start | None = None
     removal: Literal["max_one", "all_above"] = "all_above"
     retrain: Literal["scratch", "warm_start"] | None = None
     max_iterations: Annotated[int, Field(ge=0)] = 10

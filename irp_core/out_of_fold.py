@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from irp_core.config import Start
 from irp_core.detectors.protocol import Detector
 from irp_core.feature_set import FeatureSet
 from irp_core.folds import assign_folds, fold_by_fold
 
-__all__ = ["Concentrates", "FoldsAtOnce", "Start", "out_of_fold_scores"]
-
-Start = Literal["all", "ordinary", "ordinary_if_heavy"]
-"""All images; the most ordinary ones where anything seems wrong; these only where much is surely wrong."""
+__all__ = ["Concentrates", "FoldsAtOnce", "out_of_fold_scores"]
 
 
 @runtime_checkable

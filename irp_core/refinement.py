@@ -12,8 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from irp_core.config import Params, Refinement, Rule
-from irp_core.out_of_fold import Start
+from irp_core.config import Params, Refinement, Rule, Start
 from irp_core.thresholds import threshold
 
 __all__ = ["METHODS", "PRESETS", "Decision", "Policy", "decide", "epochs_per_iteration", "in_order", "policy_of"]
@@ -190,8 +189,6 @@ def decide(
         call then stops for that reason.
     """
     limit = threshold(scores, policy.rule, policy.factor, confidence=policy.confidence, seed=seed)
-    # Who went on strong evidence returns when the evidence turns, not when it gets weaker.
-    pardon = threshold(scores, policy.rule, policy.factor) if policy.confidence else limit
     within = np.ones(len(scores), dtype=bool) if inside is None else np.asarray(inside)
     exempt = protected is None or policy.selection == "oracle"  # the ceiling knows better than a reviewer
     free = np.ones(len(scores), dtype=bool) if exempt else ~np.asarray(protected)
@@ -205,7 +202,10 @@ def decide(
 
     if iteration > policy.max_iterations:
         return stop("max_iterations")
-    restored = np.flatnonzero((scores <= pardon) & ~within) if policy.reversible else none
+    restored = none
+    if policy.reversible and not within.all():
+        # The rule without its bound: who went on strong evidence returns when it turns, not when it gets weaker.
+        restored = np.flatnonzero((scores <= threshold(scores, policy.rule, policy.factor)) & ~within)
     if policy.selection == "oracle":
         if injected is None:
             raise ValueError("decide with selection 'oracle' needs `injected`.")

@@ -32,13 +32,13 @@ def mad(scores: Scores, factor: float) -> float:
     return float(np.median(scores) + factor * stats.median_abs_deviation(scores, scale="normal"))
 
 
-RULES: dict[str, Callable[[Scores, float], float]] = {
+RULES: dict[str, Callable[..., float]] = {
     "median_multiple": median_multiple,
     "iqr": iqr,
     "mad": mad,
     "mixture": mixture_threshold,
 }
-"""Of scores (n,) and the rule's number; `mixture` knows a bound besides."""
+"""Of scores (n,) and the rule's number; `mixture` takes a bound's confidence and seed besides."""
 
 
 def threshold(scores: Scores, rule: str, factor: float, *, confidence: float = 0.0, seed: int = 0) -> float:
@@ -52,6 +52,5 @@ def threshold(scores: Scores, rule: str, factor: float, *, confidence: float = 0
         raise InputError(f"refinement.rule must be one of {sorted(RULES)}. Got {rule!r}.")
     if scores.size == 0 or not np.isfinite(scores).all():
         raise ValueError(f"threshold expects at least one score, all finite. Got {scores.size} scores.")
-    if rule == "mixture":
-        return mixture_threshold(scores, factor, confidence=confidence, seed=seed)
-    return RULES[rule](scores, factor)
+    bound = {"confidence": confidence, "seed": seed} if rule == "mixture" else {}
+    return RULES[rule](scores, factor, **bound)
