@@ -15,10 +15,11 @@ import pandas as pd
 import torch
 from prefect.logging import disable_run_logger
 
-from irp_core.config import Params, load_params
+from irp_core.config import Params
 from irp_core.detectors import DifferNet
 from irp_core.feature_set import FeatureSet
 from irp_core.manifest import MANIFEST_SCHEMA, training_rows, write_manifest, write_table
+from irp_core.params_file import load_params
 from irp_core.refinement import policy_of
 from irp_core.tables import HISTORY_SCHEMA, SCORES_SCHEMA
 from tasks.auditing import compare_sets, describe_model, history_of_image

@@ -18,7 +18,7 @@ import pandas as pd
 import typer
 from numpy.typing import NDArray
 
-from irp_core.config import Params, load_params
+from irp_core.config import Params
 from irp_core.contamination import contaminate
 from irp_core.datasets import scan
 from irp_core.detectors import Detector, detector_class
@@ -28,6 +28,7 @@ from irp_core.features import extract, patch_spec, resolve_device
 from irp_core.manifest import testing_rows, training_rows
 from irp_core.mixture import estimate_contamination
 from irp_core.out_of_fold import out_of_fold_scores
+from irp_core.params_file import load_params
 from irp_core.refinement import decide, policy_of
 from irp_core.store import FeatureStore
 from tasks.extraction import StoreHandle, extract_patches, open_extractor, stored_features

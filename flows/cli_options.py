@@ -36,7 +36,7 @@ NoDvc = Annotated[bool, typer.Option("--no-dvc", help="Make no DVC snapshots.")]
 
 def read_params(file: Path | None, overrides: list[str] | None) -> Params:
     """The parameters of a command: its file, else `./params.yaml`, else the defaults, under its overrides."""
-    from irp_core.config import load_params
+    from irp_core.params_file import load_params
 
     if file is None and Path("params.yaml").is_file():
         file = Path("params.yaml")

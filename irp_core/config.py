@@ -6,17 +6,11 @@ works without the file. Errors name the key, the bound and the value.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from irp_core.errors import InputError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "Contamination",
@@ -37,9 +31,7 @@ __all__ = [
     "Tracking",
     "Training",
     "Views",
-    "checked_params",
     "digest",
-    "load_params",
 ]
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -273,91 +265,6 @@ class Params(_Section):
     run: Run = Run()
     sweep: Sweep = Sweep()
     figures: Figures = Figures()
-
-
-def load_params(file: Path | None = None, overrides: Iterable[str] = ()) -> Params:
-    """Read `file` (the built-in defaults when None), apply `section.key=value` overrides, validate.
-
-    Keys that the file leaves out take their defaults, so a profile such as `params/paper.yaml` need
-    only name what it changes.
-
-    Raises:
-        InputError: a file that cannot be read, an unknown key, a value out of range.
-    """
-    values: dict[str, Any] = {}
-    source = "defaults"
-    if file is not None:
-        source = str(file)
-        try:
-            loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{file}: cannot be read ({error.strerror}).") from None
-        except yaml.YAMLError as error:
-            raise InputError(f"{file}: is not valid YAML ({' '.join(str(error).split())}).") from None
-        if loaded is not None and not isinstance(loaded, dict):
-            raise InputError(f"{file}: expected sections with keys, found {type(loaded).__name__}.")
-        values = loaded or {}
-    overrides = list(overrides)
-    for override in overrides:
-        _apply(values, override)
-    if overrides:
-        source += " with -S overrides"
-    return checked_params(values, source)
-
-
-def checked_params(values: dict[str, Any], source: str) -> Params:
-    """Validate sections of plain values.
-
-    Args:
-        source: where they come from, for the error.
-
-    Raises:
-        InputError: an unknown key, a value out of range.
-    """
-    try:
-        return Params.model_validate(values)
-    except ValidationError as error:
-        raise InputError(f"{source}: {_explain(error)}") from None
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    section, dot, name = key.strip().partition(".")
-    if not (separator and dot and section and name):
-        raise InputError(f"-S {override}: expected section.key=value, for example -S refinement.lambda=2.")
-    if not isinstance(values.setdefault(section, {}), dict):
-        raise InputError(f"-S {override}: {section!r} is not a section.")
-    try:
-        values[section][name] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"-S {override}: the value is not valid YAML. Got {text!r}.") from None
-
-
-def _explain(error: ValidationError) -> str:
-    sentences = []
-    for item in error.errors():
-        path = [str(part) for part in item["loc"]]
-        key = ".".join(path)
-        if item["type"] == "extra_forbidden":
-            known = _known_keys(path[:-1])
-            close = difflib.get_close_matches(path[-1], known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}."
-            sentences.append(f"unknown key {key!r}; {hint}")
-        elif item["type"] == "value_error":
-            sentences.append(f"{key}.{item['ctx']['error']!s}")
-        else:
-            message = item["msg"].replace("Input should be", "must be")
-            sentences.append(f"{key} {message}. Got {item['input']!r}.")
-    return " ".join(sentences)
-
-
-def _known_keys(path: list[str]) -> list[str]:
-    model: type[BaseModel] = Params
-    for part in path:
-        annotation = model.model_fields[part].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        model = annotation
-    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def digest(*parts: Any) -> str:

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from irp_core.atomic import atomic_path, read_json
 from irp_core.audit import thresholds_applied
-from irp_core.config import Params, Refinement, checked_params
+from irp_core.config import Params, Refinement
 from irp_core.errors import InputError
 from irp_core.manifest import MANIFEST_SCHEMA, read_table
+from irp_core.params_file import checked_params
 from irp_core.plots import what_if_curves
 from irp_core.refinement import policy_of
 from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA

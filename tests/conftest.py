@@ -60,7 +60,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny() -> Params:
     """Parameters under which a whole run takes seconds."""
-    from irp_core.config import load_params
+    from irp_core.params_file import load_params
 
     return load_params(None, TINY)
 

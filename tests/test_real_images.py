@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from irp_core.backbones import load_backbone
-from irp_core.config import Contamination, Dataset, load_params
+from irp_core.config import Contamination, Dataset
 from irp_core.contamination import contaminate
 from irp_core.datasets import scan
 from irp_core.detectors import DifferNet
@@ -18,6 +18,7 @@ from irp_core.feature_set import FeatureSet
 from irp_core.features import PooledExtractor, extract, extractor_spec
 from irp_core.manifest import testing_rows as held_out
 from irp_core.manifest import training_rows
+from irp_core.params_file import load_params
 from irp_core.store import FeatureStore
 from tests.conftest import shared
 

@@ -11,8 +11,8 @@ sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import tasks.environment  # noqa: E402, F401  (before any of the libraries that it quiets)
-from irp_core.config import load_params  # noqa: E402
 from irp_core.errors import InputError  # noqa: E402
+from irp_core.params_file import load_params  # noqa: E402
 
 USAGE = "usage: python -m flows.paper demo | prepare ENTITY | extract ENTITY | refine ENTITY LEVEL | tables | figures"
 

@@ -10,9 +10,10 @@ import pandas as pd
 
 from flows.paper.places import PAGE, TABLES
 from irp_core.atomic import atomic_path
-from irp_core.config import Params, load_params
+from irp_core.config import Params
 from irp_core.paper.reading import reading
 from irp_core.paper.tables import IRPS, LABELS
+from irp_core.params_file import load_params
 from irp_core.refinement import METHODS
 
 __all__ = ["write_page"]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from irp_core.config import load_params
+from irp_core.params_file import load_params
 from tests.conftest import TINY
 
 __all__ = ["TABLES", "refine_in", "store_of", "table_hashes"]

@@ -146,7 +146,7 @@ def test_outside_a_deployment_nothing_waits_and_nothing_is_registered(
 def test_a_run_that_is_asked_for_again_obeys_what_is_asked_now(
     plant: Path, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from irp_core.config import load_params
+    from irp_core.params_file import load_params
     from tasks.tracked import find_run
     from tasks.tracking import log_review
     from tasks.verification import verify

@@ -17,7 +17,7 @@ import yaml
 from flows.paper.cell import _runs
 from flows.paper.places import cell
 from flows.paper.progress import Clock, duration
-from irp_core.config import load_params
+from irp_core.params_file import load_params
 
 ROOT = Path(__file__).parents[2]
 ENTITY = "tiny"

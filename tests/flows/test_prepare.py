@@ -9,8 +9,8 @@ import pandas as pd
 from rich.console import Console
 
 from flows.terminal import show_prepared
-from irp_core.config import load_params
 from irp_core.manifest import read_manifest
+from irp_core.params_file import load_params
 from tasks.data import make_manifest
 from tests.irp_core.test_layouts import kolektor
 

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from irp_core.config import load_params
 from irp_core.manifest import read_manifest, write_manifest
+from irp_core.params_file import load_params
 from tests.conftest import TINY, make_workspace
 from tests.flows.harness import TABLES, refine_in, store_of, table_hashes
 

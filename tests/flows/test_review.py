@@ -222,7 +222,7 @@ def test_later_runs_keep_what_was_kept_and_leave_out_what_was_removed(
     kinds = Review(RunDirectory(again)).items.set_index("md5")["kind"]
     assert kinds[removed["md5"]] == "kept_by_review"
     assert kinds[borderline["md5"]] == "removed_by_review"
-    from irp_core.config import load_params
+    from irp_core.params_file import load_params
     from tasks.verification import verify
 
     findings = verify(again.name, load_params(None, [f"tracking.uri={store_of(Path.cwd())}"]))

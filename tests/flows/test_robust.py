@@ -13,9 +13,9 @@ from rich.console import Console
 
 from flows.terminal import show_run
 from irp_core.atomic import read_json, write_json
-from irp_core.config import load_params
 from irp_core.inspection import Inspector
 from irp_core.manifest import read_manifest, write_manifest
+from irp_core.params_file import load_params
 from tasks.rundir import RunDirectory
 from tests.conftest import TINY, make_workspace
 from tests.flows.harness import refine_in, store_of, table_hashes

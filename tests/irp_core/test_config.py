@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from irp_core.config import Params, digest, load_params
+from irp_core.config import Params, digest
 from irp_core.errors import InputError
+from irp_core.params_file import load_params
 
 ROOT = Path(__file__).parents[2]
 

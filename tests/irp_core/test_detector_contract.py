@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from irp_core.atomic import read_json, write_json
-from irp_core.config import DifferNetParams, Training, checked_params
+from irp_core.config import DifferNetParams, Training
 from irp_core.detectors import DETECTORS, Detector, DifferNet, detector_class, load_detector
 from irp_core.errors import InputError
 from irp_core.feature_set import FeatureSet
+from irp_core.params_file import checked_params
 
 DIMENSIONS = 12
 PARAMS = checked_params({"differnet": {"blocks": 2, "hidden": 16}, "training": {"batch_size": 16}}, "test")

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from irp_core.backbones import load_backbone
 from irp_core.backbones.resnet18 import ResNet18, fold_batch_norm
-from irp_core.config import Params, load_params
+from irp_core.config import Params
 from irp_core.datasets import scan
 from irp_core.errors import InputError
 from irp_core.features import (
@@ -23,6 +23,7 @@ from irp_core.features import (
     resolve_device,
     resolve_precision,
 )
+from irp_core.params_file import load_params
 from irp_core.store import FeatureStore
 
 CPU = torch.device("cpu")

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from irp_core.config import Refinement, load_params
+from irp_core.config import Refinement
 from irp_core.errors import InputError
+from irp_core.params_file import load_params
 from irp_core.refinement import METHODS, Policy, decide, epochs_per_iteration, in_order, policy_of
 from irp_core.thresholds import RULES, threshold
 

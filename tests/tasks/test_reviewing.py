@@ -9,8 +9,8 @@ import pytest
 
 from flows.approve import Approval, record
 from irp_core.atomic import write_json
-from irp_core.config import load_params
 from irp_core.manifest import MANIFEST_SCHEMA, write_manifest, write_table
+from irp_core.params_file import load_params
 from irp_core.removals import REMOVAL_SCHEMA
 from irp_core.tables import SCORES_SCHEMA
 from tasks.reviewing import Review
