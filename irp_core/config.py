@@ -1,7 +1,7 @@
 """The parameters: one frozen pydantic model per section of `params.yaml`.
 
 The defaults here and the values in `params.yaml` are the same (a test compares them), so the package
-works without the file. Errors name the key, the bound and the value.
+works without the file.
 """
 
 from __future__ import annotations

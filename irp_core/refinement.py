@@ -205,7 +205,8 @@ def decide(
     restored = none
     if policy.reversible and not within.all():
         # The rule without its bound: who went on strong evidence returns when it turns, not when it gets weaker.
-        restored = np.flatnonzero((scores <= threshold(scores, policy.rule, policy.factor)) & ~within)
+        pardon = threshold(scores, policy.rule, policy.factor) if policy.confidence else limit
+        restored = np.flatnonzero((scores <= pardon) & ~within)
     if policy.selection == "oracle":
         if injected is None:
             raise ValueError("decide with selection 'oracle' needs `injected`.")
