@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,15 +23,15 @@ from irp_core.contamination import contaminate
 from irp_core.datasets import scan
 from irp_core.detectors import Detector, detector_class
 from irp_core.evaluation import detection
-from irp_core.feature_set import FeatureSet
-from irp_core.features import extract, patch_spec, resolve_device
+from irp_core.feature_set import FeatureSet, Local
+from irp_core.features import extract, resolve_device
 from irp_core.manifest import testing_rows, training_rows
 from irp_core.mixture import estimate_contamination
 from irp_core.out_of_fold import out_of_fold_scores
 from irp_core.params_file import load_params
 from irp_core.refinement import decide, policy_of
 from irp_core.store import FeatureStore
-from tasks.extraction import StoreHandle, extract_patches, open_extractor, stored_features
+from tasks.extraction import StoreHandle, extract_local, open_extractor, stored_features
 
 __all__ = ["Refined", "refine_in_memory"]
 
@@ -39,20 +39,22 @@ METHODS: dict[str, dict[str, Any]] = {
     "vanilla": {"method": "vanilla"},
     "irp": {"method": "irp"},
     "robust": {"method": "robust"},
-    "bold": {"method": "robust", "confidence": 0.0, "start": "ordinary"},
+    "bold": {"method": "robust", "confidence": 0.5},
     "oracle": {"method": "oracle"},
 }
 """What a row is called, and the settings of section `refinement` behind it."""
 DETECTORS = ("differnet", "gaussian", "patch_knn")
+LOCAL: tuple[Local, ...] = ("patches", "kurtosis")
 
 
 @dataclass(frozen=True)
 class Refined:
-    """The final detector, which images it trained on (n,), and the scores of the last look."""
+    """The final detector, which images it trained on (n,), the scores of the last look, and after how many removals."""
 
     detector: Detector
     kept: NDArray[np.bool_]
     scores: NDArray[np.float64]
+    iterations: int
 
 
 def refine_in_memory(
@@ -85,7 +87,7 @@ def refine_in_memory(
         seen.append(frozenset(np.flatnonzero(kept).tolist()))
         where = np.ones(len(features), dtype=bool) if policy.reversible else kept
         if separate:
-            scores = out_of_fold_scores(
+            scores, supported = out_of_fold_scores(
                 lambda: scorer.build(features, params, device),
                 features[where] if not where.all() else features,
                 [content for content, within in zip(contents, where, strict=True) if within],
@@ -94,11 +96,12 @@ def refine_in_memory(
                 folds=params.refinement.folds,
                 repeats=params.refinement.repeats,
                 epochs=params.training.epochs,
+                confidence=policy.confidence,
                 seed=seed,
             )
         else:
             assert detector is not None
-            scores = detector.score(features[where])
+            scores, supported = detector.score(features[where]), 1.0
         iteration += 1
         places = np.flatnonzero(where)
         decision = decide(
@@ -110,13 +113,15 @@ def refine_in_memory(
             injected=None if injected is None or policy.selection != "oracle" else injected[where],
             inside=kept[where],
             seen=seen if policy.reversible else (),
+            supported=supported,
         )
         if decision.stop_reason:
             break
         kept = np.zeros(len(features), dtype=bool)
         kept[places[decision.kept]] = True
         detector = None if separate else train(kept, iteration, detector)
-    return Refined(train(kept, iteration, None) if detector is None else detector, kept, scores)
+    done = iteration - 1  # the last look removed nothing
+    return Refined(train(kept, done, None) if detector is None else detector, kept, scores, done)
 
 
 def _loaded(root: Path, params: Params) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], FeatureSet], float]:
@@ -124,14 +129,14 @@ def _loaded(root: Path, params: Params) -> tuple[pd.DataFrame, Callable[[pd.Data
     found = scan(root, params.dataset.layout).manifest
     extractor, spec = open_extractor(params)
     store = FeatureStore(Path(params.features.store), spec)
-    handle = StoreHandle(params.features.store, spec, store.fingerprint, patch_spec(spec, params))
     started = time.perf_counter()
     use = extract(found, root, store, extractor, params)
-    extract_patches(found, root, extractor, patch_spec(spec, params), params, root.name)
+    local = extract_local(LOCAL, found, root, extractor, spec, params, root.name)
+    handle = StoreHandle(params.features.store, spec, store.fingerprint, local)
     seconds = time.perf_counter() - started
 
     def of(rows: pd.DataFrame) -> FeatureSet:
-        return stored_features(handle, rows, params.views.bank, patches=True)
+        return stored_features(handle, rows, params.views.bank, LOCAL)
 
     return found, of, seconds / use.misses if use.misses else float("nan")
 
@@ -162,8 +167,9 @@ def _cell(
             if method in cleaned:  # a separate cleaner: who goes does not depend on the final detector
                 before, cleaning = cleaned[method]
                 detector = detector_class(name).build(features, chosen, resolve_device(params.features.device))
-                detector.fit(features[before.kept], epochs=params.training.epochs, seed=params.run.seed * 1000)
-                refined = Refined(detector, before.kept, before.scores)
+                again = params.run.seed * 1000 + before.iterations
+                detector.fit(features[before.kept], epochs=params.training.epochs, seed=again)
+                refined = replace(before, detector=detector)
                 seconds = cleaning + time.perf_counter() - started
             else:
                 refined = refine_in_memory(features, contents, chosen, injected=injected)

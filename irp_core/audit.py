@@ -40,12 +40,18 @@ _TRAINED_ON_THEN_REMOVED = f"trained on, later {REMOVED_BY_REVIEW}"
 _FROM_REMOVAL = ["threshold", "margin", "decision", "rule", "reviewer", "reviewed_at", "note"]
 
 
-def thresholds_applied(iterations: pd.DataFrame, last_threshold: float | None) -> dict[int, float]:
-    """Model k → the threshold that its scores were held against (by look k + 1; the table lacks the last look)."""
-    applied = {int(row.iteration) - 1: float(row.threshold) for row in iterations.itertuples() if row.iteration > 0}
-    if last_threshold is not None:
-        applied[len(iterations) - 1] = last_threshold
-    return applied
+def thresholds_applied(
+    iterations: pd.DataFrame, last_look: Mapping[str, float], column: str = "threshold"
+) -> dict[int, float]:
+    """Model k → the threshold that its scores were held against (by look k + 1; the table lacks the last look).
+
+    Args:
+        last_look: of the run's summary.
+        column: another of the iterations' columns that the summary has, too.
+    """
+    later = iterations[iterations["iteration"] > 0]
+    applied = dict(zip((later["iteration"] - 1).tolist(), later[column].tolist(), strict=True))
+    return applied | {len(iterations) - 1: last_look[column]}
 
 
 def image_history(

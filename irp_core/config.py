@@ -40,9 +40,11 @@ Percent = Annotated[int, Field(ge=0, lt=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Method = Literal["robust", "irp", "irp_max_one", "vanilla", "osr", "oracle", "random", "equal_epochs"]
 Rule = Literal["median_multiple", "iqr", "mad", "mixture"]
-Start = Literal["all", "ordinary", "ordinary_if_heavy"]
-"""Of the first look: all images; the most ordinary ones where anything seems wrong; only where much is surely wrong."""
-DetectorName = Annotated[str, Field(pattern=r"^(differnet|gaussian|patch_knn|consensus|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")]
+Start = Literal["all", "ordinary"]
+"""Of the first look: all images, or those that the scorer finds ordinary (`irp_core.out_of_fold.Concentrates`)."""
+DetectorName = Annotated[
+    str, Field(pattern=r"^(differnet|gaussian|patch_knn|kurtosis|consensus|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")
+]
 """A detector of this package, or `package.module:Class` of another."""
 
 
@@ -96,6 +98,7 @@ class Features(_Section):
     scales: tuple[Annotated[int, Field(ge=32, le=2048)], ...] = (256, 128, 64)
     patch_grid: Annotated[int, Field(ge=2, le=64)] = 8
     patch_channels: Annotated[int, Field(ge=2, le=2048)] = 64
+    kurtosis_scale: Annotated[int, Field(ge=64, le=2048)] = 384
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     batch_size: Positive = 8
     workers: Positive = 2

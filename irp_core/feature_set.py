@@ -1,13 +1,18 @@
-"""What a detector sees of a set of images: pooled features, patch features, and nothing else."""
+"""What a detector sees of a set of images: pooled features, local features where it asks, and nothing else."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FeatureSet"]
+__all__ = ["FeatureSet", "Local"]
+
+Local = Literal["patches", "kurtosis"]
+"""Features that tell whether something is in one place of an image: extracted where a detector `needs` them."""
+_SHAPES: dict[Local, str] = {"patches": "(images, patches, channels)", "kurtosis": "(images, channels)"}
 
 
 @dataclass(frozen=True)
@@ -15,33 +20,37 @@ class FeatureSet:
     """Features of n images, in one order; no labels, no paths.
 
     `pooled` (n, views, dimensions): per view, the feature maps averaged over the image at every scale.
-    `patches` (n, patches, channels): of the upright view, the deepest map on a grid; None where no detector asked.
+    `patches` (n, patches, channels): of the upright view, the deepest map on a grid.
+    `kurtosis` (n, channels): of the upright view, log (1 + kurtosis) of each channel of the middle map over the image.
+    The last two are None where no detector asked.
     """
 
     pooled: NDArray[np.float32]
     patches: NDArray[np.float32] | None = None
+    kurtosis: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.pooled)
 
     def __getitem__(self, images: NDArray[np.bool_] | NDArray[np.intp] | slice) -> FeatureSet:
         """The images that a mask, an index array or a slice selects."""
-        return FeatureSet(self.pooled[images], None if self.patches is None else self.patches[images])
+        local = (None if values is None else values[images] for values in (self.patches, self.kurtosis))
+        return FeatureSet(self.pooled[images], *local)
 
-    def check(self, caller: str, *, patches: bool = False) -> None:
+    def check(self, caller: str, needs: tuple[Local, ...] = ()) -> None:
         """Refuse what no detector can use.
 
         Raises:
-            ValueError: not of these shapes, empty, not finite, or without the patches that `caller` needs.
+            ValueError: not of these shapes, empty, not finite, or without the local features that `caller` needs.
         """
         if self.pooled.ndim != 3 or 0 in self.pooled.shape:
             raise ValueError(f"{caller} expects pooled features (images, views, dimensions). Got {self.pooled.shape}.")
         if not np.isfinite(self.pooled).all():
             raise ValueError(f"{caller} expects finite features. Got NaN or infinity.")
-        if not patches:
-            return
-        if self.patches is None or self.patches.ndim != 3 or len(self.patches) != len(self):
-            found = None if self.patches is None else self.patches.shape
-            raise ValueError(f"{caller} expects patch features (images, patches, channels). Got {found}.")
-        if not np.isfinite(self.patches).all():
-            raise ValueError(f"{caller} expects finite features. Got NaN or infinity.")
+        for name in needs:
+            values: NDArray[np.float32] | None = getattr(self, name)
+            shape = _SHAPES[name]
+            if values is None or values.ndim != shape.count(",") + 1 or len(values) != len(self):
+                raise ValueError(f"{caller} expects {name} {shape}. Got {None if values is None else values.shape}.")
+            if not np.isfinite(values).all():
+                raise ValueError(f"{caller} expects finite features. Got NaN or infinity.")

@@ -1,9 +1,7 @@
-"""Multi-scale pooled features and patch features, and the pipeline that fills the store with them.
+"""Multi-scale pooled features, and the pipeline that fills the store with these and with `irp_core.local_features`.
 
-Pooled: each view is shown to the network at every scale; each feature map is averaged over its pixels; the
+Each view is shown to the network at every scale; each feature map is averaged over its pixels; the
 averages are concatenated: y of len(scales) x channels (768 for AlexNet or ResNet-18 layer 3 at three scales).
-
-Patches: of the upright view at the largest scale, the deepest feature map, smoothed and averaged over a grid.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from irp_core.backbones import Backbone
 from irp_core.config import Images, Params
@@ -31,11 +29,9 @@ from irp_core.store import FeatureStore, Key, StoreUse
 
 __all__ = [
     "Extractor",
-    "PatchExtractor",
     "PooledExtractor",
     "extract",
     "extractor_spec",
-    "patch_spec",
     "resolve_device",
     "resolve_precision",
 ]
@@ -94,12 +90,6 @@ def extractor_spec(params: Params, backbone: Backbone, precision: torch.dtype) -
     }
 
 
-def patch_spec(spec: dict[str, object], params: Params) -> dict[str, object]:
-    """The same for patch features, given what `extractor_spec` says."""
-    features = params.features
-    return {**spec, "scales": [features.scales[0]], "patches": [features.patch_grid, features.patch_channels]}
-
-
 class PooledExtractor:
     """A frozen backbone, applied at several scales and pooled."""
 
@@ -116,58 +106,21 @@ class PooledExtractor:
         images = normalize(torch.from_numpy(pixels).to(self.device))
         pooled: list[Tensor] = []
         for scale in self.scales:
-            maps = _maps(self._network, images, scale, self.precision)
+            maps = self._maps(images, scale)
             pooled += [maps[layer].float().mean(dim=(2, 3)) for layer in self.backbone.layers]
         features: NDArray[np.float32] = torch.cat(pooled, dim=1).cpu().numpy()
         return features
 
-    def patches(self, grid: int, channels: int) -> PatchExtractor:
-        """The extractor of patch features that shares this one's network, at its largest scale."""
-        return PatchExtractor(self.backbone, self.scales[0], grid, channels, self.device, self.precision)
-
-
-class PatchExtractor:
-    """A frozen backbone's deepest map at one scale, on a grid, projected to fewer channels.
-
-    The projection is a fixed Gaussian matrix (distances survive it: Johnson and Lindenstrauss); neighbouring cells are
-    averaged first, 3x3, so that a patch speaks for its surroundings (Roth et al., PatchCore, CVPR 2022).
-    """
-
-    def __init__(
-        self, backbone: Backbone, scale: int, grid: int, channels: int, device: torch.device, precision: torch.dtype
-    ) -> None:
-        self.backbone = backbone
-        self.scale = scale
-        self.grid = grid
-        self.channels = channels
-        self.device = device
-        self.precision = precision
-        self._network = backbone.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
     @torch.inference_mode()
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 views (n, size, size, 3) → rows (n, grid² x channels), patch by patch."""
-        images = normalize(torch.from_numpy(pixels).to(self.device))
-        deepest = _maps(self._network, images, self.scale, self.precision)[self.backbone.layers[-1]].float()
-        # The zeros beyond the image count, as in PatchCore: they damp the border cells, where the network saw its own
-        # padding instead of the image (measured: docs/choosing.md).
-        smoothed = F.avg_pool2d(deepest, 3, stride=1, padding=1)
-        cells = F.adaptive_avg_pool2d(smoothed, self.grid).flatten(2).transpose(1, 2).cpu()
-        inputs = cells.shape[2]
-        if self.channels < inputs:
-            # On the CPU, whatever the device: the matrix must be the same everywhere.
-            matrix = torch.randn(inputs, self.channels, generator=torch.Generator().manual_seed(0))
-            cells = cells @ (matrix / self.channels**0.5)
-        rows: NDArray[np.float32] = cells.flatten(1).contiguous().numpy()
-        return rows
+    def maps(self, pixels: NDArray[np.uint8], scale: int) -> dict[str, Tensor]:
+        """uint8 views (n, size, size, 3) → the network's maps (n, channels, h, w) of them at side `scale`."""
+        return self._maps(normalize(torch.from_numpy(pixels).to(self.device)), scale)
 
-
-def _maps(network: nn.Module, images: Tensor, scale: int, precision: torch.dtype) -> dict[str, Tensor]:
-    """The network's feature maps of normalised images (n, 3, size, size), shown to it at side `scale`."""
-    scaled = images if scale == images.shape[-1] else _resize(images, scale)
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
-        maps: dict[str, Tensor] = network(scaled)
-    return maps
+    def _maps(self, images: Tensor, scale: int) -> dict[str, Tensor]:
+        scaled = images if scale == images.shape[-1] else _resize(images, scale)
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            maps: dict[str, Tensor] = self._network(scaled)
+        return maps
 
 
 def _resize(images: Tensor, scale: int) -> Tensor:

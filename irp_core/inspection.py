@@ -22,10 +22,10 @@ from irp_core.backbones import Backbone, load_backbone
 from irp_core.config import Features, Images, Params, Views
 from irp_core.detectors import load_detector
 from irp_core.errors import InputError
-from irp_core.feature_set import FeatureSet
 from irp_core.features import PooledExtractor, resolve_device, resolve_precision
 from irp_core.hashing import file_sha256
 from irp_core.images import decode, square, view_angles, views
+from irp_core.local_features import feature_set, local_extractor
 
 __all__ = ["Inspector", "save_inspector"]
 
@@ -53,7 +53,7 @@ def save_inspector(
         "images": params.images.model_dump(mode="json"),
         "views": params.views.model_dump(mode="json"),
         "features": params.features.model_dump(
-            mode="json", include={"backbone", "scales", "precision", "patch_grid", "patch_channels"}
+            mode="json", include={"backbone", "scales", "precision", "patch_grid", "patch_channels", "kurtosis_scale"}
         )
         | {"layers": list(backbone.layers)},
         "detector_sha256": file_sha256(directory / "weights.safetensors"),
@@ -86,7 +86,7 @@ class Inspector:
         self.threshold = float(described["threshold"])
         self._images = Images.model_validate(described["images"])
         self._views = Views.model_validate(described["views"])
-        features = Features.model_validate(described["features"])
+        features = self._features = Features.model_validate(described["features"])
         weights = None if features.backbone == "bundled" else directory / "backbone.safetensors"
         backbone = load_backbone(features.backbone, weights, features.layers)
         target = resolve_device(device)
@@ -95,11 +95,7 @@ class Inspector:
             backbone, features.scales, target, resolve_precision(features.precision, target)
         )
         self._detector = load_detector(directory, target)
-        self._patches = (
-            self._extractor.patches(features.patch_grid, features.patch_channels)
-            if self._detector.needs_patches
-            else None
-        )
+        self._local = {name: local_extractor(name, self._extractor, features) for name in self._detector.needs}
 
     def score(
         self,
@@ -143,12 +139,10 @@ class Inspector:
         padded = np.concatenate([pixels, np.repeat(pixels[-1:], -count % self._batch, axis=0)])
         batches = [self._extractor(padded[i : i + self._batch]) for i in range(0, len(padded), self._batch)]
         pooled = np.concatenate(batches)[:count][None]
-        if self._patches is None:
-            return float(self._detector.score(FeatureSet(pooled))[0])
         # The upright view alone, in a batch of its own, as `extract` pads the last one.
-        rows = self._patches(np.repeat(pixels[:1], self._batch, axis=0))[:1]
-        grid = self._patches.grid
-        return float(self._detector.score(FeatureSet(pooled, rows.reshape(1, grid * grid, -1)))[0])
+        upright = np.repeat(pixels[:1], self._batch, axis=0)
+        local = {name: extractor(upright)[:1] for name, extractor in self._local.items()}
+        return float(self._detector.score(feature_set(pooled, local, self._features.patch_grid))[0])
 
 
 def _chunks(paths: Sequence[Path], size: int) -> Iterator[list[Path]]:

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture
 
-__all__ = ["Contamination", "Mixture", "estimate_contamination", "fit_mixture", "mixture_threshold"]
+__all__ = ["Contamination", "Mixture", "estimate_contamination", "fit_mixture", "mixture_threshold", "supported_share"]
 
 _FEWEST = 10  # images; five parameters cannot be told from fewer scores
 _STARTS = ((0.25, 0.75), (0.5, 0.9), (0.5, 0.97))  # quantiles at which the two means start
 _RESAMPLES = 100
+_FLOOR = 1e-3  # of the variances: without it a component shrinks onto two equal scores
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,12 @@ def fit_mixture(scores: NDArray[np.float64]) -> Mixture:
     if len(scores) < _FEWEST or spread < 1e-9:
         return none
     values = ((logs - logs.mean()) / spread)[:, None]
-    # A floor for the variances: without it a component shrinks onto two equal scores.
     fitted = [
-        GaussianMixture(2, means_init=np.quantile(values, start)[:, None], reg_covar=1e-3, random_state=0).fit(values)
+        GaussianMixture(2, means_init=np.quantile(values, start)[:, None], reg_covar=_FLOOR, random_state=0).fit(values)
         for start in _STARTS
     ]
     two = max(fitted, key=lambda model: float(model.lower_bound_))
-    one = GaussianMixture(1, reg_covar=1e-3).fit(values)
-    if two.bic(values) >= one.bic(values):
+    if two.bic(values) >= _bic_of_one(len(values)):
         return none
     lower = int(two.means_[:, 0].argmin())
     good = two.predict_proba(values)[:, lower]
@@ -66,7 +65,15 @@ def fit_mixture(scores: NDArray[np.float64]) -> Mixture:
     return Mixture(float(two.weights_[1 - lower]), good)
 
 
-def mixture_threshold(scores: NDArray[np.float64], fdr: float, *, confidence: float = 0.0, seed: int = 0) -> float:
+def _bic_of_one(n: int) -> float:
+    """BIC of one normal distribution, in closed form, of n values with mean 0 and standard deviation 1."""
+    log_likelihood = -0.5 * n * (np.log(2 * np.pi * (1 + _FLOOR)) + 1 / (1 + _FLOOR))
+    return float(2 * np.log(n) - 2 * log_likelihood)
+
+
+def mixture_threshold(
+    scores: NDArray[np.float64], fdr: float, *, confidence: float = 0.0, supported: float = 1.0, seed: int = 0
+) -> float:
     """The highest score that stays when as many images go as keep the expected share of good ones among them at `fdr`.
 
     That share is the mean posterior of being good over the removed images (the Bayesian false discovery rate of Efron
@@ -75,15 +82,24 @@ def mixture_threshold(scores: NDArray[np.float64], fdr: float, *, confidence: fl
     Args:
         scores: (n,).
         fdr: the expected share, in (0, 1).
-        confidence: no more images go than the upper population holds in this share of bootstrap resamples, in [0, 1):
-            a second population that is gone when a few images are missing is no reason to remove any. 0: no bound.
+        confidence: no more images go than `supported_share` says, in [0, 1). 0: no bound.
+        supported: with a confidence, no larger share of the images goes, whatever these scores say: what another
+            witness supports.
         seed: of the resamples.
     """
     limit = _unbounded(scores, fdr)
     if confidence == 0.0 or not (scores > limit).any():
         return limit
-    supported = float(np.quantile(_resampled_shares(scores, seed), 1.0 - confidence))
-    return max(limit, float(np.sort(scores)[::-1][int(supported * len(scores))]))
+    most = int(min(supported, supported_share(scores, confidence, seed=seed)) * len(scores))
+    return max(limit, float(np.sort(scores)[::-1][most]))
+
+
+def supported_share(scores: NDArray[np.float64], confidence: float, *, seed: int) -> float:
+    """The share that the upper population of `scores` (n,) has in `confidence` of the bootstrap resamples at least.
+
+    A second population that is gone when a few images are missing is no reason to remove any.
+    """
+    return float(np.quantile(_resampled_shares(scores, seed), 1.0 - confidence))
 
 
 def _unbounded(scores: NDArray[np.float64], fdr: float) -> float:

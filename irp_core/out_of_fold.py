@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from irp_core.detectors.protocol import Detector
 from irp_core.feature_set import FeatureSet
 from irp_core.folds import assign_folds, fold_by_fold
 
-__all__ = ["Concentrates", "FoldsAtOnce", "out_of_fold_scores"]
+__all__ = ["Concentrates", "FoldsAtOnce", "OutOfFold", "out_of_fold_scores"]
 
 
 @runtime_checkable
@@ -29,11 +29,22 @@ class FoldsAtOnce(Protocol):
 
 @runtime_checkable
 class Concentrates(Protocol):
-    """A detector that can say, before any removal, which images are safest to start from."""
+    """A detector that has, before any removal, a witness which defects do not move."""
 
-    def most_ordinary(self, features: FeatureSet, *, if_heavy: bool, seed: int) -> NDArray[np.bool_]:
-        """Mask (n,) of a subset that is likely to be good; all images where nothing (not much) is wrong."""
+    def most_ordinary(self, features: FeatureSet, *, seed: int) -> NDArray[np.bool_]:
+        """Mask (n,) of a subset that is likely to be good; all images where nothing is wrong."""
         ...
+
+    def supported_share(self, features: FeatureSet, *, confidence: float, seed: int) -> float:
+        """The share of the images that are defective at least, with this confidence."""
+        ...
+
+
+class OutOfFold(NamedTuple):
+    """Scores (n,), and the share of the images that the detector supports to be defective: 1 where it has no say."""
+
+    scores: NDArray[np.float64]
+    supported: float
 
 
 def out_of_fold_scores(
@@ -46,8 +57,9 @@ def out_of_fold_scores(
     folds: int,
     repeats: int = 1,
     epochs: int,
+    confidence: float = 0.0,
     seed: int,
-) -> NDArray[np.float64]:
+) -> OutOfFold:
     """Score each image by the detectors of the folds that it is not in.
 
     Args:
@@ -60,17 +72,19 @@ def out_of_fold_scores(
             ones train on what the look before kept, so a good image that is not in the subset comes back.
         folds: how many; a detector that `leaves_itself_out` needs none and is fitted once.
         repeats: other folds each time; an image's score is the geometric mean.
-
-    Returns:
-        Scores (n,).
+        confidence: of the supported share; 0 where none is asked for.
     """
     within = np.ones(len(features), dtype=bool) if inside is None else inside
     detector = build()
     if detector.leaves_itself_out:
         detector.fit(features[within], epochs=epochs, seed=seed)
-        return detector.score(features)
-    if start != "all" and isinstance(detector, Concentrates):
-        within = within & detector.most_ordinary(features, if_heavy=start == "ordinary_if_heavy", seed=seed)
+        return OutOfFold(detector.score(features), 1.0)
+    supported = 1.0
+    if isinstance(detector, Concentrates):
+        if start == "ordinary":
+            within = within & detector.most_ordinary(features, seed=seed)
+        if confidence:
+            supported = detector.supported_share(features, confidence=confidence, seed=seed)
     logs = np.zeros(len(features))
     for repeat in range(repeats):
         assigned = assign_folds(contents, within, folds, seed=seed * 1000 + repeat)
@@ -79,5 +93,4 @@ def out_of_fold_scores(
         else:
             scores = fold_by_fold(build, features, assigned, epochs=epochs, seed=seed)
         logs += np.log(scores)
-    averaged: NDArray[np.float64] = np.exp(logs / repeats)
-    return averaged
+    return OutOfFold(np.exp(logs / repeats), supported)

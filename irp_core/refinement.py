@@ -39,7 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "retrain": "scratch",
         "detector": "consensus",
         "confidence": 0.95,
-        "start": "ordinary_if_heavy",
+        "start": "ordinary",
     }
 }
 """What holds where a key of section `refinement` is null; every other method is the paper's."""
@@ -169,6 +169,7 @@ def decide(
     protected: NDArray[np.bool_] | None = None,
     inside: NDArray[np.bool_] | None = None,
     seen: Collection[frozenset[int]] = (),
+    supported: float = 1.0,
 ) -> Decision:
     """Decide what iteration `iteration` (1, 2, …) removes from a set with these `scores`, and what comes back.
 
@@ -183,12 +184,14 @@ def decide(
         protected: images that a reviewer keeps (n,): they are scored and count for the threshold, but never go.
         inside: the current training set (n,); None for all.
         seen: the training sets so far, as indices: a reversible decision for one of them would go in circles.
+        supported: the share of the images that the scorer supports to be above (`irp_core.out_of_fold`).
 
     Returns:
         The decision. At `max_removed_fraction` the highest scores go first and the rest stays; the next
         call then stops for that reason.
     """
-    limit = threshold(scores, policy.rule, policy.factor, confidence=policy.confidence, seed=seed)
+    bound = {"confidence": policy.confidence, "supported": supported}
+    limit = threshold(scores, policy.rule, policy.factor, **bound, seed=seed)
     within = np.ones(len(scores), dtype=bool) if inside is None else np.asarray(inside)
     exempt = protected is None or policy.selection == "oracle"  # the ceiling knows better than a reviewer
     free = np.ones(len(scores), dtype=bool) if exempt else ~np.asarray(protected)

@@ -38,11 +38,13 @@ RULES: dict[str, Callable[..., float]] = {
     "mad": mad,
     "mixture": mixture_threshold,
 }
-"""Of scores (n,) and the rule's number; `mixture` takes a bound's confidence and seed besides."""
+"""Of scores (n,) and the rule's number; `mixture` takes the settings of its bound besides."""
 
 
-def threshold(scores: Scores, rule: str, factor: float, *, confidence: float = 0.0, seed: int = 0) -> float:
-    """Apply a rule of `RULES`; `confidence` and the `seed` of its resamples are `mixture`'s.
+def threshold(
+    scores: Scores, rule: str, factor: float, *, confidence: float = 0.0, supported: float = 1.0, seed: int = 0
+) -> float:
+    """Apply a rule of `RULES`; `confidence`, `supported` and `seed` are `mixture`'s (`irp_core.mixture`).
 
     Raises:
         InputError: an unknown rule.
@@ -52,5 +54,5 @@ def threshold(scores: Scores, rule: str, factor: float, *, confidence: float = 0
         raise InputError(f"refinement.rule must be one of {sorted(RULES)}. Got {rule!r}.")
     if scores.size == 0 or not np.isfinite(scores).all():
         raise ValueError(f"threshold expects at least one score, all finite. Got {scores.size} scores.")
-    bound = {"confidence": confidence, "seed": seed} if rule == "mixture" else {}
+    bound = {"confidence": confidence, "supported": supported, "seed": seed} if rule == "mixture" else {}
     return RULES[rule](scores, factor, **bound)

@@ -38,6 +38,7 @@ def what_if(
     injected: Mapping[str, bool] | None = None,
     *,
     confidence: float = 0.0,
+    supported: Mapping[int, float] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Hold each iteration's scores against another threshold.
@@ -48,6 +49,7 @@ def what_if(
     Args:
         scores: `image_id, iteration, score` of all models on their training sets.
         rule, factor, confidence, seed: see `irp_core.thresholds`.
+        supported: model k → see `irp_core.thresholds`; None where nobody had a say.
         applied: model k → the threshold that was applied to its scores.
         injected: `image_id` → whether it was injected, where that is known (evaluation only).
 
@@ -59,7 +61,8 @@ def what_if(
     for number, group in scores.groupby("iteration", sort=True):
         iteration = int(str(number))
         values = group["score"].to_numpy()
-        limit = threshold(values, rule, factor, confidence=confidence, seed=seed)
+        bound = {"confidence": confidence, "supported": supported[iteration] if supported else 1.0}
+        limit = threshold(values, rule, factor, **bound, seed=seed)
         now, then = values > limit, values > applied[iteration]
         row: dict[str, object] = {
             "iteration": iteration,

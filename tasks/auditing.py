@@ -107,7 +107,7 @@ def history_of_image(image: str, params: Params) -> pd.DataFrame:
 def _history_in(run: TrackedRun, manifest: pd.DataFrame, image: dict[str, str], registered: str | None) -> pd.DataFrame:
     if run.has("summary.json"):
         iterations = run.table("iterations", ITERATIONS_SCHEMA)
-        applied = thresholds_applied(iterations, run.summary["last_look"]["threshold"])
+        applied = thresholds_applied(iterations, run.summary["last_look"])
         scores = run.table("scores", SCORES_SCHEMA, **image)
     else:  # it ended early: what its models left behind
         looks = [model for model in run.models if "threshold" in model.data.metrics]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from prefect import task
@@ -14,15 +16,15 @@ from irp_core.atomic import read_json, write_json
 from irp_core.backbones import load_backbone
 from irp_core.config import Params
 from irp_core.detectors import detector_class
-from irp_core.feature_set import FeatureSet
+from irp_core.feature_set import FeatureSet, Local
 from irp_core.features import (
     PooledExtractor,
     extract,
     extractor_spec,
-    patch_spec,
     resolve_device,
     resolve_precision,
 )
+from irp_core.local_features import feature_set, local_extractor, local_spec
 from irp_core.manifest import other_rows, training_rows
 from irp_core.refinement import policy_of
 from irp_core.store import FeatureStore
@@ -31,7 +33,7 @@ from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 from tasks.weights import resolve_weights
 
-__all__ = ["StoreHandle", "extract_features", "extract_patches", "open_extractor", "patches_needed", "stored_features"]
+__all__ = ["StoreHandle", "extract_features", "extract_local", "local_needed", "open_extractor", "stored_features"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class StoreHandle:
     root: str
     spec: dict[str, object]
     fingerprint: str
-    patch_spec: dict[str, object] | None = None
-    """None where no detector of the run reads patches."""
+    local: dict[Local, dict[str, Any]] = field(default_factory=dict)
+    """Of the local features that a detector of the run needs."""
 
 
 def open_extractor(params: Params) -> tuple[PooledExtractor, dict[str, object]]:
@@ -54,26 +56,44 @@ def open_extractor(params: Params) -> tuple[PooledExtractor, dict[str, object]]:
     return PooledExtractor(backbone, params.features.scales, device, precision), spec
 
 
-def patches_needed(params: Params) -> bool:
-    """Whether the detector, or who scores for the removal, reads patches."""
+def local_needed(params: Params) -> list[Local]:
+    """Which local features the detector, or who scores for the removal, reads."""
     names = (params.detector.name, policy_of(params.refinement).detector)
-    return any(detector_class(name).needs_patches for name in names if name is not None)
+    return sorted({need for name in names if name is not None for need in detector_class(name).needs})
 
 
-def extract_patches(
-    rows: pd.DataFrame, root: Path, extractor: PooledExtractor, spec: dict[str, object], params: Params, what: str
-) -> FeatureStore:
-    """Fill the store with the patches of the images that it lacks, by `extractor`'s network; returns it.
+def extract_local(
+    needs: Iterable[Local],
+    rows: pd.DataFrame,
+    root: Path,
+    extractor: PooledExtractor,
+    spec: dict[str, object],
+    params: Params,
+    what: str,
+) -> dict[Local, dict[str, Any]]:
+    """Fill the store with the local features of the images that it lacks, by `extractor`'s network.
 
     Args:
-        spec: see `irp_core.features.patch_spec`.
+        spec: of the pooled features.
         what: named by the progress bar.
+
+    Returns:
+        What `StoreHandle.local` holds.
     """
-    store = FeatureStore(Path(params.features.store), spec)
-    patches = extractor.patches(params.features.patch_grid, params.features.patch_channels)
-    with bar(f"Extracting patches ({what})") as advance:
-        extract(rows, root, store, patches, params, views_each=1, progress=advance)
-    return store
+    specs = {need: local_spec(need, spec, params.features) for need in needs}
+    for need, own in specs.items():
+        local = local_extractor(need, extractor, params.features)
+        with bar(f"Extracting {need} ({what})") as advance:
+            extract(
+                rows,
+                root,
+                FeatureStore(Path(params.features.store), own),
+                local,
+                params,
+                views_each=1,
+                progress=advance,
+            )
+    return specs
 
 
 @task(task_run_name="extract-{split}", cache_policy=NO_CACHE, **IO_RETRIES)
@@ -92,9 +112,7 @@ def extract_features(run_path: str, split: str) -> StoreHandle:
         store = FeatureStore(Path(params.features.store), spec)
         with bar(f"Extracting features ({split})") as advance:
             use = extract(rows, run.data_root(), store, extractor, params, progress=advance)
-        patches = patch_spec(spec, params) if patches_needed(params) else None
-        if patches is not None:
-            extract_patches(rows, run.data_root(), extractor, patches, params, split)
+        local = extract_local(local_needed(params), rows, run.data_root(), extractor, spec, params, split)
     file = run.path / "features.json"
     record = read_json(file) if file.exists() else {}
     # A resumed run finds its own rows in the store: what counts is what the whole run put through the network.
@@ -103,17 +121,15 @@ def extract_features(run_path: str, split: str) -> StoreHandle:
     record["fingerprint"] = store.fingerprint
     write_json(file, record)
     get_run_logger().info("Features of %s: %d found, %d extracted", split, use.hits, use.misses)
-    return StoreHandle(params.features.store, spec, store.fingerprint, patches)
+    return StoreHandle(params.features.store, spec, store.fingerprint, local)
 
 
-def stored_features(handle: StoreHandle, rows: pd.DataFrame, views: int, *, patches: bool = False) -> FeatureSet:
-    """Features of `rows`, in their order: `views` views, and the patches where they are asked for."""
+def stored_features(handle: StoreHandle, rows: pd.DataFrame, views: int, needs: Iterable[Local] = ()) -> FeatureSet:
+    """Features of `rows`, in their order: `views` views, and the local features that are asked for."""
     md5s = rows["md5"].tolist()
     pooled = FeatureStore(Path(handle.root), handle.spec).get(md5s, views)
-    if not patches:
-        return FeatureSet(pooled)
-    if handle.patch_spec is None:
-        raise ValueError("stored_features: this run extracted no patches.")
-    flat = FeatureStore(Path(handle.root), handle.patch_spec).get(md5s, 1)
-    grid = int(handle.patch_spec["patches"][0])  # type: ignore[index]
-    return FeatureSet(pooled, flat.reshape(len(md5s), grid * grid, -1))
+    if missing := sorted(set(needs) - set(handle.local)):
+        raise ValueError(f"stored_features: this run extracted no {missing}.")
+    local = {need: FeatureStore(Path(handle.root), handle.local[need]).get(md5s, 1)[:, 0] for need in needs}
+    grid = int(handle.local["patches"]["patches"][0]) if "patches" in local else 0
+    return feature_set(pooled, local, grid)

@@ -43,7 +43,7 @@ def set_operating_point(run_path: str, iteration: int, features: StoreHandle) ->
     key = digest("operating", run.key("train", iteration), params.operating, params.views.score, params.run.seed)
 
     def make(folder: Path) -> None:
-        seen = stored_features(features, rows, params.views.score, patches=kind.needs_patches)
+        seen = stored_features(features, rows, params.views.score, kind.needs)
         device = resolve_device(params.features.device)
         scores = out_of_fold_scores(
             lambda: kind.build(seen, params, device),
@@ -52,7 +52,7 @@ def set_operating_point(run_path: str, iteration: int, features: StoreHandle) ->
             folds=params.operating.folds,
             epochs=params.training.epochs,
             seed=params.run.seed,
-        )
+        ).scores
         write_table(rows.assign(iteration=iteration, score=scores), folder / "scores.parquet", SCORES_SCHEMA)
         write_json(folder / "operating.json", asdict(operating_point(scores, params.operating.false_alarm_rate)))
 

@@ -13,7 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from irp_core.atomic import write_json
+from irp_core.atomic import read_json, write_json
 from irp_core.config import digest
 from irp_core.detectors import EpochReport, detector_class, load_detector
 from irp_core.errors import InputError
@@ -21,7 +21,7 @@ from irp_core.feature_set import FeatureSet
 from irp_core.features import resolve_device
 from irp_core.hashing import file_sha256
 from irp_core.manifest import read_table, testing_rows, training_rows, write_table
-from irp_core.out_of_fold import out_of_fold_scores
+from irp_core.out_of_fold import OutOfFold, out_of_fold_scores
 from irp_core.refinement import Policy, decide
 from irp_core.removals import REMOVAL_SCHEMA, REMOVED, RESTORED, excluded_rows, with_truth
 from irp_core.reviews import KEPT_BY_REVIEW
@@ -67,7 +67,7 @@ def train_detector(
     kind = detector_class(params.detector.name)
     key = digest(
         "train", rows.to_dict("list"), params.detector, params.differnet, params.patch_knn, params.training,
-        params.views.train, epochs, seed, features.fingerprint, features.patch_spec if kind.needs_patches else None,
+        params.views.train, epochs, seed, features.fingerprint, {need: features.local[need] for need in kind.needs},
         parent,
     )  # fmt: skip
 
@@ -76,7 +76,7 @@ def train_detector(
             for file in RunDirectory(Path(share_with)).step("train", iteration).iterdir():
                 (folder / file.name).write_bytes(file.read_bytes())
             return
-        seen = stored_features(features, rows, params.views.train, patches=kind.needs_patches)
+        seen = stored_features(features, rows, params.views.train, kind.needs)
         device = resolve_device(params.features.device)
         if warm_start:
             detector = kind.load(run.step("train", iteration - 1), device)
@@ -114,17 +114,18 @@ def score_training_set(run_path: str, iteration: int, features: StoreHandle, pol
         how = [
             training_set(run, iteration).to_dict("list"), iteration == 0, name, asdict(policy), params.differnet,
             params.patch_knn, params.training, params.refinement.folds, params.refinement.repeats, params.run.seed,
-            features.fingerprint, features.patch_spec, views,
+            features.fingerprint, features.local, views,
         ]  # fmt: skip
 
     def make(folder: Path) -> None:
         rows, outside = training_set(run, iteration), training_set(run, 0)
         outside = outside[~outside["image_id"].isin(rows["image_id"])] if policy.reversible else outside.iloc[:0]
         everything = pd.concat([rows, outside], ignore_index=True)
-        seen = stored_features(features, everything, views, patches=detector_class(name).needs_patches)
+        seen = stored_features(features, everything, views, detector_class(name).needs)
         inside = np.arange(len(everything)) < len(rows)
-        scores = _scores(run, iteration, policy, seen, everything["md5"].tolist(), inside)
-        table = everything.assign(iteration=iteration, score=scores)
+        found = _scores(run, iteration, policy, seen, everything["md5"].tolist(), inside)
+        table = everything.assign(iteration=iteration, score=found.scores)
+        write_json(folder / "supported.json", {"supported": found.supported})
         write_table(table[inside], folder / "scores.parquet", SCORES_SCHEMA)
         if policy.reversible:
             write_table(table[~inside], folder / "outside.parquet", SCORES_SCHEMA)
@@ -140,16 +141,16 @@ def _scores(
     seen: FeatureSet,
     contents: list[str],
     inside: NDArray[np.bool_],
-) -> NDArray[np.float64]:
+) -> OutOfFold:
     params = run.params()
     device = resolve_device(params.features.device)
     if policy.score_on == "in_sample" and policy.detector is None:
-        return load_detector(run.step("train", iteration), device).score(seen)
+        return OutOfFold(load_detector(run.step("train", iteration), device).score(seen), 1.0)
     kind = detector_class(policy.detector or params.detector.name)
     if policy.score_on == "in_sample":
         detector = kind.build(seen, params, device)
         detector.fit(seen[inside], epochs=params.training.epochs, seed=params.run.seed)
-        return detector.score(seen)
+        return OutOfFold(detector.score(seen), 1.0)
     if len(set(contents)) < 2:
         raise InputError(f"{run.path.name}: out-of-fold scores expect 2 different training images at least, found 1.")
     return out_of_fold_scores(
@@ -161,6 +162,7 @@ def _scores(
         folds=params.refinement.folds,
         repeats=params.refinement.repeats,
         epochs=params.training.epochs,
+        confidence=policy.confidence,
         seed=params.run.seed,  # of every iteration: a set that did not change has the same folds, and stays
     )
 
@@ -181,6 +183,7 @@ def decide_removal(run_path: str, iteration: int, policy: Policy) -> dict[str, A
     seed = run.params().run.seed
     key_parts: list[Any] = ["decide", run.key("score", iteration - 1), asdict(policy), seed]
     injected = None
+    supported = read_json(run.step("score", iteration - 1) / "supported.json")["supported"]
     scores = looked_at(run, iteration - 1, policy)
     places = dict(zip(scores["image_id"], range(len(scores)), strict=True))
     if policy.selection == "oracle":
@@ -203,11 +206,13 @@ def decide_removal(run_path: str, iteration: int, policy: Policy) -> dict[str, A
         ]
         if policy.reversible
         else (),
+        supported=supported,
     )
     inside = scores[scores["inside"]]
     summary = {
         "iteration": iteration,
         "threshold": decision.threshold,
+        "supported": supported,
         "max_score": float(inside["score"].max()),
         "median_score": float(np.median(inside["score"])),
         "n_scored": len(inside),
@@ -257,9 +262,9 @@ def score_test_set(run_path: str, iteration: int, features: StoreHandle) -> str:
 
     def make(folder: Path) -> None:
         params = run.params()
-        patches = detector_class(params.detector.name).needs_patches
+        needs = detector_class(params.detector.name).needs
         detector = load_detector(run.step("train", iteration), resolve_device(params.features.device))
-        scores = detector.score(stored_features(features, rows, views, patches=patches))
+        scores = detector.score(stored_features(features, rows, views, needs))
         table = rows[["image_id", "md5"]].assign(iteration=iteration, score=scores)
         write_table(table, folder / "scores.parquet", SCORES_SCHEMA)
 

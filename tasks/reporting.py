@@ -67,7 +67,7 @@ def write_results(
             "n_injected": int(manifest["injected"].sum()),
             "contamination": contamination_of(run, last_iteration, policy),
             "operating": operating,
-            "last_look": {name: policy_stop[name] for name in ("threshold", "max_score", "n_above")},
+            "last_look": {name: policy_stop[name] for name in ("threshold", "supported", "max_score", "n_above")},
         }
         if run.params().run.outputs == "full":
             point = operating or {"threshold": float(policy_stop["threshold"]), "basis": "last look"}
@@ -119,7 +119,7 @@ def _row(run: RunDirectory, iteration: int, manifest: pd.DataFrame, removed: pd.
     row["n_removed"] = 0
     if iteration > 0:
         decision = read_json(run.step("decide", iteration) / "decision.json")
-        row |= {name: decision[name] for name in ("n_removed", "threshold", "max_score", "n_above")}
+        row |= {name: decision[name] for name in ("n_removed", "threshold", "supported", "max_score", "n_above")}
     tested = testing_rows(manifest)
     if run.key("evaluate", iteration):
         scores = _table(run, "evaluate", iteration, "scores", SCORES_SCHEMA)

@@ -42,6 +42,7 @@ class _Stored:
     manifest: pd.DataFrame
     scores: pd.DataFrame
     applied: dict[int, float]
+    supported: dict[int, float]
 
 
 def suppose(
@@ -77,6 +78,7 @@ def suppose(
         stored.applied,
         injected,
         confidence=policy.confidence,
+        supported=stored.supported,
         seed=stored.seed,
     )
     limits = dict(zip(iterations["iteration"], iterations["threshold"], strict=True))
@@ -139,5 +141,6 @@ def _stored(reference: str, params: Params) -> _Stored:
         manifest, record, summary = tracked.table("manifest", MANIFEST_SCHEMA), tracked.record, tracked.summary
         run_id = tracked.run_id
     ran = Params.model_validate(record["params"])
-    applied = thresholds_applied(iterations, summary["last_look"]["threshold"])
-    return _Stored(run_id, ran.refinement, ran.run.seed, manifest, scores, applied)
+    applied = thresholds_applied(iterations, summary["last_look"])
+    supported = thresholds_applied(iterations, summary["last_look"], "supported")
+    return _Stored(run_id, ran.refinement, ran.run.seed, manifest, scores, applied, supported)

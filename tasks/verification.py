@@ -170,6 +170,7 @@ class _Tables:
             places = dict(zip(scores["image_id"], range(len(scores)), strict=True))
             before = [frozenset(map(places.get, rows["image_id"])) for rows in self.training_sets[:number]]
             oracle = self.policy.selection == "oracle"
+            last = number == len(looks)
             again = decide(
                 scores["score"].to_numpy(),
                 self.policy,
@@ -180,8 +181,8 @@ class _Tables:
                 protected=scores["md5"].isin(kept).to_numpy(),
                 inside=scores["inside"].to_numpy(),
                 seen=before if self.policy.reversible else (),
+                supported=self.summary["last_look"]["supported"] if last else self.iterations["supported"][number],
             )
-            last = number == len(looks)
             noted = self.summary["last_look"]["threshold"] if last else float(self.iterations["threshold"][number])
             wrong = _disagreements(again, scores, table, noted)
             if last and again.stop_reason != self.summary["stop_reason"]:

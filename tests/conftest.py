@@ -23,6 +23,7 @@ TINY = [
     "views.train=2",
     "views.score=2",
     "features.scales=[64,32]",
+    "features.kurtosis_scale=128",
     "differnet.blocks=2",
     "differnet.hidden=16",
     "training.epochs=4",

@@ -7,10 +7,11 @@ from pathlib import Path
 from flows.paper.places import features, raw, scanned
 from irp_core.atomic import atomic_directory
 from irp_core.config import Params
-from irp_core.features import extract, patch_spec
+from irp_core.feature_set import Local
+from irp_core.features import extract
 from irp_core.manifest import read_manifest
 from irp_core.store import FeatureStore
-from tasks.extraction import extract_patches, open_extractor, patches_needed
+from tasks.extraction import extract_local, local_needed, open_extractor
 from tasks.progress import bar
 
 __all__ = ["extract_entity"]
@@ -27,21 +28,21 @@ def extract_entity(entity: str, params: Params) -> None:
     shared = FeatureStore(Path(params.features.store), spec)
     with bar(f"Extracting features ({entity})") as advance:
         use = extract(rows, raw(entity), shared, extractor, params, progress=advance)
-    patched = patch_spec(spec, params) if _patches_needed(params) else None
-    if patched is not None:
-        patches = extract_patches(rows, raw(entity), extractor, patched, params, entity)
+    local = extract_local(_local_needed(params), rows, raw(entity), extractor, spec, params, entity)
     md5s = sorted(set(rows["md5"]))
     views = shared.get(md5s, params.views.bank)
     keys = [(md5, view) for md5 in md5s for view in range(params.views.bank)]
     with atomic_directory(features(entity)) as folder:
         FeatureStore(folder, spec).append(keys, views.reshape(len(keys), -1), name="features")
-        if patched is not None:
-            rows_of_patches = patches.get(md5s, 1)[:, 0]
-            FeatureStore(folder, patched).append([(md5, 0) for md5 in md5s], rows_of_patches, name="features")
+        for own in local.values():
+            found = FeatureStore(Path(params.features.store), own).get(md5s, 1)[:, 0]
+            FeatureStore(folder, own).append([(md5, 0) for md5 in md5s], found, name="features")
     print(f"{entity}: features of {use.hits + use.misses} images, {use.misses} of them new")
 
 
-def _patches_needed(params: Params) -> bool:
-    """Whether any method of the sweep reads patches."""
+def _local_needed(params: Params) -> list[Local]:
+    """The local features that any method of the sweep reads."""
     methods = (params.refinement.model_copy(update={"method": method}) for method in params.sweep.methods)
-    return any(patches_needed(params.model_copy(update={"refinement": refinement})) for refinement in methods)
+    return sorted(
+        {need for refinement in methods for need in local_needed(params.model_copy(update={"refinement": refinement}))}
+    )

@@ -20,10 +20,11 @@ from irp_core.hashing import file_sha256
 __all__ = ["LAYERS", "WEIGHT_SOURCES", "Backbone", "load_backbone"]
 
 LAYERS = {
-    "alexnet": ("features",),
+    "alexnet": ("conv2", "features"),
     "resnet18": ("layer1", "layer2", "layer3"),
     "bundled": ("layer2", "layer3"),
 }
+_MIDDLE = {"alexnet": "conv2", "resnet18": "layer2", "bundled": "layer2"}
 WEIGHT_SOURCES = {
     "alexnet": (ALEXNET_URL, ALEXNET_SHA256_PREFIX),
     "resnet18": (RESNET18_URL, RESNET18_SHA256_PREFIX),
@@ -39,6 +40,11 @@ class Backbone:
     network: nn.Module
     layers: tuple[str, ...]
     weights_sha256: str
+
+    @property
+    def middle(self) -> str:
+        """The layer of stride 8: fine enough to show a small spot, deep enough to know more than edges."""
+        return _MIDDLE[self.name]
 
 
 def load_backbone(name: str, weights: Path | None, layers: tuple[str, ...] | None = None) -> Backbone:
@@ -64,5 +70,5 @@ def load_backbone(name: str, weights: Path | None, layers: tuple[str, ...] | Non
     if name == "alexnet":
         network = load_alexnet(weights)
     else:
-        network = load_resnet18(weights, depth=max(int(layer[-1]) for layer in layers))
+        network = load_resnet18(weights, depth=max(int(layer[-1]) for layer in (*layers, _MIDDLE[name])))
     return Backbone(name, freeze(network), layers, file_sha256(weights))

@@ -37,8 +37,12 @@ class AlexNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """images (n, 3, height, width) of at least 63 pixels → {"features": (n, 256, height/32, width/32)}."""
-        return {"features": self.features(images)}
+        """images (n, 3, height, width) of at least 63 pixels → maps.
+
+        "conv2" (n, 192, height/8, width/8) and "features" (n, 256, height/32, width/32).
+        """
+        conv2 = self.features[:5](images)
+        return {"conv2": conv2, "features": self.features[5:](conv2)}
 
 
 def load_alexnet(path: Path) -> AlexNet:

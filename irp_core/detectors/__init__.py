@@ -11,6 +11,7 @@ from irp_core.atomic import read_json
 from irp_core.detectors.consensus import Consensus
 from irp_core.detectors.differnet import DifferNet
 from irp_core.detectors.gaussian import Gaussian
+from irp_core.detectors.kurtosis import Kurtosis
 from irp_core.detectors.patch_knn import PatchKnn
 from irp_core.detectors.protocol import Detector, EpochReport
 from irp_core.errors import InputError
@@ -22,6 +23,7 @@ __all__ = [
     "DifferNet",
     "EpochReport",
     "Gaussian",
+    "Kurtosis",
     "PatchKnn",
     "detector_class",
     "load_detector",
@@ -31,9 +33,10 @@ DETECTORS: dict[str, type[Detector]] = {
     "differnet": DifferNet,
     "gaussian": Gaussian,
     "patch_knn": PatchKnn,
+    "kurtosis": Kurtosis,
     "consensus": Consensus,
 }
-_MEMBERS = ("build", "fit", "score", "save", "load", "needs_patches", "leaves_itself_out")
+_MEMBERS = ("build", "fit", "score", "save", "load", "needs", "leaves_itself_out")
 
 
 def detector_class(name: str) -> type[Detector]:

@@ -18,7 +18,7 @@ from irp_core.detectors.flow_folds import copy_of_one, stacked, train_stacked
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
-from irp_core.feature_set import FeatureSet
+from irp_core.feature_set import FeatureSet, Local
 from irp_core.flow import NormalizingFlow, negative_log_likelihood
 from irp_core.folds import score_folds
 
@@ -37,7 +37,7 @@ class DifferNet:
         device: where the flow lives.
     """
 
-    needs_patches: ClassVar[bool] = False
+    needs: ClassVar[tuple[Local, ...]] = ()
     leaves_itself_out: ClassVar[bool] = False
 
     def __init__(self, dimensions: int, params: DifferNetParams, training: Training, device: torch.device) -> None:

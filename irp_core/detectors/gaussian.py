@@ -16,7 +16,7 @@ from torch import Tensor
 from irp_core.config import Params
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
-from irp_core.feature_set import FeatureSet
+from irp_core.feature_set import FeatureSet, Local
 
 __all__ = ["Gaussian"]
 
@@ -30,7 +30,7 @@ class Gaussian:
     there are more dimensions than images.
     """
 
-    needs_patches: ClassVar[bool] = False
+    needs: ClassVar[tuple[Local, ...]] = ()
     leaves_itself_out: ClassVar[bool] = False
 
     def __init__(self, device: torch.device) -> None:

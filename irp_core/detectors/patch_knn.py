@@ -17,7 +17,7 @@ from irp_core.config import Params, PatchKnnParams
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
-from irp_core.feature_set import FeatureSet
+from irp_core.feature_set import FeatureSet, Local
 
 __all__ = ["PatchKnn"]
 
@@ -37,7 +37,7 @@ class PatchKnn:
     (a score costs bank x patches² x channels multiplications).
     """
 
-    needs_patches: ClassVar[bool] = True
+    needs: ClassVar[tuple[Local, ...]] = ("patches",)
     leaves_itself_out: ClassVar[bool] = True
 
     def __init__(self, params: PatchKnnParams, device: torch.device) -> None:
@@ -60,7 +60,7 @@ class PatchKnn:
         Raises:
             ValueError: fewer than two images: nobody could vote.
         """
-        features.check("PatchKnn.fit", patches=True)
+        features.check("PatchKnn.fit", self.needs)
         if len(features) < 2:
             raise ValueError(
                 f"PatchKnn.fit expects at least 2 images, of which one votes on the other. Got {len(features)}."
@@ -87,7 +87,7 @@ class PatchKnn:
     @torch.inference_mode()
     def score(self, features: FeatureSet) -> NDArray[np.float64]:
         """Scores (images,)."""
-        features.check("PatchKnn.score", patches=True)
+        features.check("PatchKnn.score", self.needs)
         if self._bank is None:
             raise ValueError("PatchKnn.score needs a fitted detector: call fit or load first.")
         assert features.patches is not None

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from irp_core.config import Params
-from irp_core.feature_set import FeatureSet
+from irp_core.feature_set import FeatureSet, Local
 
 __all__ = ["Detector", "EpochReport", "Report"]
 
@@ -38,8 +38,8 @@ class Detector(Protocol):
     ValueError for features of another shape, or that are not finite.
     """
 
-    needs_patches: ClassVar[bool]
-    """Whether it reads `FeatureSet.patches`."""
+    needs: ClassVar[tuple[Local, ...]]
+    """Which local features of a `FeatureSet` it reads besides the pooled ones."""
 
     leaves_itself_out: ClassVar[bool]
     """Whether a training image is scored as if it had not trained: then no folds are needed to say so."""

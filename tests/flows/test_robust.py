@@ -45,8 +45,8 @@ def test_the_sets_add_up_over_removals_and_restorations(robust: Path) -> None:
 
 
 def test_what_the_benchmark_measures_is_what_a_run_does(robust: Path) -> None:
-    from benchmarks.choosing import refine_in_memory
-    from irp_core.features import patch_spec
+    from benchmarks.choosing import LOCAL, refine_in_memory
+    from irp_core.local_features import local_spec
     from irp_core.manifest import training_rows
     from tasks.extraction import StoreHandle, open_extractor, stored_features
 
@@ -54,8 +54,9 @@ def test_what_the_benchmark_measures_is_what_a_run_does(robust: Path) -> None:
     params = load_params(None, [*TINY, *ROBUST])
     rows = training_rows(read_manifest(robust / "manifest.parquet"))
     _, spec = open_extractor(params)
-    handle = StoreHandle(str(workspace / params.features.store), spec, "", patch_spec(spec, params))
-    features = stored_features(handle, rows, params.views.score, patches=True)
+    local = {need: local_spec(need, spec, params.features) for need in LOCAL}
+    handle = StoreHandle(str(workspace / params.features.store), spec, "", local)
+    features = stored_features(handle, rows, params.views.score, LOCAL)
     refined = refine_in_memory(features, rows["md5"].tolist(), params)
     last = pd.read_parquet(robust / "scores.parquet").query("iteration == iteration.max()")
     assert sorted(rows["image_id"][refined.kept]) == sorted(last["image_id"])

@@ -40,7 +40,7 @@ def removal(image: str, iteration: int, decision: str = "removed", reviewer: str
 
 
 def test_history_holds_each_score_against_the_threshold_of_the_next_look() -> None:
-    applied = thresholds_applied(ITERATIONS, 1.5)
+    applied = thresholds_applied(ITERATIONS, {"threshold": 1.5})
     assert applied == {0: 2.0, 1: 1.5}
     kept = image_history(MANIFEST[:1], SCORES, removal("b.png", 1), applied)
     assert kept[["iteration", "score", "threshold", "decision"]].to_numpy().tolist() == [

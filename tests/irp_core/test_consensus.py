@@ -1,4 +1,4 @@
-"""The start that defects cannot move, and the end of a refinement from it."""
+"""The witness that defects cannot move: whom it calls ordinary, how much it supports, and when the votes count."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import torch
 from irp_core.config import Params
 from irp_core.detectors.consensus import Consensus
 from irp_core.feature_set import FeatureSet
+from irp_core.out_of_fold import out_of_fold_scores
+from irp_core.refinement import PRESETS, decide, policy_of
+
+CPU = torch.device("cpu")
 
 
 def plant(good: int, bad: int, seed: int) -> FeatureSet:
@@ -16,19 +20,71 @@ def plant(good: int, bad: int, seed: int) -> FeatureSet:
     rng = np.random.default_rng(seed)
     motif = np.random.default_rng(99).normal(0.0, 1.0, (16, 8))
     patches = motif + rng.normal(0.0, 0.2, (good + bad, 16, 8))
+    kurtosis = rng.normal(1.0, 0.3, (good + bad, 32))
     for image in range(good, good + bad):
         patches[image, rng.choice(16, 2, replace=False)] += rng.normal(0.0, 2.0, (2, 8))
+        kurtosis[image, rng.choice(32, 20, replace=False)] += rng.exponential(1.0, 20)
     pooled = patches.mean(axis=1)[:, None, :]
-    return FeatureSet(pooled.astype(np.float32), patches.astype(np.float32))
+    return FeatureSet(pooled.astype(np.float32), patches.astype(np.float32), kurtosis.astype(np.float32))
 
 
-@pytest.mark.parametrize(
-    ("bad", "if_heavy", "half"),
-    [(0, False, False), (0, True, False), (8, False, True), (8, True, False), (32, False, True), (32, True, True)],
-)
-def test_the_start_is_half_where_enough_is_wrong(bad: int, if_heavy: bool, half: bool) -> None:
+def consensus(features: FeatureSet) -> Consensus:
+    return Consensus.build(features, Params(), CPU)
+
+
+@pytest.mark.parametrize("bad", [0, 8, 32])
+def test_the_ordinary_ones_are_the_good_ones(bad: int) -> None:
     features = plant(80 - bad, bad, 3)
-    chosen = Consensus.build(features, Params(), torch.device("cpu")).most_ordinary(features, if_heavy=if_heavy, seed=0)
-    assert chosen.sum() == (40 if half else 80)
-    if half:
-        assert not chosen[80 - bad :].any()
+    ordinary = consensus(features).most_ordinary(features)
+    assert not ordinary[80 - bad :].any()
+    assert ordinary[: 80 - bad].mean() >= 0.95
+
+
+def test_half_is_ordinary_at_least() -> None:
+    features = plant(30, 50, 3)
+    assert consensus(features).most_ordinary(features).sum() >= 40
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.4])
+def test_no_more_is_supported_than_there_is(share: float) -> None:
+    found = []
+    for seed in range(3):
+        bad = round(share * 80)
+        features = plant(80 - bad, bad, seed)
+        found.append(consensus(features).supported_share(features, confidence=0.95))
+    assert np.mean([one > share for one in found]) <= 0.34
+    assert np.mean(found) >= share / 2
+
+
+def test_the_kurtosis_alone_where_the_votes_are_noise() -> None:
+    features = plant(60, 20, 1)
+    noise = np.random.default_rng(0).normal(0.0, 1.0, (80, 16, 8)) * np.random.default_rng(1).lognormal(
+        0, 1, (80, 16, 1)
+    )
+    blurred = FeatureSet(features.pooled, noise.astype(np.float32), features.kurtosis)
+    witness = consensus(blurred)
+    witness.fit(blurred)
+    assert not witness._with_votes
+    assert not witness.most_ordinary(blurred)[60:].any()
+
+
+def test_the_witnesses_share_of_the_images_goes_at_most() -> None:
+    """One look of `robust`: everything above the threshold is supported, and the defects are found."""
+    policy = policy_of(Params().refinement)
+    assert policy.start == PRESETS["robust"]["start"]
+    for bad in (0, 8, 32):
+        features = plant(80 - bad, bad, 5)
+        found = out_of_fold_scores(
+            lambda features=features: consensus(features),  # type: ignore[misc]
+            features,
+            [str(image) for image in range(80)],
+            start=policy.start,
+            folds=5,
+            epochs=1,
+            confidence=policy.confidence,
+            seed=0,
+        )
+        decision = decide(found.scores, policy, iteration=1, initial_size=80, supported=found.supported)
+        assert len(decision.removed) <= found.supported * 80
+        assert (decision.removed >= 80 - bad).all()
+        assert len(decision.removed) >= 0.5 * bad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,13 @@ PARAMS = checked_params({"differnet": {"blocks": 2, "hidden": 16}, "training": {
 
 
 def features(images: int, seed: int, shift: float = 0.0) -> FeatureSet:
-    """Normal images; a shift moves the whole image, and one of its patches in direction of every channel."""
+    """Normal images; a shift moves the whole image, one of its patches and the kurtosis of every channel."""
     rng = np.random.default_rng(seed)
     pooled = rng.normal(shift, 1.0, (images, 3, DIMENSIONS)) * np.arange(1, DIMENSIONS + 1)
     patches = rng.normal(0.0, 1.0, (images, 9, 5))
     patches[:, 4] += shift * np.array([1.0, -1.0, 1.0, -1.0, 1.0])
-    return FeatureSet(pooled.astype(np.float32), patches.astype(np.float32))
+    kurtosis = rng.normal(1.0 + shift / 2, 0.3, (images, 20))
+    return FeatureSet(pooled.astype(np.float32), patches.astype(np.float32), kurtosis.astype(np.float32))
 
 
 def make(name: str) -> Detector:
@@ -83,7 +85,7 @@ def test_another_seed_is_another_flow() -> None:
     assert (scores[0] != scores[1]).any()
 
 
-@pytest.mark.parametrize("name", ["gaussian", "patch_knn", "consensus"])
+@pytest.mark.parametrize("name", ["gaussian", "patch_knn", "kurtosis", "consensus"])
 def test_the_order_of_the_training_images_does_not_matter(name: str) -> None:
     training, order = features(40, 0), np.random.default_rng(1).permutation(40)
     scores = []
@@ -121,33 +123,34 @@ def test_a_warm_start_goes_on_from_the_loaded_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", [np.zeros((3, DIMENSIONS)), np.full((2, 3, DIMENSIONS), np.nan), np.zeros((0, 3, 12))])
 def test_refuses_what_it_cannot_use(fitted: Detector, name: str, bad: np.ndarray) -> None:
-    unusable = FeatureSet(bad.astype(np.float32), np.zeros((len(bad), 9, 5), dtype=np.float32))
+    local = np.zeros((len(bad), 9, 5), dtype=np.float32), np.zeros((len(bad), 20), dtype=np.float32)
+    unusable = FeatureSet(bad.astype(np.float32), *local)
     with pytest.raises(ValueError, match="expects"):
         fitted.score(unusable)
     with pytest.raises(ValueError, match="expects"):
         make(name).fit(unusable, epochs=1, seed=0)
 
 
-@pytest.mark.parametrize("name", ["patch_knn", "consensus"])
-def test_patches_are_missed_where_they_are_needed(name: str) -> None:
-    with pytest.raises(ValueError, match="expects patch features"):
-        make(name).fit(FeatureSet(features(10, 0).pooled), epochs=1, seed=0)
-    damaged = features(10, 0)
-    assert damaged.patches is not None
-    damaged.patches[3, 2, 1] = np.inf
-    with pytest.raises(ValueError, match="finite"):
-        make(name).fit(damaged, epochs=1, seed=0)
+@pytest.mark.parametrize("name", sorted(name for name, kind in DETECTORS.items() if kind.needs))
+def test_local_features_are_missed_where_they_are_needed(name: str) -> None:
+    for local in DETECTORS[name].needs:
+        with pytest.raises(ValueError, match=f"expects {local} \\(images"):
+            make(name).fit(replace(features(10, 0), **{local: None}), epochs=1, seed=0)
+        damaged = features(10, 0)
+        getattr(damaged, local)[3, 2] = np.inf
+        with pytest.raises(ValueError, match="finite"):
+            make(name).fit(damaged, epochs=1, seed=0)
 
 
 def test_every_member_of_the_protocol_is_there(name: str) -> None:
-    assert isinstance(DETECTORS[name].needs_patches, bool)
+    assert isinstance(DETECTORS[name].needs, tuple)
     assert isinstance(DETECTORS[name].leaves_itself_out, bool)
 
 
 class Brightness:
     """Somebody else's detector, in one class."""
 
-    needs_patches = False
+    needs = ()
     leaves_itself_out = False
 
     @classmethod
@@ -232,6 +235,18 @@ def test_the_gaussian_is_the_shrunk_mahalanobis_distance() -> None:
     reference = LedoitWolf(assume_centered=True).fit((averaged - mean) / spread)
     expected = reference.mahalanobis((new.pooled.astype(float).mean(axis=1) - mean) / spread) / DIMENSIONS
     np.testing.assert_allclose(detector.score(new), expected, rtol=1e-6)
+
+
+def test_the_kurtosis_against_a_plain_computation() -> None:
+    training, new = features(40, 0), features(10, 1, shift=3.0)
+    assert training.kurtosis is not None and new.kurtosis is not None
+    detector = make("kurtosis")
+    detector.fit(training, epochs=1, seed=0)
+    median = np.median(training.kurtosis, axis=0)
+    deviation = 1.4826 * np.median(np.abs(training.kurtosis - median), axis=0)
+    distances = np.abs(new.kurtosis - median) / deviation
+    assert (distances > 6).any()
+    np.testing.assert_allclose(detector.score(new), (np.minimum(distances, 6) ** 2).mean(axis=1), rtol=1e-4)
 
 
 def test_votes_against_a_plain_computation() -> None:

@@ -19,10 +19,10 @@ from irp_core.features import (
     PooledExtractor,
     extract,
     extractor_spec,
-    patch_spec,
     resolve_device,
     resolve_precision,
 )
+from irp_core.local_features import local_extractor, local_spec, map_kurtosis, patch_cells
 from irp_core.params_file import load_params
 from irp_core.store import FeatureStore
 
@@ -165,7 +165,8 @@ def test_patches_are_smoothed_cells_of_the_deepest_map(extractor: tuple[PooledEx
     from irp_core.images import normalize
 
     deepest = extractor[0].backbone.network(normalize(torch.from_numpy(pixels)))["layer3"]
-    rows = extractor[0].patches(grid=2, channels=256)(pixels)  # no projection
+    features = extractor[1].features.model_copy(update={"patch_grid": 2, "patch_channels": 256})  # no projection
+    rows = local_extractor("patches", extractor[0], features)(pixels)
     assert rows.shape == (4, 2 * 2 * 256)
     padded = torch.nn.functional.pad(deepest, (1, 1, 1, 1))  # the zeros beyond the border count
     smoothed = sum(padded[..., i : i + 4, j : j + 4] for i in range(3) for j in range(3)) / 9
@@ -173,14 +174,11 @@ def test_patches_are_smoothed_cells_of_the_deepest_map(extractor: tuple[PooledEx
     np.testing.assert_allclose(rows[:, 256:512], expected.numpy(), rtol=1e-4, atol=1e-6)
 
 
-def test_the_projection_of_patches_is_always_the_same_and_keeps_distances(
-    extractor: tuple[PooledExtractor, Params],
-) -> None:
-    pixels = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
-    full = extractor[0].patches(4, 256)(pixels).reshape(64, 256)
-    small = extractor[0].patches(4, 64)
-    projected = small(pixels).reshape(64, 64)
-    assert (small(pixels).reshape(64, 64) == projected).all()
+def test_the_projection_of_patches_is_always_the_same_and_keeps_distances() -> None:
+    maps = torch.rand(4, 256, 4, 4, generator=torch.Generator().manual_seed(0))
+    full = patch_cells(maps, 4, 256).reshape(64, 256).numpy()
+    projected = patch_cells(maps, 4, 64).reshape(64, 64).numpy()
+    assert (patch_cells(maps, 4, 64).reshape(64, 64).numpy() == projected).all()
     ratio = np.linalg.norm(projected[:32] - projected[32:], axis=1) / np.linalg.norm(full[:32] - full[32:], axis=1)
     assert 0.8 < np.median(ratio) < 1.25
 
@@ -189,7 +187,47 @@ def test_patches_are_stored_apart_from_pooled_features(extractor: tuple[PooledEx
     network, params = extractor
     spec = extractor_spec(params, network.backbone, torch.float32)
     finer = params.model_copy(update={"features": params.features.model_copy(update={"patch_grid": 16})})
-    specs = [spec, patch_spec(spec, params), patch_spec(spec, finer)]
-    assert len({str(sorted(one.items())) for one in specs}) == 3
+    settings = (("patches", params), ("patches", finer), ("kurtosis", params))
+    specs = [spec, *(local_spec(name, spec, chosen.features) for name, chosen in settings)]
+    assert len({str(sorted(one.items())) for one in specs}) == 4
+    # A row of kurtosis has nothing to do with the patches' settings.
+    assert local_spec("kurtosis", spec, finer.features) == specs[-1]
     # Pooled features do not depend on the patches' settings: no image goes through the network again for them.
     assert extractor_spec(finer, network.backbone, torch.float32) == spec
+
+
+def test_the_kurtosis_is_that_of_the_smoothed_residuals() -> None:
+    """Against scipy, on a map whose rows and columns have gradients of their own."""
+    from scipy import stats
+
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand(2, 3, 24, 24, generator=generator, dtype=torch.float64)
+    light = torch.linspace(0, 50, 24, dtype=torch.float64)
+    found = map_kurtosis(maps)
+    smoothed = F.avg_pool2d(F.avg_pool2d(maps, 3, stride=1, padding=1), 2)[:, :, 1:-1, 1:-1]
+    residuals = smoothed - smoothed.mean(3, keepdim=True) - smoothed.mean(2, keepdim=True)
+    expected = np.log1p(stats.kurtosis(residuals.flatten(2).numpy(), axis=2, fisher=False))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0.1)  # less the floor of the spread
+    np.testing.assert_allclose(map_kurtosis(maps + light), found, rtol=1e-6)
+    np.testing.assert_allclose(map_kurtosis(maps + light[:, None]), found, rtol=1e-6)
+
+
+def test_one_spot_is_peaked_and_many_are_not() -> None:
+    calm = torch.rand(1, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    spot, many = calm.clone(), calm.clone()
+    spot[..., 20:24, 30:34] += 2.0
+    many[..., ::8, ::8] += 2.0
+    assert map_kurtosis(spot) > map_kurtosis(many) + 1.0
+    assert torch.isfinite(map_kurtosis(torch.zeros(1, 4, 8, 8))).all()
+
+
+@pytest.mark.parametrize("layers", [("layer1",), None])
+def test_the_kurtosis_is_of_the_middle_layer_whatever_is_pooled(tmp_path: Path, layers: tuple[str, ...] | None) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(fold_batch_norm(torchvision_like_state()), path)
+    params = load_params(None, ["images.size=64", "features.kurtosis_scale=96"])
+    network = PooledExtractor(load_backbone("resnet18", path, layers), (64,), CPU, torch.float32)
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
+    rows = local_extractor("kurtosis", network, params.features)(pixels)
+    np.testing.assert_allclose(rows, map_kurtosis(network.maps(pixels, 96)["layer2"]), rtol=1e-5)
+    assert rows.shape == (2, 128)

@@ -48,19 +48,21 @@ def test_copies_share_a_fold_and_folds_are_even(contents: list[str], folds: int,
 
 def test_nobody_is_scored_by_a_detector_that_knows_him() -> None:
     values = list(range(10))
-    scores = out_of_fold_scores(
+    found = out_of_fold_scores(
         Remembers, images(values), [str(v) for v in values], folds=3, repeats=2, epochs=1, seed=0
     )
-    assert scores == pytest.approx(2.0)
+    assert found.scores == pytest.approx(2.0)
+    assert found.supported == 1.0  # such a detector has no say
 
 
 def test_copies_do_not_vouch_for_each_other_and_removed_images_train_nothing() -> None:
     values = [0, 1, 2, 3, 0, 1, 7, 7]
     inside = np.array([True] * 6 + [False] * 2)
-    scores = out_of_fold_scores(
+    found = out_of_fold_scores(
         Remembers, images(values), [str(v) for v in values], inside=inside, folds=2, epochs=1, seed=0
     )
-    assert scores == pytest.approx(2.0)
+    assert found.scores == pytest.approx(2.0)
+    assert found.supported == 1.0  # such a detector has no say
 
 
 def test_images_outside_are_scored_by_every_fold() -> None:

@@ -57,6 +57,15 @@ def test_clear_contamination_goes_with_confidence_too_and_never_more_than_withou
         assert not (bound & ~bad).any()
 
 
+def test_what_another_witness_does_not_support_stays() -> None:
+    scores, _ = simulated(400, 0.3, 6.0, 0)
+    gone = [(scores > mixture_threshold(scores, 0.05, confidence=0.95, supported=s)).sum() for s in (0.0, 0.1, 1.0)]
+    assert gone[:2] == [0, 40]
+    assert gone[2] == (scores > mixture_threshold(scores, 0.05, confidence=0.95)).sum() > 40
+    # Without a confidence there is no bound at all.
+    assert mixture_threshold(scores, 0.05, supported=0.1) == mixture_threshold(scores, 0.05)
+
+
 def test_the_bound_depends_on_the_seed_and_not_on_the_images_order() -> None:
     scores, _ = simulated(100, 0.2, 3.0, 2)
     limits = {

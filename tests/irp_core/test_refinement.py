@@ -220,7 +220,7 @@ def test_who_went_with_confidence_returns_when_the_evidence_turns_not_when_it_we
 def test_a_null_setting_is_the_methods_own_and_a_given_one_rules() -> None:
     ours, paper = policy_of(Refinement(method="robust")), policy_of(Refinement(method="irp"))
     assert (ours.rule, ours.score_on, ours.reversible, ours.detector) == ("mixture", "out_of_fold", True, "consensus")
-    assert (ours.confidence, ours.start, paper.confidence) == (0.95, "ordinary_if_heavy", 0.0)
+    assert (ours.confidence, ours.start, paper.confidence) == (0.95, "ordinary", 0.0)
     assert (paper.rule, paper.score_on, paper.reversible, paper.detector) == (
         "median_multiple", "in_sample", False, None,
     )  # fmt: skip

@@ -1,0 +1,91 @@
+"""How far the peakedness of an image's feature maps is from that of the others: a spot in a calm texture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor
+
+from irp_core.config import Params
+from irp_core.detectors.protocol import EpochReport, Report
+from irp_core.detectors.saving import read_saved, write_saved
+from irp_core.feature_set import FeatureSet, Local
+
+__all__ = ["Kurtosis"]
+
+_FARTHEST = 6.0  # robust standard deviations: one channel alone does not decide
+
+
+class Kurtosis:
+    """Score: mean over the channels of min(|k - median| / (1.4826 MAD), 6)², k the log kurtosis of a channel's map.
+
+    Each image is described by itself alone (`irp_core.local_features.map_kurtosis`), and median and MAD bear
+    almost half of the set being defective: a witness that contamination hardly moves.
+    """
+
+    needs: ClassVar[tuple[Local, ...]] = ("kurtosis",)
+    leaves_itself_out: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._tensors: dict[str, Tensor] = {}
+
+    @classmethod
+    def build(cls, features: FeatureSet, params: Params, device: torch.device) -> Kurtosis:
+        """An untrained detector; it has no settings, and computes on the CPU."""
+        return cls()
+
+    def fit(
+        self, features: FeatureSet, *, epochs: int = 1, seed: int = 0, report: Report | None = None
+    ) -> list[EpochReport]:
+        """Fit anew; neither epochs nor seed matter."""
+        features.check("Kurtosis.fit", self.needs)
+        started = time.perf_counter()
+        assert features.kurtosis is not None
+        values = features.kurtosis.astype(np.float64)
+        spread = stats.median_abs_deviation(values, axis=0, scale="normal") + 1e-6
+        arrays = {"median": np.median(values, axis=0), "spread": spread}
+        self._tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        done = EpochReport(1, 1, float(self.score(features).mean()), 0.0, time.perf_counter() - started)
+        if report:
+            report(done)
+        return [done]
+
+    def score(self, features: FeatureSet) -> NDArray[np.float64]:
+        """Scores (images,)."""
+        features.check("Kurtosis.score", self.needs)
+        if not self._tensors:
+            raise ValueError("Kurtosis.score needs a fitted detector: call fit or load first.")
+        assert features.kurtosis is not None
+        distances = (features.kurtosis - self._tensors["median"].numpy()) / self._tensors["spread"].numpy()
+        scores: NDArray[np.float64] = np.square(np.clip(distances, -_FARTHEST, _FARTHEST)).mean(axis=1)
+        return np.maximum(scores, np.finfo(np.float64).tiny)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What was fitted, by name."""
+        if not self._tensors:
+            raise ValueError("Kurtosis needs to be fitted before it is saved.")
+        return self._tensors
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor]) -> Kurtosis:
+        """The detector of `tensors()`."""
+        detector = cls()
+        detector._tensors = {name: tensors[name].cpu() for name in ("median", "spread")}
+        return detector
+
+    def save(self, directory: Path) -> None:
+        """Write `detector.json` and `weights.safetensors`."""
+        write_saved(directory, self.tensors(), {"detector": "kurtosis"})
+
+    @classmethod
+    def load(cls, directory: Path, device: torch.device | None = None) -> Kurtosis:
+        """Read what `save` wrote."""
+        tensors, _ = read_saved(directory, ("median", "spread"), torch.device("cpu"))
+        return cls.restore(tensors)
