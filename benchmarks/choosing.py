@@ -33,7 +33,7 @@ from irp_core.refinement import decide, policy_of
 from irp_core.store import FeatureStore
 from tasks.extraction import StoreHandle, extract_local, open_extractor, stored_features
 
-__all__ = ["Refined", "refine_in_memory"]
+__all__ = ["Refined", "loaded", "refine_in_memory"]
 
 METHODS: dict[str, dict[str, Any]] = {
     "vanilla": {"method": "vanilla"},
@@ -124,7 +124,7 @@ def refine_in_memory(
     return Refined(train(kept, done, None) if detector is None else detector, kept, scores, done)
 
 
-def _loaded(root: Path, params: Params) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], FeatureSet], float]:
+def loaded(root: Path, params: Params) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], FeatureSet], float]:
     """The scanned data set, its features by rows, and the seconds per image that extracting them took."""
     found = scan(root, params.dataset.layout).manifest
     extractor, spec = open_extractor(params)
@@ -206,7 +206,7 @@ def _main(
     params = load_params(Path("params.yaml"), set_param or [])
     rows: list[dict[str, Any]] = []
     for root in data:
-        found, of, extraction = _loaded(root, params)
+        found, of, extraction = loaded(root, params)
         entity = root.name
         trained = params.model_copy(update={"training": params.sweep.training_of(entity, params.training)})
         for level in params.sweep.levels:

@@ -68,7 +68,9 @@ def show_run(console: Console, run: RunDirectory, *, closing: bool = True) -> No
     columns = ["it.", "images", "removed", "threshold", "highest"]
     table = _table(run.run_id, *columns, *(("AUROC", "AP", "prec.", "recall") if labelled else ()))
     for row in iterations.to_dict("records"):
-        cells = [str(row["iteration"]), str(row["n_train"]), str(row["n_removed"]) if row["iteration"] else "–"]
+        came_back = f", {row['n_restored']} back" if row["n_restored"] else ""
+        cells = [str(row["iteration"]), str(row["n_train"])]
+        cells += [f"{row['n_removed']}{came_back}" if row["iteration"] else "–"]
         cells += [_share(row["threshold"]), _share(row["max_score"])]
         if labelled:
             names = ("auroc", "average_precision", "removal_precision", "removal_recall")

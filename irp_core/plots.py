@@ -31,7 +31,7 @@ def iteration_curves(iterations: pd.DataFrame, references: Mapping[str, float] |
     steps = iterations["iteration"].to_numpy()
     if labelled:
         top = axes[0]
-        top.plot(steps, iterations["auroc"], "o-", color=COLOURS["blue"], label="IRP")
+        top.plot(steps, iterations["auroc"], "o-", color=COLOURS["blue"], label="this run")
         styles = (("green", "--"), ("orange", ":"), ("grey", "-."), ("grey", ":"), ("grey", "--"))
         for (name, value), (colour, style) in zip((references or {}).items(), styles, strict=False):
             top.axhline(value, color=COLOURS[colour], linestyle=style, linewidth=1.3, label=f"{name} {value:.3f}")

@@ -13,14 +13,15 @@ SCORES_SCHEMA = pa.schema(
 HISTORY_SCHEMA = pa.schema(
     [("epoch", pa.int32()), ("loss", pa.float64()), ("learning_rate", pa.float64()), ("seconds", pa.float64())]
 )
-# One row per model. `threshold`, `supported` (the share of the images that the scorer supports to be above it),
-# `max_score` and `n_above` are of the look that cut this model's training set out of the one before; iteration 0 has
-# none.
+# One row per model. `n_removed` went in the look that cut this model's training set out of the one before, `n_restored`
+# came back; `threshold`, `supported` (the share of the images that the scorer supports to be above it), `max_score` and
+# `n_above` are of that look, too. Iteration 0 has none.
 ITERATIONS_SCHEMA = pa.schema(
     [
         ("iteration", pa.int32()),
         ("n_train", pa.int64()),
         ("n_removed", pa.int64()),
+        ("n_restored", pa.int64()),
         ("threshold", pa.float64()),
         ("supported", pa.float64()),
         ("max_score", pa.float64()),

@@ -116,10 +116,11 @@ def _row(run: RunDirectory, iteration: int, manifest: pd.DataFrame, removed: pd.
         "iteration": iteration,
         "n_train": len(_table(run, "score", iteration, "scores", SCORES_SCHEMA)),
     }
-    row["n_removed"] = 0
+    row |= {"n_removed": 0, "n_restored": 0}
     if iteration > 0:
         decision = read_json(run.step("decide", iteration) / "decision.json")
-        row |= {name: decision[name] for name in ("n_removed", "threshold", "supported", "max_score", "n_above")}
+        names = ("n_removed", "n_restored", "threshold", "supported", "max_score", "n_above")
+        row |= {name: decision[name] for name in names}
     tested = testing_rows(manifest)
     if run.key("evaluate", iteration):
         scores = _table(run, "evaluate", iteration, "scores", SCORES_SCHEMA)
