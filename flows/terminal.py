@@ -191,7 +191,7 @@ def show_runs(console: Console, runs: list[RunDirectory]) -> None:
         method = record["params"]["refinement"]["method"]
         if (run.path / "summary.json").exists():
             summary = read_json(run.path / "summary.json")
-            auroc = read_table(run.path / "iterations.parquet", ITERATIONS_SCHEMA)["auroc"].iloc[-1]
+            auroc = pd.read_parquet(run.path / "iterations.parquet", columns=["auroc"])["auroc"].iloc[-1]
             end = (str(summary["iterations"]), f"{summary['n_removed']}/{summary['n_start']}", _share(auroc))
         else:
             end = ("unfinished", "–", "–")

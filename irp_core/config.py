@@ -98,7 +98,7 @@ class Features(_Section):
     scales: tuple[Annotated[int, Field(ge=32, le=2048)], ...] = (256, 128, 64)
     patch_grid: Annotated[int, Field(ge=2, le=64)] = 8
     patch_channels: Annotated[int, Field(ge=2, le=2048)] = 64
-    kurtosis_scale: Annotated[int, Field(ge=64, le=2048)] = 384
+    kurtosis_scale: Annotated[int, Field(ge=128, le=2048)] = 384  # below, too few cells are left for a fourth moment
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     batch_size: Positive = 8
     workers: Positive = 2

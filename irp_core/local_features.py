@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from irp_core.backbones import MIDDLE
 from irp_core.config import Features
 from irp_core.feature_set import FeatureSet, Local
 from irp_core.features import Extractor, PooledExtractor
@@ -24,7 +25,7 @@ def local_extractor(name: Local, network: PooledExtractor, features: Features) -
     """uint8 views (n, size, size, 3) → rows (n, numbers) of the local feature `name`, by `network`'s backbone."""
     patches = name == "patches"
     scale = features.scales[0] if patches else features.kurtosis_scale
-    layer = network.backbone.layers[-1] if patches else network.backbone.middle
+    layer = network.backbone.layers[-1] if patches else MIDDLE[network.backbone.name]
 
     @torch.inference_mode()
     def extract_rows(pixels: NDArray[np.uint8]) -> Rows:
@@ -40,7 +41,7 @@ def local_spec(name: Local, spec: Mapping[str, object], features: Features) -> d
     """Everything that a stored row of `name` depends on, given what `extractor_spec` says of the pooled features."""
     if name == "patches":
         return {**spec, "scales": [features.scales[0]], "patches": [features.patch_grid, features.patch_channels]}
-    return {**spec, "scales": [features.kurtosis_scale], "kurtosis": True}
+    return {**spec, "layers": [MIDDLE[str(spec["backbone"])]], "scales": [features.kurtosis_scale], "kurtosis": True}
 
 
 def feature_set(pooled: Rows, local: Mapping[Local, Rows], patch_grid: int) -> FeatureSet:

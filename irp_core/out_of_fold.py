@@ -67,7 +67,7 @@ def out_of_fold_scores(
         features: of n images.
         contents: digest of each image (n,): its copies are in its fold.
         inside: the current training set (n,), None for all; images outside train nothing.
-        start: unless `all`, a detector that `Concentrates` is trained on its most ordinary images only, as the minimum
+        start: `ordinary`: a detector that `Concentrates` is trained on its most ordinary images only, as the minimum
             covariance determinant starts from a subset (Rousseeuw and Van Driessen, 1999). For the first look: later
             ones train on what the look before kept, so a good image that is not in the subset comes back.
         folds: how many; a detector that `leaves_itself_out` needs none and is fitted once.
@@ -82,7 +82,9 @@ def out_of_fold_scores(
     supported = 1.0
     if isinstance(detector, Concentrates):
         if start == "ordinary":
-            within = within & detector.most_ordinary(features, seed=seed)
+            ordinary = within & detector.most_ordinary(features, seed=seed)
+            if len({content for content, chosen in zip(contents, ordinary, strict=True) if chosen}) > 1:
+                within = ordinary  # many copies of one image leave no fold to train on
         if confidence:
             supported = detector.supported_share(features, confidence=confidence, seed=seed)
     logs = np.zeros(len(features))

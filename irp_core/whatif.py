@@ -49,7 +49,8 @@ def what_if(
     Args:
         scores: `image_id, iteration, score` of all models on their training sets.
         rule, factor, confidence, seed: see `irp_core.thresholds`.
-        supported: model k → see `irp_core.thresholds`; None where nobody had a say.
+        supported: model k → see `irp_core.thresholds`; None where nobody had a say. It is a share of
+            these scores here; a reversible run applied it to those of the images outside, too.
         applied: model k → the threshold that was applied to its scores.
         injected: `image_id` → whether it was injected, where that is known (evaluation only).
 

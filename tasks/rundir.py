@@ -21,6 +21,7 @@ from irp_core.atomic import atomic_directory, read_json, write_json
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.manifest import read_manifest, read_table
+from irp_core.params_file import checked_params
 from irp_core.reviews import REVIEW_SCHEMA, no_events
 
 __all__ = ["RunDirectory", "list_runs", "open_run"]
@@ -42,7 +43,7 @@ class RunDirectory:
         return record
 
     def params(self) -> Params:
-        return Params.model_validate(self.record()["params"])
+        return checked_params(self.record()["params"], str(self.path / "run.json"))
 
     def manifest(self) -> pd.DataFrame:
         return read_manifest(self.path / "manifest.parquet")

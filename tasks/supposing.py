@@ -140,7 +140,7 @@ def _stored(reference: str, params: Params) -> _Stored:
         iterations, scores = tracked.table("iterations", ITERATIONS_SCHEMA), tracked.table("scores", SCORES_SCHEMA)
         manifest, record, summary = tracked.table("manifest", MANIFEST_SCHEMA), tracked.record, tracked.summary
         run_id = tracked.run_id
-    ran = Params.model_validate(record["params"])
+    ran = checked_params(record["params"], f"{run_id}: run.json")
     applied = thresholds_applied(iterations, summary["last_look"])
     supported = thresholds_applied(iterations, summary["last_look"], "supported")
     return _Stored(run_id, ran.refinement, ran.run.seed, manifest, scores, applied, supported)

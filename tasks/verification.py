@@ -18,6 +18,7 @@ from irp_core.errors import InputError
 from irp_core.findings import Finding, finding, names, row_differences
 from irp_core.hashing import file_sha256
 from irp_core.manifest import MANIFEST_SCHEMA, manifest_digest, set_digest, training_rows
+from irp_core.params_file import checked_params
 from irp_core.refinement import Decision, decide, policy_of
 from irp_core.removals import GONE, REMOVAL_SCHEMA, REMOVED, RESTORED, excluded_rows, review_removals, with_truth
 from irp_core.reviews import KEPT_BY_REVIEW, REVIEW_SCHEMA, no_events
@@ -134,7 +135,7 @@ class _Tables:
         self.last_look = run.table("last_look/removed", REMOVAL_SCHEMA, run.models[-1], verify=False)
         self.summary = read_json(run.file("summary.json", verify=False))
         record = read_json(run.file("run.json", verify=False))
-        self.params = Params.model_validate(record["params"])
+        self.params = checked_params(record["params"], f"{run.run_id}: run.json")
         self.policy = policy_of(self.params.refinement, random_counts=tuple(record["random_counts"]))
         self.iterations = run.table("iterations", ITERATIONS_SCHEMA, verify=False)
         has_decisions = run.has("tables/decisions.parquet")

@@ -17,14 +17,15 @@ from irp_core.backbones.weights import freeze
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 
-__all__ = ["LAYERS", "WEIGHT_SOURCES", "Backbone", "load_backbone"]
+__all__ = ["LAYERS", "MIDDLE", "WEIGHT_SOURCES", "Backbone", "load_backbone"]
 
 LAYERS = {
     "alexnet": ("conv2", "features"),
     "resnet18": ("layer1", "layer2", "layer3"),
     "bundled": ("layer2", "layer3"),
 }
-_MIDDLE = {"alexnet": "conv2", "resnet18": "layer2", "bundled": "layer2"}
+MIDDLE = {"alexnet": "conv2", "resnet18": "layer2", "bundled": "layer2"}
+"""The layer of stride 8: fine enough to show a small spot, deep enough to know more than edges."""
 WEIGHT_SOURCES = {
     "alexnet": (ALEXNET_URL, ALEXNET_SHA256_PREFIX),
     "resnet18": (RESNET18_URL, RESNET18_SHA256_PREFIX),
@@ -40,11 +41,6 @@ class Backbone:
     network: nn.Module
     layers: tuple[str, ...]
     weights_sha256: str
-
-    @property
-    def middle(self) -> str:
-        """The layer of stride 8: fine enough to show a small spot, deep enough to know more than edges."""
-        return _MIDDLE[self.name]
 
 
 def load_backbone(name: str, weights: Path | None, layers: tuple[str, ...] | None = None) -> Backbone:
@@ -70,5 +66,5 @@ def load_backbone(name: str, weights: Path | None, layers: tuple[str, ...] | Non
     if name == "alexnet":
         network = load_alexnet(weights)
     else:
-        network = load_resnet18(weights, depth=max(int(layer[-1]) for layer in (*layers, _MIDDLE[name])))
+        network = load_resnet18(weights, depth=max(int(layer[-1]) for layer in (*layers, MIDDLE[name])))
     return Backbone(name, freeze(network), layers, file_sha256(weights))

@@ -35,7 +35,8 @@ class Consensus:
 
     Global is `gaussian`, scored out of fold. Local is the sum of `patch_knn` (the votes of other images) and `kurtosis`
     (each image by itself), log scores standardised, or `kurtosis` alone: whichever has more evidence for a second
-    population, by the lower bound of its share. Means and standard deviations are of the training images.
+    population, by the lower bound of its share. Means and standard deviations are of all images that are
+    scored out of fold.
 
     An image is as anomalous as the witness who finds it less so: what is odd to one alone (a reflection to the
     normal distribution, a rare mark to the votes) stays, because a good image lost is lost for nothing.

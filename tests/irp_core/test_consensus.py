@@ -88,3 +88,12 @@ def test_the_witnesses_share_of_the_images_goes_at_most() -> None:
         assert len(decision.removed) <= found.supported * 80
         assert (decision.removed >= 80 - bad).all()
         assert len(decision.removed) >= 0.5 * bad
+
+
+def test_copies_of_one_image_alone_are_no_start() -> None:
+    features = plant(12, 2, 0)
+    copies = features[np.array([0] * 10 + [12, 13])]
+    found = out_of_fold_scores(
+        lambda: consensus(copies), copies, ["a"] * 10 + ["b", "c"], start="ordinary", folds=5, epochs=1, seed=0
+    )
+    assert np.isfinite(found.scores).all()

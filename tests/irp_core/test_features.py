@@ -225,9 +225,9 @@ def test_one_spot_is_peaked_and_many_are_not() -> None:
 def test_the_kurtosis_is_of_the_middle_layer_whatever_is_pooled(tmp_path: Path, layers: tuple[str, ...] | None) -> None:
     path = tmp_path / "w.safetensors"
     save_file(fold_batch_norm(torchvision_like_state()), path)
-    params = load_params(None, ["images.size=64", "features.kurtosis_scale=96"])
+    params = load_params(None, ["images.size=64", "features.kurtosis_scale=128"])
     network = PooledExtractor(load_backbone("resnet18", path, layers), (64,), CPU, torch.float32)
     pixels = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
     rows = local_extractor("kurtosis", network, params.features)(pixels)
-    np.testing.assert_allclose(rows, map_kurtosis(network.maps(pixels, 96)["layer2"]), rtol=1e-5)
+    np.testing.assert_allclose(rows, map_kurtosis(network.maps(pixels, 128)["layer2"]), rtol=1e-5)
     assert rows.shape == (2, 128)

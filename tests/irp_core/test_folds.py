@@ -15,7 +15,7 @@ from irp_core.out_of_fold import out_of_fold_scores
 class Remembers:
     """Scores 1 for an image that it was trained on, 2 for any other."""
 
-    needs_patches = False
+    needs = ()
     leaves_itself_out = False
 
     def fit(self, features: FeatureSet, *, epochs: int, seed: int, report: object = None) -> list[object]:
