@@ -101,7 +101,7 @@ def refine_in_memory(
             )
         else:
             assert detector is not None
-            scores, supported = detector.score(features[where]), 1.0
+            scores, supported = detector.score(features[where]), None
         iteration += 1
         places = np.flatnonzero(where)
         decision = decide(

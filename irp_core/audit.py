@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -41,16 +42,17 @@ _FROM_REMOVAL = ["threshold", "margin", "decision", "rule", "reviewer", "reviewe
 
 
 def thresholds_applied(
-    iterations: pd.DataFrame, last_look: Mapping[str, float], column: str = "threshold"
-) -> dict[int, float]:
+    iterations: pd.DataFrame, last_look: Mapping[str, Any], column: str = "threshold"
+) -> dict[int, Any]:
     """Model k → the threshold that its scores were held against (by look k + 1; the table lacks the last look).
 
     Args:
         last_look: of the run's summary.
-        column: another of the iterations' columns that the summary has, too.
+        column: another of the iterations' columns that the summary has, too; None where it is empty.
     """
     later = iterations[iterations["iteration"] > 0]
-    applied = dict(zip((later["iteration"] - 1).tolist(), later[column].tolist(), strict=True))
+    values = [None if pd.isna(value) else value for value in later[column].tolist()]
+    applied = dict(zip((later["iteration"] - 1).tolist(), values, strict=True))
     return applied | {len(iterations) - 1: last_look[column]}
 
 

@@ -72,7 +72,7 @@ def _bic_of_one(n: int) -> float:
 
 
 def mixture_threshold(
-    scores: NDArray[np.float64], fdr: float, *, confidence: float = 0.0, supported: float = 1.0, seed: int = 0
+    scores: NDArray[np.float64], fdr: float, *, confidence: float = 0.0, supported: float | None = None, seed: int = 0
 ) -> float:
     """The highest score that stays when as many images go as keep the expected share of good ones among them at `fdr`.
 
@@ -82,15 +82,17 @@ def mixture_threshold(
     Args:
         scores: (n,).
         fdr: the expected share, in (0, 1).
-        confidence: no more images go than `supported_share` says, in [0, 1). 0: no bound.
-        supported: with a confidence, no larger share of the images goes, whatever these scores say: what another
-            witness supports.
+        confidence: in [0, 1). Unless there is a second population in this share of bootstrap resamples
+            (`supported_share`) nothing goes; and no more go than it holds in them. 0: no bound.
+        supported: with a confidence, the share that may go by another witness, who knows better how many there are;
+            None where there is none.
         seed: of the resamples.
     """
     limit = _unbounded(scores, fdr)
     if confidence == 0.0 or not (scores > limit).any():
         return limit
-    most = int(min(supported, supported_share(scores, confidence, seed=seed)) * len(scores))
+    own = int(supported_share(scores, confidence, seed=seed) * len(scores))
+    most = own if supported is None or own == 0 else int(supported * len(scores))
     return max(limit, float(np.sort(scores)[::-1][most]))
 
 

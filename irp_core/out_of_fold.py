@@ -41,10 +41,10 @@ class Concentrates(Protocol):
 
 
 class OutOfFold(NamedTuple):
-    """Scores (n,), and the share of the images that the detector supports to be defective: 1 where it has no say."""
+    """Scores (n,), and the share of the images that the detector supports to be defective: None where it has no say."""
 
     scores: NDArray[np.float64]
-    supported: float
+    supported: float | None
 
 
 def out_of_fold_scores(
@@ -78,8 +78,8 @@ def out_of_fold_scores(
     detector = build()
     if detector.leaves_itself_out:
         detector.fit(features[within], epochs=epochs, seed=seed)
-        return OutOfFold(detector.score(features), 1.0)
-    supported = 1.0
+        return OutOfFold(detector.score(features), None)
+    supported = None
     if isinstance(detector, Concentrates):
         if start == "ordinary":
             ordinary = within & detector.most_ordinary(features, seed=seed)

@@ -169,7 +169,7 @@ def decide(
     protected: NDArray[np.bool_] | None = None,
     inside: NDArray[np.bool_] | None = None,
     seen: Collection[frozenset[int]] = (),
-    supported: float = 1.0,
+    supported: float | None = None,
 ) -> Decision:
     """Decide what iteration `iteration` (1, 2, …) removes from a set with these `scores`, and what comes back.
 
@@ -190,8 +190,7 @@ def decide(
         The decision. At `max_removed_fraction` the highest scores go first and the rest stays; the next
         call then stops for that reason.
     """
-    bound = {"confidence": policy.confidence, "supported": supported}
-    limit = threshold(scores, policy.rule, policy.factor, **bound, seed=seed)
+    limit = threshold(scores, policy.rule, policy.factor, confidence=policy.confidence, supported=supported, seed=seed)
     within = np.ones(len(scores), dtype=bool) if inside is None else np.asarray(inside)
     exempt = protected is None or policy.selection == "oracle"  # the ceiling knows better than a reviewer
     free = np.ones(len(scores), dtype=bool) if exempt else ~np.asarray(protected)

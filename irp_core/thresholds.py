@@ -42,7 +42,7 @@ RULES: dict[str, Callable[..., float]] = {
 
 
 def threshold(
-    scores: Scores, rule: str, factor: float, *, confidence: float = 0.0, supported: float = 1.0, seed: int = 0
+    scores: Scores, rule: str, factor: float, *, confidence: float = 0.0, supported: float | None = None, seed: int = 0
 ) -> float:
     """Apply a rule of `RULES`; `confidence`, `supported` and `seed` are `mixture`'s (`irp_core.mixture`).
 

@@ -38,7 +38,7 @@ def what_if(
     injected: Mapping[str, bool] | None = None,
     *,
     confidence: float = 0.0,
-    supported: Mapping[int, float] | None = None,
+    supported: Mapping[int, float | None] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Hold each iteration's scores against another threshold.
@@ -62,8 +62,8 @@ def what_if(
     for number, group in scores.groupby("iteration", sort=True):
         iteration = int(str(number))
         values = group["score"].to_numpy()
-        bound = {"confidence": confidence, "supported": supported[iteration] if supported else 1.0}
-        limit = threshold(values, rule, factor, **bound, seed=seed)
+        share = supported[iteration] if supported else None
+        limit = threshold(values, rule, factor, confidence=confidence, supported=share, seed=seed)
         now, then = values > limit, values > applied[iteration]
         row: dict[str, object] = {
             "iteration": iteration,

@@ -145,12 +145,12 @@ def _scores(
     params = run.params()
     device = resolve_device(params.features.device)
     if policy.score_on == "in_sample" and policy.detector is None:
-        return OutOfFold(load_detector(run.step("train", iteration), device).score(seen), 1.0)
+        return OutOfFold(load_detector(run.step("train", iteration), device).score(seen), None)
     kind = detector_class(policy.detector or params.detector.name)
     if policy.score_on == "in_sample":
         detector = kind.build(seen, params, device)
         detector.fit(seen[inside], epochs=params.training.epochs, seed=params.run.seed)
-        return OutOfFold(detector.score(seen), 1.0)
+        return OutOfFold(detector.score(seen), None)
     if len(set(contents)) < 2:
         raise InputError(f"{run.path.name}: out-of-fold scores expect 2 different training images at least, found 1.")
     return out_of_fold_scores(

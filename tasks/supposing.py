@@ -42,7 +42,7 @@ class _Stored:
     manifest: pd.DataFrame
     scores: pd.DataFrame
     applied: dict[int, float]
-    supported: dict[int, float]
+    supported: dict[int, float | None]
 
 
 def suppose(

@@ -13,6 +13,7 @@ import pandas as pd
 from mlflow.entities import Run
 
 from irp_core.atomic import read_json
+from irp_core.audit import thresholds_applied
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.findings import Finding, finding, names, row_differences
@@ -166,6 +167,7 @@ class _Tables:
         truth = self.manifest.set_index("image_id")["injected"]
         kept = self.standing.loc[self.standing["decision"] == KEPT_BY_REVIEW, "md5"]
         looks = [*self.removed[1:], self.last_look]
+        supported = thresholds_applied(self.iterations, self.summary["last_look"], "supported")
         for number, table in enumerate(looks, start=1):
             scores = self._looked_at(number - 1)
             places = dict(zip(scores["image_id"], range(len(scores)), strict=True))
@@ -182,7 +184,7 @@ class _Tables:
                 protected=scores["md5"].isin(kept).to_numpy(),
                 inside=scores["inside"].to_numpy(),
                 seen=before if self.policy.reversible else (),
-                supported=self.summary["last_look"]["supported"] if last else self.iterations["supported"][number],
+                supported=supported[number - 1],
             )
             noted = self.summary["last_look"]["threshold"] if last else float(self.iterations["threshold"][number])
             wrong = _disagreements(again, scores, table, noted)

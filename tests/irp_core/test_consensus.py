@@ -85,7 +85,7 @@ def test_the_witnesses_share_of_the_images_goes_at_most() -> None:
             seed=0,
         )
         decision = decide(found.scores, policy, iteration=1, initial_size=80, supported=found.supported)
-        assert len(decision.removed) <= found.supported * 80
+        assert found.supported is not None and len(decision.removed) <= found.supported * 80
         assert (decision.removed >= 80 - bad).all()
         assert len(decision.removed) >= 0.5 * bad
 
