@@ -39,7 +39,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "vanilla": {"method": "vanilla"},
     "irp": {"method": "irp"},
     "robust": {"method": "robust"},
-    "bold": {"method": "robust", "confidence": 0.5},
     "oracle": {"method": "oracle"},
 }
 """What a row is called, and the settings of section `refinement` behind it."""

@@ -18,14 +18,12 @@ _COLOURS = {
     "vanilla": COLOURS["grey"],
     "irp": COLOURS["orange"],
     "robust": COLOURS["blue"],
-    "bold": COLOURS["purple"],
     "oracle": COLOURS["green"],
 }
 _LABELS = {
     "vanilla": "vanilla",
     "irp": "irp (paper)",
     "robust": "robust (ours)",
-    "bold": "robust, bold",
     "oracle": "oracle",
 }
 
@@ -43,7 +41,7 @@ def auroc_table(runs: pd.DataFrame) -> pd.DataFrame:
         means = {method: float(group[method].mean()) for method in _LABELS}
         row: dict[str, object] = {"data": entity, "detector": detector, "noise": f"{level} %"}
         row |= {_LABELS[m]: f"{means[m]:.3f} ± {group[m].std():.3f}" for m in _LABELS}
-        for method in ("irp", "robust", "bold"):
+        for method in ("irp", "robust"):
             share = recovery(means[method], means["vanilla"], means["oracle"])
             # Where less than half a point was lost the ratio says nothing.
             small = level == 0 or share is None or means["oracle"] - means["vanilla"] < 0.005
@@ -59,7 +57,7 @@ def removal_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Who went, per entity, level and cleaner; means over the seeds."""
     rows = []
     first = runs["detector"].iloc[0]
-    wanted = [("robust", first), ("bold", first), *(("irp", detector) for detector in runs["detector"].unique())]
+    wanted = [("robust", first), *(("irp", detector) for detector in runs["detector"].unique())]
     for (entity, level), cell in runs.groupby(["entity", "level"], sort=False):
         for method, detector in wanted:
             group = cell[(cell["method"] == method) & (cell["detector"] == detector)]
