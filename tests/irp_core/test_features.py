@@ -86,6 +86,7 @@ def test_alexnet_reads_torchvisions_layout(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "alexnet.pth")
     maps = load_backbone("alexnet", tmp_path / "alexnet.pth").network(torch.zeros(1, 3, 224, 224))
     assert maps["features"].shape == (1, 256, 6, 6)
+    assert maps["conv2"].shape == (1, 192, 27, 27)
 
 
 def test_wrong_weights_are_explained(tmp_path: Path) -> None:
