@@ -29,7 +29,7 @@ KINDS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "nearer": lambda image: image.resize(image.size, Image.Resampling.BICUBIC, box=_middle(image)),
     "turned": lambda image: image.rotate(90, expand=True),
 }
-_SECOND = 0.3  # share of the second kind
+_SECOND = 3  # in ten images are of the second kind
 
 
 def _middle(image: Image.Image) -> tuple[float, float, float, float]:
@@ -53,15 +53,15 @@ def _main(
             for kind, alter in KINDS.items():
                 target = Path(folder) / "good" / f"{number:04d}-{kind}.png"
                 target.parent.mkdir(exist_ok=True)
-                if kind == "plain" or number % 10 < 10 * _SECOND:
+                if kind == "plain" or number % 10 < _SECOND:
                     alter(image).save(target)
         found, of, _ = loaded(Path(folder), params)
         name = found["image_id"].str.extract(r"(?P<number>\d+)-(?P<kind>\w+)")
-        number, kind = name["number"].astype(int), name["kind"]
+        place, kind = name["number"].astype(int), name["kind"]
         for count in counts:
             for other in list(KINDS)[1:]:
-                second = (number % 10 < 10 * _SECOND) & (kind == other)
-                chosen = (number < count) & (second | ((number % 10 >= 10 * _SECOND) & (kind == "plain")))
+                second = (place % 10 < _SECOND) & (kind == other)
+                chosen = (place < count) & (second | ((place % 10 >= _SECOND) & (kind == "plain")))
                 rows: pd.DataFrame = found[chosen]
                 gone = ~refine_in_memory(of(rows), rows["md5"].tolist(), params).kept
                 n = int(second[chosen].sum())

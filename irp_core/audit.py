@@ -16,6 +16,7 @@ __all__ = [
     "difference",
     "image_history",
     "removals_of_set",
+    "supported_shares",
     "thresholds_applied",
 ]
 
@@ -41,19 +42,25 @@ _TRAINED_ON_THEN_REMOVED = f"trained on, later {REMOVED_BY_REVIEW}"
 _FROM_REMOVAL = ["threshold", "margin", "decision", "rule", "reviewer", "reviewed_at", "note"]
 
 
-def thresholds_applied(
-    iterations: pd.DataFrame, last_look: Mapping[str, Any], column: str = "threshold"
-) -> dict[int, Any]:
+def thresholds_applied(iterations: pd.DataFrame, last_look: Mapping[str, Any]) -> dict[int, float]:
     """Model k → the threshold that its scores were held against (by look k + 1; the table lacks the last look).
 
     Args:
         last_look: of the run's summary.
-        column: another of the iterations' columns that the summary has, too; None where it is empty.
     """
+    return _by_model(iterations, last_look, "threshold")
+
+
+def supported_shares(iterations: pd.DataFrame, last_look: Mapping[str, Any]) -> dict[int, float | None]:
+    """Model k → the share that look k + 1 was told to be supported; None where nobody had a say."""
+    shares = _by_model(iterations, last_look, "supported")
+    return {model: None if pd.isna(share) else share for model, share in shares.items()}
+
+
+def _by_model(iterations: pd.DataFrame, last_look: Mapping[str, Any], column: str) -> dict[int, Any]:
     later = iterations[iterations["iteration"] > 0]
-    values = [None if pd.isna(value) else value for value in later[column].tolist()]
-    applied = dict(zip((later["iteration"] - 1).tolist(), values, strict=True))
-    return applied | {len(iterations) - 1: last_look[column]}
+    found = dict(zip((later["iteration"] - 1).tolist(), later[column].tolist(), strict=True))
+    return found | {len(iterations) - 1: last_look[column]}
 
 
 def image_history(

@@ -15,7 +15,7 @@ from irp_core.whatif import removal_curve
 __all__ = ["COLOURS", "iteration_curves", "score_histograms", "what_if_curves"]
 
 _HISTOGRAMS = 12
-COLOURS = {"blue": "#0072b2", "orange": "#d55e00", "green": "#009e73", "purple": "#cc79a7", "grey": "#777777"}
+COLOURS = {"blue": "#0072b2", "orange": "#d55e00", "green": "#009e73", "grey": "#777777"}
 
 
 def iteration_curves(iterations: pd.DataFrame, references: Mapping[str, float] | None = None) -> Figure:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from irp_core.atomic import atomic_path, read_json
-from irp_core.audit import thresholds_applied
+from irp_core.audit import supported_shares, thresholds_applied
 from irp_core.config import Params, Refinement
 from irp_core.errors import InputError
 from irp_core.manifest import MANIFEST_SCHEMA, read_table
@@ -142,5 +142,5 @@ def _stored(reference: str, params: Params) -> _Stored:
         run_id = tracked.run_id
     ran = checked_params(record["params"], f"{run_id}: run.json")
     applied = thresholds_applied(iterations, summary["last_look"])
-    supported = thresholds_applied(iterations, summary["last_look"], "supported")
+    supported = supported_shares(iterations, summary["last_look"])
     return _Stored(run_id, ran.refinement, ran.run.seed, manifest, scores, applied, supported)

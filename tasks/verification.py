@@ -13,7 +13,7 @@ import pandas as pd
 from mlflow.entities import Run
 
 from irp_core.atomic import read_json
-from irp_core.audit import thresholds_applied
+from irp_core.audit import supported_shares, thresholds_applied
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.findings import Finding, finding, names, row_differences
@@ -167,13 +167,13 @@ class _Tables:
         truth = self.manifest.set_index("image_id")["injected"]
         kept = self.standing.loc[self.standing["decision"] == KEPT_BY_REVIEW, "md5"]
         looks = [*self.removed[1:], self.last_look]
-        supported = thresholds_applied(self.iterations, self.summary["last_look"], "supported")
+        noted = thresholds_applied(self.iterations, self.summary["last_look"])
+        supported = supported_shares(self.iterations, self.summary["last_look"])
         for number, table in enumerate(looks, start=1):
             scores = self._looked_at(number - 1)
             places = dict(zip(scores["image_id"], range(len(scores)), strict=True))
             before = [frozenset(map(places.get, rows["image_id"])) for rows in self.training_sets[:number]]
             oracle = self.policy.selection == "oracle"
-            last = number == len(looks)
             again = decide(
                 scores["score"].to_numpy(),
                 self.policy,
@@ -186,8 +186,8 @@ class _Tables:
                 seen=before if self.policy.reversible else (),
                 supported=supported[number - 1],
             )
-            noted = self.summary["last_look"]["threshold"] if last else float(self.iterations["threshold"][number])
-            wrong = _disagreements(again, scores, table, noted)
+            last = number == len(looks)
+            wrong = _disagreements(again, scores, table, noted[number - 1])
             if last and again.stop_reason != self.summary["stop_reason"]:
                 wrong.append(f"it should have gone on (noted: {self.summary['stop_reason']})")
             what = f"{len(again.removed)} removed above {again.threshold:.4g}"
