@@ -23,7 +23,7 @@ from irp_core.params_file import load_params
 from irp_core.refinement import policy_of
 from irp_core.tables import HISTORY_SCHEMA, SCORES_SCHEMA
 from tasks.auditing import compare_sets, describe_model, history_of_image
-from tasks.data import create_run
+from tasks.data import RunOptions, create_run
 from tasks.refining import decide_removal, training_set
 from tasks.reporting import write_results
 from tasks.rundir import RunDirectory
@@ -96,7 +96,7 @@ def _made_up_run(params: Params, seed: int) -> RunDirectory:
     )
     prepared = Path(f"prepared-{seed}")
     write_manifest(manifest[MANIFEST_SCHEMA.names], prepared / "manifest.parquet")
-    run = create_run(Path("data"), params, prepared, total_epochs=None, random_counts=())
+    run = create_run(Path("data"), params, prepared, RunOptions())
     path, policy = str(run.path), policy_of(params.refinement)
     (run.path / "features.json").write_text('{"fingerprint": "made-up"}')
     detector = DifferNet(4, params.differnet, params.training, torch.device("cpu"))
@@ -123,10 +123,10 @@ def _made_up_run(params: Params, seed: int) -> RunDirectory:
                     lambda folder: write_table(table, folder / "scores.parquet", SCORES_SCHEMA),  # noqa: B023
                 )
                 nested[iteration - 1] = track_iteration.fn(path, parent, iteration - 1, "made-up")
-                decision = decide_removal.fn(path, iteration, policy)
+                decide_removal.fn(path, iteration)
             if iteration < MODELS:
                 run.do("train", iteration, f"{iteration}", train)
-        write_results.fn(path, MODELS - 1, decision, None)
+        write_results.fn(path, MODELS - 1, None)
         finish_parent.fn(path, parent, nested)
     assert len(training_rows(manifest)) > IMAGES * 0.9
     return run

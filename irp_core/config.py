@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from irp_core.rules import RULES
 
 __all__ = [
     "Contamination",
@@ -39,9 +41,13 @@ Positive = Annotated[int, Field(ge=1)]
 Percent = Annotated[int, Field(ge=0, lt=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Method = Literal["robust", "irp", "irp_max_one", "vanilla", "osr", "oracle", "random", "equal_epochs"]
-Rule = Literal["median_multiple", "iqr", "mad", "mixture"]
 Start = Literal["all", "ordinary"]
 """Of the first look: all images, or those that the scorer finds ordinary (`irp_core.out_of_fold.Concentrates`)."""
+# The rules are listed where they are defined; pydantic names them in its errors.
+if TYPE_CHECKING:
+    RuleName = str
+else:
+    RuleName = Literal[tuple(RULES)]
 DetectorName = Annotated[
     str, Field(pattern=r"^(differnet|gaussian|patch_knn|kurtosis|consensus|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")
 ]
@@ -143,7 +149,7 @@ class Refinement(_Section):
     folds: Annotated[int, Field(ge=2, le=50)] = 5
     repeats: Annotated[int, Field(ge=1, le=20)] = 2
     reversible: bool | None = None
-    rule: Rule | None = None
+    rule: RuleName | None = None
     # `lambda` is a word of Python's own; in files, overrides and dumps the key is the paper's.
     lambda_: Annotated[float, Field(gt=1.0, alias="lambda")] = 1.25
     k: Annotated[float, Field(gt=0.0)] | None = None
@@ -155,14 +161,6 @@ class Refinement(_Section):
     max_iterations: Annotated[int, Field(ge=0)] = 10
     max_one_iterations: Positive = 15
     max_removed_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-
-    def factor(self, rule: Rule) -> float:
-        """The number that a rule takes: λ, or k, customarily 1.5 (Tukey's fence) and 3 (MAD), or the mixture's q."""
-        if rule == "median_multiple":
-            return self.lambda_
-        if rule == "mixture":
-            return self.fdr
-        return {"iqr": 1.5, "mad": 3.0}[rule] if self.k is None else self.k
 
 
 class Operating(_Section):

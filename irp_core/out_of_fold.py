@@ -13,7 +13,7 @@ from irp_core.detectors.protocol import Detector
 from irp_core.feature_set import FeatureSet
 from irp_core.folds import assign_folds, fold_by_fold
 
-__all__ = ["Concentrates", "FoldsAtOnce", "OutOfFold", "out_of_fold_scores"]
+__all__ = ["Concentrates", "FoldsAtOnce", "ScoredSet", "out_of_fold_scores"]
 
 
 @runtime_checkable
@@ -40,11 +40,11 @@ class Concentrates(Protocol):
         ...
 
 
-class OutOfFold(NamedTuple):
-    """Scores (n,), and the share of the images that the detector supports to be defective: None where it has no say."""
+class ScoredSet(NamedTuple):
+    """Scores (n,), and the scorer's lower confidence bound on the share of defective images; None where it has none."""
 
     scores: NDArray[np.float64]
-    supported: float | None
+    lower_bound: float | None
 
 
 def out_of_fold_scores(
@@ -59,7 +59,7 @@ def out_of_fold_scores(
     epochs: int,
     confidence: float = 0.0,
     seed: int,
-) -> OutOfFold:
+) -> ScoredSet:
     """Score each image by the detectors of the folds that it is not in.
 
     Args:
@@ -78,7 +78,7 @@ def out_of_fold_scores(
     detector = build()
     if detector.leaves_itself_out:
         detector.fit(features[within], epochs=epochs, seed=seed)
-        return OutOfFold(detector.score(features), None)
+        return ScoredSet(detector.score(features), None)
     supported = None
     if isinstance(detector, Concentrates):
         if start == "ordinary":
@@ -95,4 +95,4 @@ def out_of_fold_scores(
         else:
             scores = fold_by_fold(build, features, assigned, epochs=epochs, seed=seed)
         logs += np.log(scores)
-    return OutOfFold(np.exp(logs / repeats), supported)
+    return ScoredSet(np.exp(logs / repeats), supported)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -10,7 +11,8 @@ from irp_core.config import Params
 from irp_core.detectors.consensus import Consensus
 from irp_core.feature_set import FeatureSet
 from irp_core.out_of_fold import out_of_fold_scores
-from irp_core.refinement import PRESETS, decide, policy_of
+from irp_core.refinement import PRESETS, policy_of
+from irp_core.rounds import decide, decision_round
 
 CPU = torch.device("cpu")
 
@@ -84,9 +86,11 @@ def test_the_witnesses_share_of_the_images_goes_at_most() -> None:
             confidence=policy.confidence,
             seed=0,
         )
-        decision = decide(found.scores, policy, iteration=1, initial_size=80, supported=found.supported)
-        assert found.supported is not None and len(decision.removed) <= found.supported * 80
-        assert (decision.removed >= 80 - bad).all()
+        images = pd.DataFrame({"image_id": range(80), "md5": "", "score": found.scores})
+        this = decision_round(1, images, lower_bound=found.lower_bound)
+        decision = decide(this, policy, [frozenset(range(80))])
+        assert found.lower_bound is not None and len(decision.removed) <= found.lower_bound * 80
+        assert (decision.removed["image_id"] >= 80 - bad).all()
         assert len(decision.removed) >= 0.5 * bad
 
 
