@@ -20,7 +20,6 @@ from irp_core.detectors import DifferNet
 from irp_core.feature_set import FeatureSet
 from irp_core.manifest import MANIFEST_SCHEMA, training_rows, write_manifest, write_table
 from irp_core.params_file import load_params
-from irp_core.refinement import policy_of
 from irp_core.tables import HISTORY_SCHEMA, SCORES_SCHEMA
 from tasks.auditing import compare_sets, describe_model, history_of_image
 from tasks.data import RunOptions, create_run
@@ -97,7 +96,7 @@ def _made_up_run(params: Params, seed: int) -> RunDirectory:
     prepared = Path(f"prepared-{seed}")
     write_manifest(manifest[MANIFEST_SCHEMA.names], prepared / "manifest.parquet")
     run = create_run(Path("data"), params, prepared, RunOptions())
-    path, policy = str(run.path), policy_of(params.refinement)
+    path = str(run.path)
     (run.path / "features.json").write_text('{"fingerprint": "made-up"}')
     detector = DifferNet(4, params.differnet, params.training, torch.device("cpu"))
     detector.fit(FeatureSet(rng.normal(size=(4, 1, 4)).astype(np.float32)), epochs=1, seed=0)
