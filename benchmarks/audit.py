@@ -20,7 +20,7 @@ from irp_core.detectors import DifferNet
 from irp_core.feature_set import FeatureSet
 from irp_core.manifest import MANIFEST_SCHEMA, training_rows, write_manifest, write_table
 from irp_core.params_file import load_params
-from irp_core.refinement import policy_of
+from irp_core.policy import policy_of
 from irp_core.tables import HISTORY_SCHEMA, SCORES_SCHEMA
 from tasks.auditing import compare_sets, describe_model, history_of_image
 from tasks.data import create_run

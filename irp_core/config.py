@@ -10,7 +10,10 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from irp_core.methods import METHODS
 
 __all__ = [
     "Contamination",
@@ -38,10 +41,20 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Percent = Annotated[int, Field(ge=0, lt=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Method = Literal["robust", "irp", "irp_max_one", "vanilla", "osr", "oracle", "random", "equal_epochs"]
+
+
+def _known_method(name: str) -> str:
+    if name not in METHODS:
+        *others, last = (repr(known) for known in METHODS)
+        raise PydanticCustomError("method", f"must be {', '.join(others)} or {last}")
+    return name
+
+
+Method = Annotated[str, AfterValidator(_known_method)]
+"""A name of `irp_core.methods.METHODS`."""
 Rule = Literal["median_multiple", "iqr", "mad", "mixture"]
 Start = Literal["all", "ordinary"]
-"""Of the first look: all images, or those that the scorer finds ordinary (`irp_core.out_of_fold.Concentrates`)."""
+"""Of the first decision round: all images, or those that a local detector finds ordinary (`irp_core.out_of_fold`)."""
 DetectorName = Annotated[
     str, Field(pattern=r"^(differnet|gaussian|patch_knn|kurtosis|consensus|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")
 ]
@@ -135,7 +148,7 @@ class Training(_Section):
 
 
 class Refinement(_Section):
-    """Where a key is null the method's own setting holds (`irp_core.refinement.PRESETS`)."""
+    """Where a key is null the method's own setting holds (`irp_core.methods.METHODS`)."""
 
     method: Method = "robust"
     detector: DetectorName | None = None

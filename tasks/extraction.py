@@ -26,7 +26,7 @@ from irp_core.features import (
 )
 from irp_core.local_features import feature_set, local_extractor, local_spec
 from irp_core.manifest import other_rows, training_rows
-from irp_core.refinement import policy_of
+from irp_core.policy import policy_of
 from irp_core.store import FeatureStore
 from tasks.progress import bar
 from tasks.retries import IO_RETRIES

@@ -18,7 +18,7 @@ from irp_core.manifest import read_table, testing_rows, write_table
 from irp_core.mixture import estimate_contamination
 from irp_core.operating import operating_point
 from irp_core.out_of_fold import out_of_fold_scores
-from irp_core.refinement import Policy
+from irp_core.policy import Policy
 from irp_core.tables import SCORES_SCHEMA
 from tasks.extraction import StoreHandle, stored_features
 from tasks.refining import looked_at, training_set

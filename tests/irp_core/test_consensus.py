@@ -18,8 +18,10 @@ import torch
 from irp_core.config import Params
 from irp_core.detectors.consensus import Consensus
 from irp_core.feature_set import FeatureSet
+from irp_core.methods import METHODS
 from irp_core.out_of_fold import out_of_fold_scores
-from irp_core.refinement import PRESETS, decide, policy_of
+from irp_core.policy import policy_of
+from irp_core.refinement import decide
 
 CPU = torch.device("cpu")
 DATA = Path(__file__).parent / "data"
@@ -136,7 +138,7 @@ def test_what_the_local_detector_found_is_a_value() -> None:
 def test_no_more_images_are_removed_than_the_lower_bound_allows() -> None:
     """One decision round of `robust`: what is removed is within the lower bound, and the defects are found."""
     policy = policy_of(Params().refinement)
-    assert policy.start == PRESETS["robust"]["start"]
+    assert policy.start == METHODS["robust"].preset["start"]
     for bad in (0, 8, 32):
         features = plant(80 - bad, bad, 5)
         found = out_of_fold_scores(

@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 from irp_core.config import Refinement
 from irp_core.errors import InputError
-from irp_core.params_file import load_params
-from irp_core.refinement import METHODS, Policy, decide, epochs_per_iteration, in_order, policy_of
+from irp_core.policy import Policy, policy_of
+from irp_core.refinement import decide
 from irp_core.thresholds import RULES, threshold
 
 POSITIVE = arrays(np.float64, st.integers(3, 40), elements=st.floats(0.01, 100))
@@ -118,37 +118,11 @@ def test_random_control_removes_the_given_counts() -> None:
     assert decide(np.ones(5), policy, iteration=3, initial_size=10).stop_reason == "max_iterations"
 
 
-def test_methods_are_settings_of_one_loop() -> None:
-    policies = {method: policy_of(Refinement(method=method)) for method in METHODS}  # type: ignore[arg-type]
-    assert policies["vanilla"].max_iterations == 0
-    assert (policies["osr"].max_iterations, policies["osr"].removal) == (1, "all_above")
-    assert policies["irp"] == IRP
-
-
 def test_algorithm_1_is_a_setting_of_the_loop() -> None:
     policy = policy_of(Refinement(method="irp_max_one", max_one_iterations=12))
     assert (policy.removal, policy.max_iterations, policy.retrain) == ("max_one", 12, "warm_start")
     scores = np.array([1.0, 1.0, 1.0, 2.0, 3.0])
     assert decide(scores, policy, iteration=1, initial_size=5).removed.tolist() == [4]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "epochs"),
-    [
-        (["refinement.method=irp"], 5),
-        (["refinement.method=irp_max_one"], 3),  # 15 x 3 is about as much as 10 x 5
-        (["refinement.method=irp_max_one", "refinement.max_iterations=1"], 1),
-        (["refinement.method=irp_max_one", "refinement.retrain=scratch"], 20),
-        (["refinement.method=oracle"], 20),  # always from scratch
-    ],
-)
-def test_both_irps_may_train_as_long(overrides: list[str], epochs: int) -> None:
-    assert epochs_per_iteration(load_params(None, overrides)) == epochs
-
-
-def test_methods_come_after_those_they_build_on() -> None:
-    assert in_order(["equal_epochs", "vanilla"]) == ["vanilla", "irp", "equal_epochs"]
-    assert in_order(["oracle", "osr", "vanilla"]) == ["vanilla", "osr", "oracle"]
 
 
 REVERSIBLE = dataclasses.replace(IRP, reversible=True, score_on="out_of_fold", detector="consensus")
@@ -215,14 +189,3 @@ def test_who_went_with_confidence_returns_when_the_evidence_turns_not_when_it_we
     logs[64:67] = 0.0
     third = decide(np.exp(logs), cautious, iteration=3, initial_size=80, inside=inside)
     assert list(third.restored) == [64, 65, 66]
-
-
-def test_a_null_setting_is_the_methods_own_and_a_given_one_rules() -> None:
-    ours, paper = policy_of(Refinement(method="robust")), policy_of(Refinement(method="irp"))
-    assert (ours.rule, ours.score_on, ours.reversible, ours.detector) == ("mixture", "out_of_fold", True, "consensus")
-    assert (ours.confidence, ours.start, paper.confidence) == (0.95, "ordinary", 0.0)
-    assert (paper.rule, paper.score_on, paper.reversible, paper.detector) == (
-        "median_multiple", "in_sample", False, None,
-    )  # fmt: skip
-    given_ = policy_of(Refinement(method="robust", rule="mad", detector="gaussian", reversible=False))
-    assert (given_.rule, given_.factor, given_.detector, given_.reversible) == ("mad", 3.0, "gaussian", False)
