@@ -25,7 +25,7 @@ from irp_core.in_memory import Refined, fit_final_detector, refine_in_memory
 from irp_core.manifest import testing_rows, training_rows
 from irp_core.mixture import estimate_contamination
 from irp_core.params_file import load_params
-from irp_core.refinement import policy_of
+from irp_core.policy import policy_of
 from tasks.extraction import open_pipeline
 from tasks.progress import bar
 

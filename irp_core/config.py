@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from irp_core.methods import METHODS
 from irp_core.rules import RULES
 
 __all__ = [
@@ -40,14 +41,17 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Percent = Annotated[int, Field(ge=0, lt=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Method = Literal["robust", "irp", "irp_max_one", "vanilla", "osr", "oracle", "random", "equal_epochs"]
-Start = Literal["all", "ordinary"]
-"""Of the first look: all images, or those that the scorer finds ordinary (`irp_core.out_of_fold.Concentrates`)."""
-# The rules are listed where they are defined; pydantic names them in its errors.
+
+
+# Methods and rules are listed where they are defined; pydantic names them in its errors.
 if TYPE_CHECKING:
+    MethodName = str
     RuleName = str
 else:
+    MethodName = Literal[tuple(METHODS)]
     RuleName = Literal[tuple(RULES)]
+Start = Literal["all", "ordinary"]
+"""Of the first decision round: all images, or those that a local detector finds ordinary (`irp_core.out_of_fold`)."""
 DetectorName = Annotated[
     str, Field(pattern=r"^(differnet|gaussian|patch_knn|kurtosis|consensus|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")
 ]
@@ -141,9 +145,9 @@ class Training(_Section):
 
 
 class Refinement(_Section):
-    """Where a key is null the method's own setting holds (`irp_core.refinement.PRESETS`)."""
+    """Where a key is null the method's own setting holds (`irp_core.methods.METHODS`)."""
 
-    method: Method = "robust"
+    method: MethodName = "robust"
     detector: DetectorName | None = None
     score_on: Literal["in_sample", "out_of_fold"] | None = None
     folds: Annotated[int, Field(ge=2, le=50)] = 5
@@ -207,7 +211,7 @@ class Sweep(_Section):
     levels: Annotated[tuple[Percent, ...], Field(min_length=1)] = (0, 10, 20, 30, 40, 50)
     max_level: Annotated[int, Field(ge=1, lt=100)] = 50
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
-    methods: Annotated[tuple[Method, ...], Field(min_length=1)] = (
+    methods: Annotated[tuple[MethodName, ...], Field(min_length=1)] = (
         "vanilla",
         "osr",
         "irp_max_one",

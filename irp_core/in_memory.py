@@ -16,7 +16,7 @@ from irp_core.detectors import Detector, detector_class
 from irp_core.feature_set import FeatureSet
 from irp_core.features import resolve_device
 from irp_core.loop import refinement_loop
-from irp_core.refinement import Policy, epochs_per_iteration, policy_of
+from irp_core.policy import Policy, epochs_per_iteration, policy_of
 from irp_core.rounds import Decision, Round, StopReason, decide, decision_round
 from irp_core.scoring import score_by_policy, scores_with_its_own_model
 

@@ -20,7 +20,7 @@ from irp_core.detectors import detector_class
 from irp_core.feature_set import FeatureSet, Local
 from irp_core.features import PooledExtractor, extract, extractor_spec, resolve_device, resolve_precision
 from irp_core.local_features import feature_set, local_extractor, local_spec
-from irp_core.refinement import policy_of
+from irp_core.policy import policy_of
 from irp_core.store import FeatureStore, StoreUse
 
 __all__ = ["FeaturePipeline", "StoredFeatures", "local_needed"]

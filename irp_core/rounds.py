@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from irp_core.refinement import Policy
+from irp_core.policy import Policy
 
 __all__ = ["Decision", "Round", "StopReason", "decide", "decision_round"]
 
@@ -99,7 +99,7 @@ def decide(this: Round, policy: Policy, history: Sequence[frozenset[str]]) -> De
 
     Example:
         >>> from irp_core.config import Refinement
-        >>> from irp_core.refinement import policy_of
+        >>> from irp_core.policy import policy_of
         >>> scored = pd.DataFrame({"image_id": list("abcd"), "md5": list("abcd"), "score": [1.0, 1.0, 1.1, 9.0]})
         >>> first = decision_round(1, scored)
         >>> decide(first, policy_of(Refinement(method="irp")), [frozenset("abcd")]).removed["image_id"].tolist()

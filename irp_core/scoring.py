@@ -13,7 +13,7 @@ from irp_core.errors import InputError
 from irp_core.feature_set import FeatureSet
 from irp_core.features import resolve_device
 from irp_core.out_of_fold import ScoredSet, out_of_fold_scores
-from irp_core.refinement import Policy
+from irp_core.policy import Policy
 
 __all__ = ["score_by_policy", "scorer_name", "scores_with_its_own_model"]
 

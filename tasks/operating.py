@@ -19,7 +19,7 @@ from irp_core.mixture import estimate_contamination
 from irp_core.operating import operating_point
 from irp_core.out_of_fold import out_of_fold_scores
 from irp_core.pipeline import StoredFeatures
-from irp_core.refinement import Policy
+from irp_core.policy import Policy
 from irp_core.tables import SCORES_SCHEMA
 from tasks.refining import round_after, training_set
 from tasks.rundir import RunDirectory

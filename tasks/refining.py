@@ -20,7 +20,7 @@ from irp_core.features import resolve_device
 from irp_core.hashing import file_sha256
 from irp_core.manifest import read_table, testing_rows, training_rows, write_table
 from irp_core.pipeline import StoredFeatures
-from irp_core.refinement import Policy, epochs_per_iteration, policy_of
+from irp_core.policy import Policy, epochs_per_iteration, policy_of
 from irp_core.removals import REMOVAL_SCHEMA, REMOVED, RESTORED, excluded_rows, with_truth
 from irp_core.reviews import KEPT_BY_REVIEW
 from irp_core.rounds import Decision, Round, decide, decision_round

@@ -16,7 +16,7 @@ from irp_core.errors import InputError
 from irp_core.manifest import MANIFEST_SCHEMA, read_table
 from irp_core.params_file import checked_params
 from irp_core.plots import what_if_curves
-from irp_core.refinement import policy_of
+from irp_core.policy import policy_of
 from irp_core.rules import RULES
 from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
 from irp_core.whatif import changed_images, what_if

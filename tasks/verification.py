@@ -20,7 +20,7 @@ from irp_core.findings import Finding, finding, names, row_differences
 from irp_core.hashing import file_sha256
 from irp_core.manifest import MANIFEST_SCHEMA, manifest_digest, set_digest, training_rows
 from irp_core.params_file import checked_params
-from irp_core.refinement import policy_of
+from irp_core.policy import policy_of
 from irp_core.removals import GONE, REMOVAL_SCHEMA, REMOVED, RESTORED, excluded_rows, review_removals, with_truth
 from irp_core.reviews import KEPT_BY_REVIEW, REVIEW_SCHEMA, no_events
 from irp_core.rounds import Decision, Round, decide, decision_round

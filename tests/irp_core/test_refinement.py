@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from irp_core.config import Refinement
-from irp_core.params_file import load_params
-from irp_core.refinement import METHODS, Policy, epochs_per_iteration, in_order, policy_of
+from irp_core.policy import Policy, policy_of
 from irp_core.rounds import Decision, Round, decide
 from irp_core.rules import Mad, MedianMultiple, Mixture
 
@@ -129,37 +128,11 @@ def test_random_control_removes_the_given_counts() -> None:
     assert decided(np.ones(5), policy, iteration=3, initial_size=10).stop_reason == "max_iterations"
 
 
-def test_methods_are_settings_of_one_loop() -> None:
-    policies = {method: policy_of(Refinement(method=method)) for method in METHODS}  # type: ignore[arg-type]
-    assert policies["vanilla"].max_iterations == 0
-    assert (policies["osr"].max_iterations, policies["osr"].removal) == (1, "all_above")
-    assert policies["irp"] == IRP
-
-
 def test_algorithm_1_is_a_setting_of_the_loop() -> None:
     policy = policy_of(Refinement(method="irp_max_one", max_one_iterations=12))
     assert (policy.removal, policy.max_iterations, policy.retrain) == ("max_one", 12, "warm_start")
     scores = np.array([1.0, 1.0, 1.0, 2.0, 3.0])
     assert ids(decided(scores, policy, iteration=1, initial_size=5).removed) == [4]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "epochs"),
-    [
-        (["refinement.method=irp"], 5),
-        (["refinement.method=irp_max_one"], 3),  # 15 x 3 is about as much as 10 x 5
-        (["refinement.method=irp_max_one", "refinement.max_iterations=1"], 1),
-        (["refinement.method=irp_max_one", "refinement.retrain=scratch"], 20),
-        (["refinement.method=oracle"], 20),  # always from scratch
-    ],
-)
-def test_both_irps_may_train_as_long(overrides: list[str], epochs: int) -> None:
-    assert epochs_per_iteration(load_params(None, overrides)) == epochs
-
-
-def test_methods_come_after_those_they_build_on() -> None:
-    assert in_order(["equal_epochs", "vanilla"]) == ["vanilla", "irp", "equal_epochs"]
-    assert in_order(["oracle", "osr", "vanilla"]) == ["vanilla", "osr", "oracle"]
 
 
 REVERSIBLE = dataclasses.replace(IRP, reversible=True, score_on="out_of_fold", detector="consensus")
