@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from flows.paper.jobs import longest_first
 from irp_core.config import Refinement, Sweep
 from irp_core.detectors import DETECTORS
 from irp_core.errors import InputError
 from irp_core.methods import METHODS, in_order, iterative
 from irp_core.params_file import load_params
+from irp_core.plots import iteration_curves
 from irp_core.policy import Policy, epochs_per_iteration, policy_of
 
 ROOT = Path(__file__).parents[2]
@@ -65,13 +66,6 @@ def test_methods_come_after_those_they_build_on() -> None:
         assert method.name == name
 
 
-def test_runs_that_others_wait_for_start_first_and_long_ones_before_short_ones() -> None:
-    assert longest_first(list(METHODS)) == [
-        "vanilla", "irp", "irp_max_one", "robust", "random", "equal_epochs", "osr", "oracle",
-    ]  # fmt: skip
-    assert longest_first(["osr", "robust"]) == ["robust", "osr"]
-
-
 def test_what_a_method_does_follows_from_its_settings() -> None:
     assert iterative() == ("irp_max_one", "irp", "robust")
     assert [name for name, method in METHODS.items() if method.removes_by_score] == ["osr", *iterative()]
@@ -120,3 +114,10 @@ def test_params_yaml_names_every_method_and_every_preset() -> None:
         said = {"None": "the detector that is trained", "True": "true", "False": "false", "0.0": "0"}
         robust, other = (said.get(str(preset[key]), str(preset[key])) for preset in (ours, paper))
         assert f"null: {other}; with robust {robust}" in comments[key], key
+
+
+def test_every_method_of_a_comparison_is_drawn_in_its_own_colour() -> None:
+    iterations = pd.DataFrame({"iteration": [0, 1], "n_train": [10, 9], "auroc": [0.8, 0.9]})
+    top = iteration_curves(iterations, dict.fromkeys(METHODS, 0.5)).axes[0]
+    drawn = {line.get_label().split()[0]: line.get_color() for line in top.get_lines()[1:]}
+    assert drawn == {name: method.style.colour for name, method in METHODS.items()}
