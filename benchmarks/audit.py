@@ -22,10 +22,9 @@ from irp_core.feature_set import FeatureSet
 from irp_core.hashing import file_sha256
 from irp_core.manifest import MANIFEST_SCHEMA, training_rows, write_manifest, write_table
 from irp_core.params_file import load_params
-from irp_core.refinement import policy_of
 from irp_core.tables import HISTORY_SCHEMA, SCORES_SCHEMA
 from tasks.auditing import compare_sets, describe_model, history_of_image
-from tasks.data import create_run
+from tasks.data import RunOptions, create_run
 from tasks.refining import decide_removal, training_set
 from tasks.reporting import write_results
 from tasks.rundir import RunDirectory
@@ -102,8 +101,8 @@ def _made_up_run(params: Params, seed: int) -> RunDirectory:
     )
     prepared = Path(f"prepared-{seed}")
     write_manifest(manifest[MANIFEST_SCHEMA.names], prepared / "manifest.parquet")
-    run = create_run(Path("data"), params, prepared, total_epochs=None, random_counts=())
-    path, policy = str(run.path), policy_of(params.refinement)
+    run = create_run(Path("data"), params, prepared, RunOptions())
+    path = str(run.path)
     (run.path / "features.json").write_text('{"fingerprint": "made-up"}')
     detector = DifferNet(4, params.differnet, params.training, torch.device("cpu"))
     detector.fit(FeatureSet(rng.normal(size=(4, 1, 4)).astype(np.float32)), epochs=1, seed=0)
@@ -125,10 +124,10 @@ def _made_up_run(params: Params, seed: int) -> RunDirectory:
                 table = rows.assign(iteration=iteration - 1, score=drawn)
                 run.do("score", iteration - 1, f"{iteration}", lambda folder: _write_scores(folder, table))  # noqa: B023
                 nested[iteration - 1] = track_iteration.fn(path, parent, iteration - 1, "made-up")
-                decision = decide_removal.fn(path, iteration, policy)
+                decide_removal.fn(path, iteration)
             if iteration < MODELS:
                 run.do("train", iteration, f"{iteration}", train)
-        write_results.fn(path, MODELS - 1, decision, None)
+        write_results.fn(path, MODELS - 1, None)
         finish_parent.fn(path, parent, nested)
     assert len(training_rows(manifest)) > IMAGES * 0.9
     return run

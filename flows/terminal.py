@@ -13,7 +13,7 @@ from rich.table import Table
 
 from irp_core.atomic import read_json
 from irp_core.manifest import read_table
-from irp_core.refinement import METHODS
+from irp_core.methods import METHODS
 from irp_core.removals import REMOVAL_SCHEMA, REMOVED
 from irp_core.tables import ITERATIONS_SCHEMA
 from tasks.rundir import RunDirectory
@@ -223,7 +223,8 @@ def show_comparison(console: Console, table: pd.DataFrame, runs: dict[str, str])
         cells += [_share(row[name]) for name in names]
         if has_recovery:
             cells.append("–" if pd.isna(row["recovery"]) else f"{100 * row['recovery']:.0f} %")
-        shown.add_row(*cells, style="bold" if row["method"] in ("irp", "robust") else "")
+        shown.add_row(*cells, style="bold" if METHODS[row["method"]].iterative else "")
     console.print(shown)
     for method in table["method"]:
-        console.print(f"[bold]{method:<13}[/bold] {METHODS[method]}: {runs[method]}", highlight=False, soft_wrap=True)
+        told = f"[bold]{method:<13}[/bold] {METHODS[method].summary}: {runs[method]}"
+        console.print(told, highlight=False, soft_wrap=True)

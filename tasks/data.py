@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from tasks.progress import bar
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 
-__all__ = ["create_run", "make_manifest", "prepare", "standing_decisions"]
+__all__ = ["RunOptions", "create_run", "make_manifest", "prepare", "standing_decisions"]
 
 
 def make_manifest(root: Path, params: Params, output: Path) -> dict[str, int | str]:
@@ -70,27 +71,39 @@ def prepare(root: str, params: dict[str, Any], output: str) -> dict[str, int | s
     return counts
 
 
-def standing_decisions(params: Params, manifest: pd.DataFrame, said: Path | None = None) -> pd.DataFrame:
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is asked for besides its parameters; all of it stands in `run.json`, so that resuming changes nothing.
+
+    Attributes:
+        share_with: directory of a finished run whose pre-trained detector may be taken over.
+        total_epochs: epochs of the first training, for the control `equal_epochs`.
+        random_counts: removals per iteration, for the control `random`.
+        decisions: file of reviewers' decisions to respect besides `review.decisions`.
+        operating: find the operating threshold, which trains the detector on `operating.folds` folds once more;
+            without it the last round's threshold has to serve.
+    """
+
+    share_with: str | None = None
+    total_epochs: int | None = None
+    random_counts: tuple[int, ...] = ()
+    decisions: str | None = None
+    operating: bool = True
+
+
+def standing_decisions(params: Params, manifest: pd.DataFrame, said: str | None = None) -> pd.DataFrame:
     """What reviewers decided before about training images of `manifest`, by content.
 
     Args:
         said: a file of decisions besides `review.decisions`.
     """
     files = [Path(params.review.decisions)] if params.review.decisions else []
-    events = [read_events(file) for file in files if file.exists()] + ([read_events(said)] if said else [])
+    events = [read_events(file) for file in files if file.exists()] + ([read_events(Path(said))] if said else [])
     decisions = current_decisions(pd.concat([no_events(), *events], ignore_index=True))
     return decisions[decisions["md5"].isin(training_rows(manifest)["md5"])].reset_index(drop=True)
 
 
-def create_run(
-    root: Path,
-    params: Params,
-    prepared: Path,
-    *,
-    total_epochs: int | None,
-    random_counts: tuple[int, ...],
-    said: Path | None = None,
-) -> RunDirectory:
+def create_run(root: Path, params: Params, prepared: Path, options: RunOptions) -> RunDirectory:
     """Make, or find again, the directory of the run that these inputs define.
 
     The run's id carries a digest of the manifest and of all parameters that a result depends on: the same
@@ -101,9 +114,11 @@ def create_run(
     if training_rows(manifest).empty:
         raise InputError(f"{root}: expected training images, found none after the split.")
     manifest_sha256 = manifest_digest(manifest)
-    decisions = standing_decisions(params, manifest, said)
+    decisions = standing_decisions(params, manifest, options.decisions)
     reviewed = decisions.to_dict("list") if len(decisions) else {}
-    identity = digest(manifest_sha256, result_params(params), total_epochs, list(random_counts), __version__, reviewed)
+    identity = digest(
+        manifest_sha256, result_params(params), options.total_epochs, list(options.random_counts), __version__, reviewed
+    )
     name = root.resolve().name.replace(" ", "_") or "data"
     run = RunDirectory(Path(params.run.directory) / f"{name}-{params.refinement.method}-{identity[:8]}")
     run.path.mkdir(parents=True, exist_ok=True)
@@ -123,8 +138,7 @@ def create_run(
         "manifest_sha256": manifest_sha256,
         "version": __version__,
         "code": code_tags(),
-        "total_epochs": total_epochs,
-        "random_counts": list(random_counts),
     }
-    write_json(file, {**(read_json(file) if file.exists() else first), "params": params.model_dump(mode="json")})
+    latest = {"params": params.model_dump(mode="json"), **asdict(options)}
+    write_json(file, {**(read_json(file) if file.exists() else first), **latest})
     return run

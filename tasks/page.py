@@ -15,8 +15,8 @@ from prefect.cache_policies import NO_CACHE
 
 from irp_core.atomic import atomic_path, read_json
 from irp_core.manifest import read_table
+from irp_core.methods import METHODS
 from irp_core.plots import iteration_curves, score_histograms
-from irp_core.refinement import METHODS
 from irp_core.removals import GONE, REMOVAL_SCHEMA
 from irp_core.reviews import approval
 from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA

@@ -18,11 +18,10 @@ from irp_core.evaluation import detection, removal
 from irp_core.features import resolve_device, resolve_precision
 from irp_core.inspection import save_inspector
 from irp_core.manifest import read_table, testing_rows, training_rows, write_table
-from irp_core.refinement import policy_of
 from irp_core.removals import REMOVAL_SCHEMA, excluded_rows, review_removals, standing_removals, with_truth
 from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
 from tasks.operating import contamination_of
-from tasks.refining import training_set
+from tasks.refining import policy_of_run, training_set
 from tasks.retries import IO_RETRIES
 from tasks.rundir import RunDirectory
 from tasks.thumbnails import thumbnail_uri
@@ -34,20 +33,18 @@ _ATTACHED = 60  # images shown with a question for approval, about 8 KB each
 
 
 @task(task_run_name="write-results", cache_policy=NO_CACHE)
-def write_results(
-    run_path: str, last_iteration: int, policy_stop: dict[str, Any], operating: dict[str, Any] | None
-) -> dict[str, Any]:
+def write_results(run_path: str, last_iteration: int, operating: dict[str, Any] | None) -> dict[str, Any]:
     """Collect the iterations into `scores`, `removed`, `test_scores` and `iterations` tables, `model/`, `summary.json`.
 
     Args:
         last_iteration: number of the last trained model.
-        policy_stop: the decision that ended the loop.
         operating: the final detector's operating point; None: the last look's threshold has to serve.
     """
     run = RunDirectory(Path(run_path))
     with run.timed("report"):
         manifest = run.manifest()
-        policy = policy_of(run.params().refinement, random_counts=tuple(run.record()["random_counts"]))
+        policy = policy_of_run(run)
+        policy_stop = read_json(run.step("decide", last_iteration + 1) / "decision.json")
         iterations = range(last_iteration + 1)
         removed = decided_removals(run, last_iteration + 1)
         write_removals(run, last_iteration)

@@ -13,7 +13,7 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.findings import Finding, finding, names, row_differences
 from irp_core.hashing import file_md5
-from irp_core.refinement import policy_of
+from irp_core.policy import policy_of
 from irp_core.tables import SCORES_SCHEMA
 from tasks.tracked import TrackedRun
 

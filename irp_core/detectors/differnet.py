@@ -19,8 +19,8 @@ from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
 from irp_core.feature_set import FeatureSet, Local
-from irp_core.flow import NormalizingFlow, negative_log_likelihood
 from irp_core.folds import score_folds
+from irp_core.normalizing_flow import NormalizingFlow, negative_log_likelihood
 
 __all__ = ["DifferNet"]
 
