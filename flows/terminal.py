@@ -111,16 +111,20 @@ def _show_findings(console: Console, summary: dict[str, Any]) -> None:
 
 
 def _show_inputs(console: Console, run: RunDirectory) -> None:
-    quarantine = pd.read_parquet(run.path / "quarantine.parquet") if (run.path / "quarantine.parquet").exists() else []
-    for row in quarantine.to_dict("records") if len(quarantine) else []:
+    quarantine = _table_if_any(run.path / "quarantine.parquet")
+    for row in quarantine.to_dict("records"):
         console.print(escape(f"Quarantined: {row['image_id']} ({row['reason']})"), style="yellow", highlight=False)
-    duplicates = pd.read_parquet(run.path / "duplicates.parquet") if (run.path / "duplicates.parquet").exists() else []
-    for _, group in duplicates.groupby("md5") if len(duplicates) else []:
+    duplicates = _table_if_any(run.path / "duplicates.parquet")
+    for _, group in duplicates.groupby("md5") if len(duplicates) else ():
         console.print(escape(f"Same content: {', '.join(group['image_id'])}"), style="yellow", highlight=False)
     features = read_json(run.path / "features.json")
     images = sum(features[split]["images"] for split in ("train", "rest") if split in features)
     misses = sum(features[split]["misses"] for split in ("train", "rest") if split in features)
     console.print(f"Features: {images} images, {misses} of them through the network, {images - misses} from the store.")
+
+
+def _table_if_any(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(path) if path.exists() else pd.DataFrame()
 
 
 def _show_times(console: Console, run: RunDirectory) -> None:

@@ -84,16 +84,17 @@ def history_of_image(image: str, params: Params) -> pd.DataFrame:
         InputError: no run knows the image.
     """
     column, value = _image_key(image)
+    key: dict[str, Any] = {column: value}
     runs = [run for run in all_runs(params) if run.has("tables/manifest.parquet")]
     versions = registered_versions(runs[0].client) if runs else {}
     histories = []
     unreadable = []
     for run in runs:
         try:
-            manifest = run.table("manifest", MANIFEST_SCHEMA, **{column: value})
+            manifest = run.table("manifest", MANIFEST_SCHEMA, **key)
             if len(manifest):
                 registered = ", ".join(versions.get(run.parent.info.run_id, [])) or None
-                histories.append(_history_in(run, manifest, {column: value}, registered))
+                histories.append(_history_in(run, manifest, key, registered))
         except InputError as error:  # one run's lost or changed files are no reason to know nothing of the others
             row = {"run": run.run_id, "status": run.parent.info.status, "decision": "not readable", "note": str(error)}
             unreadable.append(row)
@@ -104,7 +105,7 @@ def history_of_image(image: str, params: Params) -> pd.DataFrame:
     return pd.concat(histories, ignore_index=True)
 
 
-def _history_in(run: TrackedRun, manifest: pd.DataFrame, image: dict[str, str], registered: str | None) -> pd.DataFrame:
+def _history_in(run: TrackedRun, manifest: pd.DataFrame, image: dict[str, Any], registered: str | None) -> pd.DataFrame:
     if run.has("summary.json"):
         iterations = run.table("iterations", ITERATIONS_SCHEMA)
         applied = thresholds_applied(iterations, run.summary["last_look"])

@@ -7,6 +7,7 @@ whole under a fixed name, because an append would duplicate rows on a retry.
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ from tasks.reporting import decided_removals
 from tasks.retries import IO_RETRIES
 from tasks.reviewing import Review
 from tasks.rundir import RunDirectory
-from tasks.serving import save_pyfunc
+from tasks.serving import CODE, save_pyfunc
 from tasks.snapshots import describe
 from tasks.tracked import FILES_TAG, PENDING_TAG, client_of, runs_tagged
 
@@ -266,6 +267,9 @@ def _log_weights(client: MlflowClient, run: RunDirectory, params: Params, parent
     with tempfile.TemporaryDirectory() as temporary:
         model = Path(temporary) / "model"
         save_pyfunc(run.path / "model", model)
+        # A tag is too short for the hashes of all the code: they are in one file, whose hash it holds.
+        client.log_artifacts(parent, str(model / CODE), f"model/{CODE}")
+        shutil.rmtree(model / CODE)
         folders: dict[str, list[Path]] = {}
         for file in sorted(path for path in model.rglob("*") if path.is_file()):
             folders.setdefault(file.parent.relative_to(temporary).as_posix(), []).append(file)
