@@ -15,7 +15,7 @@ from irp_core.methods import METHODS, in_order, iterative
 from irp_core.params_file import load_params
 from irp_core.plots import iteration_curves
 from irp_core.policy import Policy, epochs_per_iteration, policy_of
-from irp_core.rules import MedianMultiple
+from irp_core.rules import Mad, MedianMultiple
 
 ROOT = Path(__file__).parents[2]
 IRP = Policy(MedianMultiple(1.25), "all_above", "warm_start", 10, 0.5)
@@ -46,7 +46,7 @@ def test_a_null_setting_is_the_methods_own_and_a_given_one_rules() -> None:
         "median_multiple", "in_sample", False, None,
     )  # fmt: skip
     given = policy_of(Refinement(method="robust", rule="mad", detector="gaussian", reversible=False))
-    assert (given.rule, given.factor, given.detector, given.reversible) == ("mad", 3.0, "gaussian", False)
+    assert (given.rule, given.detector, given.reversible) == (Mad(3.0), "gaussian", False)
 
 
 @pytest.mark.parametrize(
