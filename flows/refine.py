@@ -19,6 +19,8 @@ from flows.evaluate import evaluate
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.refinement import epochs_per_iteration, policy_of
+from irp_core.run.directory import RunDirectory, open_run
+from irp_core.run.inputs import RunInputs
 from tasks.data import create_run, prepare, standing_decisions
 from tasks.extraction import extract_features
 from tasks.operating import set_operating_point
@@ -26,7 +28,6 @@ from tasks.page import write_page
 from tasks.refining import decide_removal, score_training_set, train_detector
 from tasks.reporting import publish_artifacts, write_results
 from tasks.reviewing import Review
-from tasks.rundir import RunDirectory, open_run
 from tasks.snapshots import check_repository, snapshot
 from tasks.tracking import fail_parent, finish_parent, register_model, start_parent, track_iteration
 
@@ -61,13 +62,12 @@ def refine(
     if checked.snapshots.enabled:
         check_repository()
     said = Path(decisions) if decisions else None
-    run = _prepare_run(
-        root, checked, manifest, total_epochs=total_epochs, random_counts=tuple(random_counts), said=said
-    )
+    asked = RunInputs(total_epochs, tuple(random_counts), operating, share_with, manifest, decisions)
+    run = _prepare_run(root, checked, asked)
     if checked.run.outputs == "tables" and run.finished():  # a sweep goes on from its last finished run
         return str(run.path)
     with tags(f"method:{checked.refinement.method}", f"dataset:{run.record()['dataset']}", f"run:{run.run_id}"):
-        _tracked(run, share_with, operating)
+        _tracked(run)
     if checked.review.required and Review(run).approved() and len(Review(run).contradictions()):
         # The approval named images to keep or to remove: the next run respects them, and asks again.
         now = standing_decisions(checked, run.manifest(), said)
@@ -81,35 +81,35 @@ def refine(
 def resume(run_path: str) -> str:
     """Go on with the run in `run_path` where it was."""
     run = open_run(Path(run_path))
-    _tracked(run, None, True)
+    _tracked(run)
     return str(run.path)
 
 
-def _tracked(run: RunDirectory, share_with: str | None, operating: bool) -> None:
+def _tracked(run: RunDirectory) -> None:
     """The loop inside its MLflow run, which a crash or an interruption leaves FAILED."""
     parent = start_parent(str(run.path))
     try:
-        _loop(run, parent, share_with, operating)
+        _loop(run, parent)
     except BaseException:
         fail_parent(run, parent)
         raise
 
 
-def _prepare_run(root: str, params: Params, manifest: str | None, **options: Any) -> RunDirectory:
-    if manifest is not None:
-        return create_run(Path(root), params, Path(manifest), **options)
+def _prepare_run(root: str, params: Params, asked: RunInputs) -> RunDirectory:
+    if asked.manifest is not None:
+        return create_run(Path(root), params, Path(asked.manifest), asked)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as prepared:
         prepare(root, params.model_dump(mode="json"), prepared)
-        run = create_run(Path(root), params, Path(prepared), **options)
+        run = create_run(Path(root), params, Path(prepared), asked)
     run.add_time("read images", time.perf_counter() - started)
     return run
 
 
-def _loop(run: RunDirectory, parent: str, share_with: str | None, operating: bool) -> None:
-    path, params, record = str(run.path), run.params(), run.record()
-    policy = policy_of(params.refinement, random_counts=tuple(record["random_counts"]))
-    first_epochs = record["total_epochs"] or params.training.epochs
+def _loop(run: RunDirectory, parent: str) -> None:
+    path, params, asked, sibling = str(run.path), run.params(), run.inputs(), run.shares_with()
+    policy = policy_of(params.refinement, random_counts=asked.random_counts)
+    first_epochs = asked.total_epochs or params.training.epochs
     warm_start = policy.retrain == "warm_start"
     retrain_epochs = epochs_per_iteration(params)
     nested: dict[int, str] = {}
@@ -125,13 +125,13 @@ def _loop(run: RunDirectory, parent: str, share_with: str | None, operating: boo
         if params.snapshots.enabled:
             snapshot(path, iteration)
         if iteration == 0:
-            train_detector(path, iteration, features, False, first_epochs, share_with)
+            train_detector(path, iteration, features, False, first_epochs, str(sibling.path) if sibling else None)
         else:
             train_detector(path, iteration, features, warm_start, retrain_epochs)
     get_run_logger().info("Stopped: %s", decision["stop_reason"])
     last = iteration - 1
     evaluate(path, last)
-    wanted = operating and params.run.outputs == "full"
+    wanted = asked.operating and params.run.outputs == "full"
     write_results(path, last, decision, set_operating_point(path, last, features) if wanted else None)
     if params.run.outputs == "full":
         write_page(path)

@@ -38,7 +38,7 @@ def what_if(
     injected: Mapping[str, bool] | None = None,
     *,
     confidence: float = 0.0,
-    supported: Mapping[int, float | None] | None = None,
+    lower_bounds: Mapping[int, float | None] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Hold each iteration's scores against another threshold.
@@ -49,8 +49,9 @@ def what_if(
     Args:
         scores: `image_id, iteration, score` of all models on their training sets.
         rule, factor, confidence, seed: see `irp_core.thresholds`.
-        supported: model k → see `irp_core.thresholds`; None where nobody had a say. It is a share of
-            these scores here; a reversible run applied it to those of the images outside, too.
+        lower_bounds: model k → the lower bound on the share of defective images (see `irp_core.thresholds`); None
+            where the scores came with none. It is a share of these scores here; a reversible run applied it to those
+            of the images outside, too.
         applied: model k → the threshold that was applied to its scores.
         injected: `image_id` → whether it was injected, where that is known (evaluation only).
 
@@ -62,8 +63,8 @@ def what_if(
     for number, group in scores.groupby("iteration", sort=True):
         iteration = int(str(number))
         values = group["score"].to_numpy()
-        share = supported[iteration] if supported else None
-        limit = threshold(values, rule, factor, confidence=confidence, supported=share, seed=seed)
+        bound = lower_bounds[iteration] if lower_bounds else None
+        limit = threshold(values, rule, factor, confidence=confidence, supported=bound, seed=seed)
         now, then = values > limit, values > applied[iteration]
         row: dict[str, object] = {
             "iteration": iteration,

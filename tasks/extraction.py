@@ -12,7 +12,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from irp_core.atomic import read_json, write_json
 from irp_core.backbones import load_backbone
 from irp_core.config import Params
 from irp_core.detectors import detector_class
@@ -27,10 +26,10 @@ from irp_core.features import (
 from irp_core.local_features import feature_set, local_extractor, local_spec
 from irp_core.manifest import other_rows, training_rows
 from irp_core.refinement import policy_of
+from irp_core.run.directory import RunDirectory
 from irp_core.store import FeatureStore
 from tasks.progress import bar
 from tasks.retries import IO_RETRIES
-from tasks.rundir import RunDirectory
 from tasks.weights import resolve_weights
 
 __all__ = ["StoreHandle", "extract_features", "extract_local", "local_needed", "open_extractor", "stored_features"]
@@ -113,13 +112,12 @@ def extract_features(run_path: str, split: str) -> StoreHandle:
         with bar(f"Extracting features ({split})") as advance:
             use = extract(rows, run.data_root(), store, extractor, params, progress=advance)
         local = extract_local(local_needed(params), rows, run.data_root(), extractor, spec, params, split)
-    file = run.path / "features.json"
-    record = read_json(file) if file.exists() else {}
+    record = run.features()
     # A resumed run finds its own rows in the store: what counts is what the whole run put through the network.
     before = record.get(split, {"misses": 0})
     record[split] = {"images": use.hits + use.misses, "misses": before["misses"] + use.misses}
     record["fingerprint"] = store.fingerprint
-    write_json(file, record)
+    run.write_features(record)
     get_run_logger().info("Features of %s: %d found, %d extracted", split, use.hits, use.misses)
     return StoreHandle(params.features.store, spec, store.fingerprint, local)
 

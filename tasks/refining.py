@@ -13,40 +13,28 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from irp_core.atomic import read_json, write_json
 from irp_core.config import digest
 from irp_core.detectors import EpochReport, detector_class, load_detector
 from irp_core.errors import InputError
 from irp_core.feature_set import FeatureSet
 from irp_core.features import resolve_device
-from irp_core.hashing import file_sha256
-from irp_core.manifest import read_table, testing_rows, training_rows, write_table
+from irp_core.manifest import testing_rows
 from irp_core.out_of_fold import OutOfFold, out_of_fold_scores
 from irp_core.refinement import Policy, decide
-from irp_core.removals import REMOVAL_SCHEMA, REMOVED, RESTORED, excluded_rows, with_truth
+from irp_core.removals import round_rows
 from irp_core.reviews import KEPT_BY_REVIEW
-from irp_core.tables import HISTORY_SCHEMA, SCORES_SCHEMA, TRAINING_SET_SCHEMA
+from irp_core.run.directory import RunDirectory
+from irp_core.run.step_files import write_decision, write_scored, write_scores, write_trained
+from irp_core.tables import TRAINING_SET_SCHEMA
 from tasks.extraction import StoreHandle, stored_features
 from tasks.progress import bar
-from tasks.rundir import RunDirectory
 
 __all__ = [
     "decide_removal",
-    "looked_at",
     "score_test_set",
     "score_training_set",
     "train_detector",
-    "training_set",
 ]
-
-
-def training_set(run: RunDirectory, iteration: int) -> pd.DataFrame:
-    """`image_id` and `md5` of the images that iteration `iteration` trains on."""
-    if iteration == 0:
-        rows = training_rows(run.manifest())
-        excluded = excluded_rows(run.decisions(), rows)
-        return rows[~rows["md5"].isin(excluded["md5"])].reset_index(drop=True)
-    return read_table(run.step("decide", iteration) / "training_set.parquet", TRAINING_SET_SCHEMA)
 
 
 @task(task_run_name="train-{iteration}", cache_policy=NO_CACHE)
@@ -61,7 +49,7 @@ def train_detector(
     """
     run = RunDirectory(Path(run_path))
     params = run.params()
-    rows = training_set(run, iteration)
+    rows = run.training_set(iteration)
     seed = params.run.seed * 1000 + iteration
     parent = run.key("train", iteration - 1) if warm_start else None
     kind = detector_class(params.detector.name)
@@ -73,8 +61,7 @@ def train_detector(
 
     def make(folder: Path) -> None:
         if share_with is not None and RunDirectory(Path(share_with)).key("train", iteration) == key:
-            for file in RunDirectory(Path(share_with)).step("train", iteration).iterdir():
-                (folder / file.name).write_bytes(file.read_bytes())
+            run.take_over(RunDirectory(Path(share_with)), "train", iteration, folder)
             return
         seen = stored_features(features, rows, params.views.train, kind.needs)
         device = resolve_device(params.features.device)
@@ -89,10 +76,7 @@ def train_detector(
 
             history = detector.fit(seen, epochs=epochs, seed=seed, report=show)
         detector.save(folder)
-        # Noted once: the paper's flow has 690 MB, and its digest is asked for more than once.
-        write_json(folder / "trained.json", {"weights_sha256": file_sha256(folder / "weights.safetensors")})
-        table = pd.DataFrame([asdict(entry) for entry in history])[HISTORY_SCHEMA.names]
-        write_table(table, folder / "history.parquet", HISTORY_SCHEMA)
+        write_trained(folder, history)
         get_run_logger().info("Trained on %d images, loss %.4f", len(rows), history[-1].loss)
 
     with run.timed("train"):
@@ -103,7 +87,7 @@ def train_detector(
 def score_training_set(run_path: str, iteration: int, features: StoreHandle, policy: Policy) -> str:
     """Score iteration `iteration`'s training set, as `policy` says: with its own detector, or out of fold.
 
-    Where the policy is reversible the images removed before are scored beside it (`outside.parquet`).
+    Where the policy is reversible the images removed before are scored beside it.
     """
     run = RunDirectory(Path(run_path))
     params = run.params()
@@ -112,23 +96,20 @@ def score_training_set(run_path: str, iteration: int, features: StoreHandle, pol
     how: list[Any] = [run.key("train", iteration), views]
     if policy.score_on == "out_of_fold" or policy.detector is not None:
         how = [
-            training_set(run, iteration).to_dict("list"), iteration == 0, name, asdict(policy), params.differnet,
+            run.training_set(iteration).to_dict("list"), iteration == 0, name, asdict(policy), params.differnet,
             params.patch_knn, params.training, params.refinement.folds, params.refinement.repeats, params.run.seed,
             features.fingerprint, features.local, views,
         ]  # fmt: skip
 
     def make(folder: Path) -> None:
-        rows, outside = training_set(run, iteration), training_set(run, 0)
+        rows, outside = run.training_set(iteration), run.training_set(0)
         outside = outside[~outside["image_id"].isin(rows["image_id"])] if policy.reversible else outside.iloc[:0]
         everything = pd.concat([rows, outside], ignore_index=True)
         seen = stored_features(features, everything, views, detector_class(name).needs)
         inside = np.arange(len(everything)) < len(rows)
         found = _scores(run, iteration, policy, seen, everything["md5"].tolist(), inside)
         table = everything.assign(iteration=iteration, score=found.scores)
-        write_json(folder / "supported.json", {"supported": found.supported})
-        write_table(table[inside], folder / "scores.parquet", SCORES_SCHEMA)
-        if policy.reversible:
-            write_table(table[~inside], folder / "outside.parquet", SCORES_SCHEMA)
+        write_scored(folder, table[inside], table[~inside] if policy.reversible else None, found.supported)
 
     with run.timed("score"):
         return str(run.do("score", iteration, digest("score", *how), make))
@@ -167,15 +148,6 @@ def _scores(
     )
 
 
-def looked_at(run: RunDirectory, iteration: int, policy: Policy) -> pd.DataFrame:
-    """What the decision after model `iteration` looks at: its scores table, with a column `inside`."""
-    folder = run.step("score", iteration)
-    tables = [read_table(folder / "scores.parquet", SCORES_SCHEMA).assign(inside=True)]
-    if policy.reversible:
-        tables.append(read_table(folder / "outside.parquet", SCORES_SCHEMA).assign(inside=False))
-    return pd.concat([table for table in tables if len(table)], ignore_index=True)
-
-
 @task(task_run_name="decide-{iteration}", cache_policy=NO_CACHE)
 def decide_removal(run_path: str, iteration: int, policy: Policy) -> dict[str, Any]:
     """Decide, from the previous iteration's scores, what iteration `iteration` trains without."""
@@ -183,8 +155,8 @@ def decide_removal(run_path: str, iteration: int, policy: Policy) -> dict[str, A
     seed = run.params().run.seed
     key_parts: list[Any] = ["decide", run.key("score", iteration - 1), asdict(policy), seed]
     injected = None
-    supported = read_json(run.step("score", iteration - 1) / "supported.json")["supported"]
-    scores = looked_at(run, iteration - 1, policy)
+    lower_bound = run.lower_bound(iteration - 1)
+    scores = run.scored(iteration - 1)
     places = dict(zip(scores["image_id"], range(len(scores)), strict=True))
     if policy.selection == "oracle":
         truth = run.manifest().set_index("image_id")["injected"]
@@ -196,23 +168,23 @@ def decide_removal(run_path: str, iteration: int, policy: Policy) -> dict[str, A
         scores["score"].to_numpy(),
         policy,
         iteration=iteration,
-        initial_size=len(training_set(run, 0)),
+        initial_size=len(run.training_set(0)),
         seed=seed,
         injected=injected,
         protected=scores["md5"].isin(kept_by_review.index).to_numpy(),
         inside=scores["inside"].to_numpy(),
         seen=[
-            frozenset(places[image] for image in training_set(run, earlier)["image_id"]) for earlier in range(iteration)
+            frozenset(places[image] for image in run.training_set(earlier)["image_id"]) for earlier in range(iteration)
         ]
         if policy.reversible
         else (),
-        supported=supported,
+        supported=lower_bound,
     )
     inside = scores[scores["inside"]]
     summary = {
         "iteration": iteration,
         "threshold": decision.threshold,
-        "supported": supported,
+        "defective_lower_bound": lower_bound,
         "max_score": float(inside["score"].max()),
         "median_score": float(np.median(inside["score"])),
         "n_scored": len(inside),
@@ -226,25 +198,21 @@ def decide_removal(run_path: str, iteration: int, policy: Policy) -> dict[str, A
     }
 
     def make(folder: Path) -> None:
-        review = kept_by_review[["reviewer", "reviewed_at", "note"]]
-        rows = pd.concat(
-            [
-                scores.iloc[decision.removed].assign(decision=REMOVED),
-                scores.iloc[decision.restored].assign(decision=RESTORED),
-                scores.iloc[decision.spared].join(review, on="md5").assign(decision=KEPT_BY_REVIEW),
-            ]
-        ).assign(
+        decided = round_rows(
+            scores,
+            removed=decision.removed,
+            restored=decision.restored,
+            spared=decision.spared,
             iteration=iteration,
             threshold=decision.threshold,
             rule=policy.rule_label,
-            margin=lambda table: table["score"] - table["threshold"],
+            decisions=decisions,
+            manifest=run.manifest(),
         )
-        write_table(with_truth(rows, run.manifest()), folder / "removed.parquet", REMOVAL_SCHEMA)
         kept = scores.iloc[decision.kept][TRAINING_SET_SCHEMA.names]
         if policy.reversible:  # in the manifest's order again
             kept = kept.sort_values("image_id", ignore_index=True)
-        write_table(kept, folder / "training_set.parquet", TRAINING_SET_SCHEMA)
-        write_json(folder / "decision.json", summary)
+        write_decision(folder, decided, kept, summary)
 
     with run.timed("decide"):
         run.do("decide", iteration, digest(*key_parts), make)
@@ -266,7 +234,7 @@ def score_test_set(run_path: str, iteration: int, features: StoreHandle) -> str:
         detector = load_detector(run.step("train", iteration), resolve_device(params.features.device))
         scores = detector.score(stored_features(features, rows, views, needs))
         table = rows[["image_id", "md5"]].assign(iteration=iteration, score=scores)
-        write_table(table, folder / "scores.parquet", SCORES_SCHEMA)
+        write_scores(folder, table)
 
     with run.timed("evaluate"):
         return str(run.do("evaluate", iteration, key, make))
