@@ -18,14 +18,15 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.loop import refinement_loop
 from irp_core.rounds import StopReason
-from tasks.data import RunOptions, create_run, prepare, standing_decisions
+from irp_core.run.directory import RunDirectory, open_run
+from irp_core.run.inputs import RunInputs
+from tasks.data import create_run, prepare, standing_decisions
 from tasks.extraction import extract_features
 from tasks.operating import set_operating_point
 from tasks.page import write_page
 from tasks.refining import decide_removal, score_training_set, train_detector
 from tasks.reporting import publish_artifacts, write_results
 from tasks.reviewing import Review
-from tasks.rundir import RunDirectory, open_run
 from tasks.snapshots import check_repository, snapshot
 from tasks.tracking import fail_parent, finish_parent, register_model, start_parent, track_iteration
 
@@ -59,15 +60,16 @@ def refine(
     checked = Params.model_validate(params)
     if checked.snapshots.enabled:
         check_repository()
-    options = RunOptions(
-        share_with=share_with,
+    inputs = RunInputs(
         total_epochs=total_epochs,
         random_counts=tuple(random_counts),
-        decisions=decisions,
         operating=operating,
+        share_with=share_with,
+        manifest=manifest,
+        decisions=decisions,
     )
     while True:
-        run = _prepare_run(root, checked, manifest, options)
+        run = _prepare_run(root, checked, inputs)
         if checked.run.outputs == "tables" and run.finished():  # a sweep goes on from its last finished run
             return str(run.path)
         with tags(f"method:{checked.refinement.method}", f"dataset:{run.record()['dataset']}", f"run:{run.run_id}"):
@@ -75,7 +77,7 @@ def refine(
         if not (checked.review.required and Review(run).approved() and len(Review(run).contradictions())):
             return str(run.path)
         # The approval named images to keep or to remove: another run respects them, and asks again.
-        now = standing_decisions(checked, run.manifest(), options.decisions)
+        now = standing_decisions(checked, run.manifest(), Path(decisions) if decisions else None)
         if now[["md5", "decision"]].equals(run.decisions()[["md5", "decision"]]):
             raise InputError(f"{checked.review.decisions}: expected the decisions of the approval, found none of them.")
 
@@ -98,13 +100,13 @@ def _tracked(run: RunDirectory) -> None:
         raise
 
 
-def _prepare_run(root: str, params: Params, manifest: str | None, options: RunOptions) -> RunDirectory:
-    if manifest is not None:
-        return create_run(Path(root), params, Path(manifest), options)
+def _prepare_run(root: str, params: Params, inputs: RunInputs) -> RunDirectory:
+    if inputs.manifest is not None:
+        return create_run(Path(root), params, Path(inputs.manifest), inputs)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as prepared:
         prepare(root, params.model_dump(mode="json"), prepared)
-        run = create_run(Path(root), params, Path(prepared), options)
+        run = create_run(Path(root), params, Path(prepared), inputs)
     run.add_time("read images", time.perf_counter() - started)
     return run
 
@@ -143,7 +145,7 @@ def _refine_and_report(run: RunDirectory, parent: str) -> None:
     steps = _Tracked(run, parent)
     last = refinement_loop(steps)  # train → score → track → decide, until a round says why it stops
     evaluate(path, last)
-    point = set_operating_point(path, last, steps.features) if full and run.record()["operating"] else None
+    point = set_operating_point(path, last, steps.features) if full and run.inputs().operating else None
     write_results(path, last, point)
     if full:
         write_page(path)

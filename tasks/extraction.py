@@ -9,14 +9,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from irp_core.atomic import read_json, write_json
 from irp_core.config import Params
 from irp_core.feature_set import Local
 from irp_core.manifest import other_rows, training_rows
 from irp_core.pipeline import FeaturePipeline, StoredFeatures, local_needed
+from irp_core.run.directory import RunDirectory
 from tasks.progress import bar
 from tasks.retries import IO_RETRIES
-from tasks.rundir import RunDirectory
 from tasks.weights import resolve_weights
 
 __all__ = ["extract_features", "open_pipeline"]
@@ -41,12 +40,11 @@ def extract_features(run_path: str, split: str) -> StoredFeatures:
         rows = training_rows(manifest) if split == "train" else other_rows(manifest)
         pipeline = open_pipeline(params, local_needed(params))
         use = pipeline.fill(rows, run.data_root(), split, bar)
-    file = run.path / "features.json"
-    record = read_json(file) if file.exists() else {}
+    record = run.features()
     # A resumed run finds its own rows in the store: what counts is what the whole run put through the network.
     before = record.get(split, {"misses": 0})
     record[split] = {"images": use.hits + use.misses, "misses": before["misses"] + use.misses}
     record["fingerprint"] = pipeline.stored.fingerprint
-    write_json(file, record)
+    run.write_features(record)
     get_run_logger().info("Features of %s: %d found, %d extracted", split, use.hits, use.misses)
     return pipeline.stored

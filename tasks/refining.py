@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,46 +11,23 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from irp_core.atomic import read_json, write_json
 from irp_core.config import Params, digest
 from irp_core.detectors import Detector, EpochReport, detector_class, load_detector
 from irp_core.errors import InputError
 from irp_core.features import resolve_device
-from irp_core.hashing import file_sha256
-from irp_core.manifest import read_table, testing_rows, training_rows, write_table
+from irp_core.manifest import testing_rows
 from irp_core.pipeline import StoredFeatures
-from irp_core.policy import Policy, epochs_per_iteration, policy_of
-from irp_core.removals import REMOVAL_SCHEMA, REMOVED, RESTORED, excluded_rows, with_truth
+from irp_core.policy import Policy, epochs_per_iteration
+from irp_core.removals import round_rows
 from irp_core.reviews import KEPT_BY_REVIEW
 from irp_core.rounds import Decision, Round, decide, decision_round
+from irp_core.run.directory import RunDirectory
+from irp_core.run.step_files import write_decision, write_scored, write_scores, write_trained
 from irp_core.scoring import score_by_policy, scorer_name, scores_with_its_own_model
-from irp_core.tables import HISTORY_SCHEMA, SCORES_SCHEMA, TRAINING_SET_SCHEMA
+from irp_core.tables import TRAINING_SET_SCHEMA
 from tasks.progress import bar
-from tasks.rundir import RunDirectory
 
-__all__ = [
-    "decide_removal",
-    "policy_of_run",
-    "round_after",
-    "score_test_set",
-    "score_training_set",
-    "train_detector",
-    "training_set",
-]
-
-
-def policy_of_run(run: RunDirectory) -> Policy:
-    """The policy that a run was asked for."""
-    return policy_of(run.params().refinement, random_counts=tuple(run.record()["random_counts"]))
-
-
-def training_set(run: RunDirectory, iteration: int) -> pd.DataFrame:
-    """`image_id` and `md5` of the images that iteration `iteration` trains on."""
-    if iteration == 0:
-        rows = training_rows(run.manifest())
-        excluded = excluded_rows(run.decisions(), rows)
-        return rows[~rows["md5"].isin(excluded["md5"])].reset_index(drop=True)
-    return read_table(run.step("decide", iteration) / "training_set.parquet", TRAINING_SET_SCHEMA)
+__all__ = ["decide_removal", "round_after", "score_test_set", "score_training_set", "train_detector"]
 
 
 @task(task_run_name="train-{iteration}", cache_policy=NO_CACHE)
@@ -62,12 +38,12 @@ def train_detector(run_path: str, iteration: int, features: StoredFeatures) -> s
     methods that are compared share their pre-trained detector.
     """
     run = RunDirectory(Path(run_path))
-    params, record = run.params(), run.record()
-    rows = training_set(run, iteration)
+    params = run.params()
+    rows = run.training_set(iteration)
     seed = params.run.seed * 1000 + iteration
     again = iteration > 0
-    warm_start = again and policy_of_run(run).retrain == "warm_start"
-    epochs = epochs_per_iteration(params) if again else record["total_epochs"] or params.training.epochs
+    warm_start = again and run.policy().retrain == "warm_start"
+    epochs = epochs_per_iteration(params) if again else run.inputs().total_epochs or params.training.epochs
     parent = run.key("train", iteration - 1) if warm_start else None
     kind = detector_class(params.detector.name)
     key = digest(
@@ -75,12 +51,11 @@ def train_detector(run_path: str, iteration: int, features: StoredFeatures) -> s
         params.views.train, epochs, seed, features.fingerprint, {need: features.local[need] for need in kind.needs},
         parent,
     )  # fmt: skip
-    other = None if again or record.get("share_with") is None else RunDirectory(Path(record["share_with"]))
+    other = None if again else run.shares_with()
 
     def make(folder: Path) -> None:
         if other is not None and other.key("train", iteration) == key:
-            for file in other.step("train", iteration).iterdir():
-                (folder / file.name).write_bytes(file.read_bytes())
+            run.take_over(other, "train", iteration, folder)
             return
         stored = features.read(rows, params.views.train, kind.needs)
         device = resolve_device(params.features.device)
@@ -95,10 +70,7 @@ def train_detector(run_path: str, iteration: int, features: StoredFeatures) -> s
 
             history = detector.fit(stored, epochs=epochs, seed=seed, report=show)
         detector.save(folder)
-        # Noted once: the paper's flow has 690 MB, and its digest is asked for more than once.
-        write_json(folder / "trained.json", {"weights_sha256": file_sha256(folder / "weights.safetensors")})
-        table = pd.DataFrame([asdict(entry) for entry in history])[HISTORY_SCHEMA.names]
-        write_table(table, folder / "history.parquet", HISTORY_SCHEMA)
+        write_trained(folder, history)
         get_run_logger().info("Trained on %d images, loss %.4f", len(rows), history[-1].loss)
 
     with run.timed("train"):
@@ -109,10 +81,10 @@ def train_detector(run_path: str, iteration: int, features: StoredFeatures) -> s
 def score_training_set(run_path: str, iteration: int, features: StoredFeatures) -> str:
     """Score iteration `iteration`'s training set, as the policy says: with its own detector, or out of fold.
 
-    Where the policy is reversible the images removed before are scored beside it (`outside.parquet`).
+    Where the policy is reversible the images removed before are scored beside it.
     """
     run = RunDirectory(Path(run_path))
-    params, policy = run.params(), policy_of_run(run)
+    params, policy = run.params(), run.policy()
     views = params.views.score
     name = scorer_name(policy, params)
 
@@ -120,7 +92,7 @@ def score_training_set(run_path: str, iteration: int, features: StoredFeatures) 
         return load_detector(run.step("train", iteration), resolve_device(params.features.device))
 
     def make(folder: Path) -> None:
-        rows, outside = training_set(run, iteration), training_set(run, 0)
+        rows, outside = run.training_set(iteration), run.training_set(0)
         outside = outside[~outside["image_id"].isin(rows["image_id"])] if policy.reversible else outside.iloc[:0]
         everything = pd.concat([rows, outside], ignore_index=True)
         stored = features.read(everything, views, detector_class(name).needs)
@@ -132,10 +104,7 @@ def score_training_set(run_path: str, iteration: int, features: StoredFeatures) 
         except InputError as error:
             raise InputError(f"{run.run_id}: {error}") from None
         table = everything.assign(iteration=iteration, score=found.scores)
-        write_json(folder / "supported.json", {"supported": found.lower_bound})
-        write_table(table[inside], folder / "scores.parquet", SCORES_SCHEMA)
-        if policy.reversible:
-            write_table(table[~inside], folder / "outside.parquet", SCORES_SCHEMA)
+        write_scored(folder, table[inside], table[~inside] if policy.reversible else None, found.lower_bound)
 
     with run.timed("score"):
         return str(run.do("score", iteration, _scoring_key(run, iteration, features, policy, params), make))
@@ -145,7 +114,7 @@ def _scoring_key(run: RunDirectory, iteration: int, features: StoredFeatures, po
     if scores_with_its_own_model(policy):
         return digest("score", run.key("train", iteration), params.views.score)
     return digest(
-        "score", training_set(run, iteration).to_dict("list"), iteration == 0, scorer_name(policy, params),
+        "score", run.training_set(iteration).to_dict("list"), iteration == 0, scorer_name(policy, params),
         repr(policy), params.differnet, params.patch_knn, params.training, params.refinement.folds,
         params.refinement.repeats, params.run.seed, features.fingerprint, features.local, params.views.score,
     )  # fmt: skip
@@ -153,8 +122,6 @@ def _scoring_key(run: RunDirectory, iteration: int, features: StoredFeatures, po
 
 def round_after(run: RunDirectory, iteration: int, policy: Policy) -> Round:
     """The decision round after model `iteration`: its scores, and what else the decision is made from."""
-    folder = run.step("score", iteration)
-    outside = read_table(folder / "outside.parquet", SCORES_SCHEMA) if policy.reversible else None
     injected = None
     if policy.selection == "oracle":
         manifest = run.manifest()
@@ -162,10 +129,10 @@ def round_after(run: RunDirectory, iteration: int, policy: Policy) -> Round:
     decisions = run.decisions()
     return decision_round(
         iteration + 1,
-        read_table(folder / "scores.parquet", SCORES_SCHEMA),
-        outside,
+        run.scores(iteration),
+        run.outside(iteration),
         protected=decisions.loc[decisions["decision"] == KEPT_BY_REVIEW, "md5"],
-        lower_bound=read_json(folder / "supported.json")["supported"],
+        lower_bound=run.lower_bound(iteration),
         seed=run.params().run.seed,
         injected=injected,
     )
@@ -175,20 +142,26 @@ def round_after(run: RunDirectory, iteration: int, policy: Policy) -> Round:
 def decide_removal(run_path: str, iteration: int) -> dict[str, Any]:
     """Decide, from the previous iteration's scores, what iteration `iteration` trains without."""
     run = RunDirectory(Path(run_path))
-    policy = policy_of_run(run)
+    policy = run.policy()
     this = round_after(run, iteration - 1, policy)
-    history = [frozenset(training_set(run, earlier)["image_id"]) for earlier in range(iteration)]
+    history = [frozenset(run.training_set(earlier)["image_id"]) for earlier in range(iteration)]
     decision = decide(this, policy, history)
     summary = _summary(this, decision, policy)
     injected = None if this.injected is None else sorted(this.injected)
     key = digest("decide", run.key("score", iteration - 1), repr(policy), this.seed, injected)
 
     def make(folder: Path) -> None:
-        rows = _removal_rows(this, decision, policy, run.decisions())
-        write_table(with_truth(rows, run.manifest()), folder / "removed.parquet", REMOVAL_SCHEMA)
-        kept = decision.kept[TRAINING_SET_SCHEMA.names]
-        write_table(kept, folder / "training_set.parquet", TRAINING_SET_SCHEMA)
-        write_json(folder / "decision.json", summary)
+        rows = round_rows(
+            removed=decision.removed,
+            restored=decision.restored,
+            spared=decision.spared,
+            iteration=iteration,
+            threshold=decision.threshold,
+            rule=policy.rule_label,
+            decisions=run.decisions(),
+            manifest=run.manifest(),
+        )
+        write_decision(folder, rows, decision.kept[TRAINING_SET_SCHEMA.names], summary)
 
     with run.timed("decide"):
         run.do("decide", iteration, key, make)
@@ -201,7 +174,7 @@ def _summary(this: Round, decision: Decision, policy: Policy) -> dict[str, Any]:
     return {
         "iteration": this.iteration,
         "threshold": decision.threshold,
-        "supported": this.lower_bound,
+        "defective_lower_bound": this.lower_bound,
         "max_score": float(inside.max()),
         "median_score": float(np.median(inside)),
         "n_scored": len(inside),
@@ -213,21 +186,6 @@ def _summary(this: Round, decision: Decision, policy: Policy) -> dict[str, Any]:
         "rule": policy.rule_label,
         "stop_reason": decision.stop_reason,
     }
-
-
-def _removal_rows(this: Round, decision: Decision, policy: Policy, decisions: pd.DataFrame) -> pd.DataFrame:
-    review = decisions[decisions["decision"] == KEPT_BY_REVIEW].set_index("md5")[["reviewer", "reviewed_at", "note"]]
-    rows = [
-        decision.removed.assign(decision=REMOVED),
-        decision.restored.assign(decision=RESTORED),
-        decision.spared.join(review, on="md5").assign(decision=KEPT_BY_REVIEW),
-    ]
-    return pd.concat(rows).assign(
-        iteration=this.iteration,
-        threshold=decision.threshold,
-        rule=policy.rule_label,
-        margin=lambda table: table["score"] - table["threshold"],
-    )
 
 
 @task(task_run_name="evaluate-{iteration}", cache_policy=NO_CACHE)
@@ -244,7 +202,7 @@ def score_test_set(run_path: str, iteration: int, features: StoredFeatures) -> s
         detector = load_detector(run.step("train", iteration), resolve_device(params.features.device))
         scores = detector.score(features.read(rows, views, needs))
         table = rows[["image_id", "md5"]].assign(iteration=iteration, score=scores)
-        write_table(table, folder / "scores.parquet", SCORES_SCHEMA)
+        write_scores(folder, table)
 
     with run.timed("evaluate"):
         return str(run.do("evaluate", iteration, key, make))

@@ -12,19 +12,24 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Run
 
-from irp_core.atomic import read_json
-from irp_core.audit import supported_shares, thresholds_applied
+from irp_core.audit import defective_lower_bounds, thresholds_applied
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.findings import Finding, finding, names, row_differences
 from irp_core.hashing import file_sha256
-from irp_core.manifest import MANIFEST_SCHEMA, manifest_digest, set_digest, training_rows
-from irp_core.params_file import checked_params
+from irp_core.manifest import manifest_digest, set_digest, training_rows
 from irp_core.policy import policy_of
-from irp_core.removals import GONE, REMOVAL_SCHEMA, REMOVED, RESTORED, excluded_rows, review_removals, with_truth
-from irp_core.reviews import KEPT_BY_REVIEW, REVIEW_SCHEMA, no_events
+from irp_core.removals import (
+    GONE,
+    REMOVED,
+    RESTORED,
+    excluded_rows,
+    image_states,
+    removal_history,
+)
+from irp_core.reviews import KEPT_BY_REVIEW
 from irp_core.rounds import Decision, Round, decide, decision_round
-from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
+from irp_core.run.inputs import RunInputs
 from tasks.tracked import TrackedRun, find_run
 from tasks.verification_files import Progress, TrackedFiles
 
@@ -46,7 +51,7 @@ def verify(
         All findings, in the order of the checks; none is left out because another failed.
     """
     run, _ = find_run(reference, params)
-    if not run.has("summary.json"):
+    if not run.ended:
         raise InputError(
             f"{run.run_id}: expected a finished run, found one that did not end ({run.parent.info.status})."
         )
@@ -103,11 +108,12 @@ def _weights(run: TrackedRun) -> Iterator[Finding]:
     """The weights of each model against the sha256 noted when it was trained."""
     for number, model in enumerate(run.models):
         place = f"iteration {number}"
-        if not run.has("model/weights.safetensors", model):
+        kept = run.weights(model)
+        if kept is None:
             yield Finding("weights", place, "skipped", "not kept (tracking.keep_weights)")
             continue
-        yield _same_weights(run, "model/weights.safetensors", model, place, model)
-    inside = next((name for name in run.known_files() if name.endswith("/weights.safetensors")), None)
+        yield _same_weights(run, kept, model, place, model)
+    inside = run.weights()
     if inside is None:
         yield Finding("weights", "final detector", "skipped", "not kept (run.outputs)")
     else:
@@ -128,19 +134,18 @@ class _Tables:
     """Checks on the tables alone. Tables are read as they are, changed or not: each check speaks for itself."""
 
     def __init__(self, run: TrackedRun) -> None:
-        self.run = run
-        self.manifest = run.table("manifest", MANIFEST_SCHEMA, verify=False)
-        self.scores = [run.table("scores", SCORES_SCHEMA, model, verify=False) for model in run.models]
+        self.run = run = run.as_it_is()
+        self.manifest = run.manifest()
+        self.scores = [run.scores(k) for k in range(len(run.models))]
         self.training_sets = [scores[["image_id", "md5"]] for scores in self.scores]
-        self.removed = [run.table("removed", REMOVAL_SCHEMA, model, verify=False) for model in run.models]
-        self.last_look = run.table("last_look/removed", REMOVAL_SCHEMA, run.models[-1], verify=False)
-        self.summary = read_json(run.file("summary.json", verify=False))
-        record = read_json(run.file("run.json", verify=False))
-        self.params = checked_params(record["params"], f"{run.run_id}: run.json")
-        self.policy = policy_of(self.params.refinement, random_counts=tuple(record["random_counts"]))
-        self.iterations = run.table("iterations", ITERATIONS_SCHEMA, verify=False)
-        has_decisions = run.has("tables/decisions.parquet")
-        self.standing = run.table("decisions", REVIEW_SCHEMA, verify=False) if has_decisions else no_events()
+        self.removed = [run.decided(k) for k in range(len(run.models))]
+        self.last_look = run.decided(len(run.models))
+        self.summary = run.summary()
+        self.params = run.params()
+        inputs = RunInputs.of(run.record())
+        self.policy = policy_of(self.params.refinement, random_counts=inputs.random_counts)
+        self.iterations = run.iterations()
+        self.standing = run.decisions()
 
     def sets(self) -> Iterator[Finding]:
         """The manifest, and each training set: its digest, and that it is the one before less what was removed."""
@@ -178,42 +183,58 @@ class _Tables:
 
     def _round(self, number: int) -> Round:
         """What round `number` decided from, by the tables that are on record."""
-        model = self.run.models[number - 1]
-        outside = None
-        if self.policy.reversible:
-            outside = self.run.table("outside", SCORES_SCHEMA, model, verify=False)
         injected = None
         if self.policy.selection == "oracle":
             injected = frozenset(self.manifest.loc[self.manifest["injected"], "image_id"])
         return decision_round(
             number,
             self.scores[number - 1],
-            outside,
+            self._outside(number - 1),
             protected=self.standing.loc[self.standing["decision"] == KEPT_BY_REVIEW, "md5"],
-            lower_bound=supported_shares(self.iterations, self.summary["last_look"])[number - 1],
+            lower_bound=defective_lower_bounds(self.iterations, self.summary["last_look"])[number - 1],
             seed=self.params.run.seed,
             injected=injected,
         )
 
+    def _outside(self, iteration: int) -> pd.DataFrame:
+        """Scores of the images that had been removed by then, where the refinement is reversible."""
+        return self.run.outside(iteration) if self.policy.reversible else self.scores[iteration].iloc[:0]
+
     def removal_table(self) -> Iterator[Finding]:
         """The run's removal table against its parts: every look's rows, with the run's review laid over them."""
-        parts = [table for table in (*self.removed, self.last_look) if len(table)]
-        expected = pd.concat(parts, ignore_index=True) if parts else self.last_look
-        reviewed = self.run.has("tables/review.parquet")
-        events = self.run.table("review", REVIEW_SCHEMA, verify=False) if reviewed else no_events()
         look = {
             "iteration": len(self.run.models),
             "threshold": self.summary["last_look"]["threshold"],
             "rule": self.policy.rule_label,
         }
-        expected = with_truth(review_removals(expected, events, self.scores[-1], look), self.manifest)
-        found = self.run.table("removed", REMOVAL_SCHEMA, verify=False)
-        wrong = row_differences(expected, found)
+        rounds = [*self.removed, self.last_look]
+        expected = removal_history(rounds, self.run.reviews(), self.scores[-1], look, self.manifest)
+        found = self.run.removals()
+        wrong = row_differences(expected, found) + self._image_differences(expected)
         if wrong and self.run.broken_off:  # each file is one that was logged, but not all at the same time
             how = f"its last upload broke off; `irp review` or `irp refine` again makes it good ({'; '.join(wrong)})"
             yield Finding("removal table", "run", "skipped", how)
             return
         yield finding("removal table", "run", wrong, f"{len(found)} rows are the looks' decisions and the review's")
+
+    def _image_differences(self, removals: pd.DataFrame) -> list[str]:
+        """The table of the images' final states against the history of removals; a run of irp up to 0.6 has none."""
+        found = self.run.images()
+        if found is None:
+            return []
+        expected = image_states(
+            training_rows(self.manifest),
+            removals,
+            pd.concat(
+                [table for k in range(len(self.scores)) for table in (self.scores[k], self._outside(k))],
+                ignore_index=True,
+            ),
+            self.training_sets[-1],
+            thresholds_applied(self.iterations, self.summary["last_look"]),
+            self.policy.rule_label,
+            self.manifest,
+        )
+        return row_differences(expected, found)
 
 
 def _disagreements(again: Decision, this: Round, table: pd.DataFrame, noted: float) -> list[str]:

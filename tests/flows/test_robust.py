@@ -16,7 +16,7 @@ from irp_core.atomic import read_json, write_json
 from irp_core.inspection import Inspector
 from irp_core.manifest import read_manifest, write_manifest
 from irp_core.params_file import load_params
-from tasks.rundir import RunDirectory
+from irp_core.run.directory import RunDirectory
 from tests.conftest import TINY, make_workspace
 from tests.flows.harness import refine_in, store_of, table_hashes
 
@@ -35,7 +35,7 @@ def robust(tmp_path_factory: pytest.TempPathFactory, plant: Path, prefect_api: s
 
 
 def test_the_sets_add_up_over_removals_and_restorations(robust: Path) -> None:
-    removed = pd.read_parquet(robust / "removed.parquet")
+    removed = pd.read_parquet(robust / "removals.parquet")
     scores = pd.read_parquet(robust / "scores.parquet")
     sets = scores.groupby("iteration")["image_id"].agg(set).to_dict()
     assert len(sets) > 1
