@@ -117,10 +117,6 @@ def _show_inputs(console: Console, run: RunDirectory) -> None:
     console.print(f"Features: {images} images, {misses} of them through the network, {images - misses} from the store.")
 
 
-def _table_if_any(path: Path) -> pd.DataFrame:
-    return pd.read_parquet(path) if path.exists() else pd.DataFrame()
-
-
 def _show_times(console: Console, run: RunDirectory) -> None:
     times = run.timings()
     total = sum(times.values())
