@@ -16,14 +16,12 @@ import pandas as pd
 
 from irp_core.backbones import load_backbone
 from irp_core.config import Params
-from irp_core.detectors import detector_class
 from irp_core.feature_set import FeatureSet, Local
 from irp_core.features import PooledExtractor, extract, extractor_spec, resolve_device, resolve_precision
 from irp_core.local_features import feature_set, local_extractor, local_spec
-from irp_core.policy import policy_of
 from irp_core.store import FeatureStore, StoreUse
 
-__all__ = ["FeaturePipeline", "StoredFeatures", "local_needed"]
+__all__ = ["FeaturePipeline", "StoredFeatures"]
 
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """A progress bar: description → a context that gives `advance(done, total)`."""
@@ -60,12 +58,6 @@ class StoredFeatures:
         local = {need: FeatureStore(Path(self.root), self.local[need]).get(md5s, 1)[:, 0] for need in needs}
         grid = int(self.local["patches"]["patches"][0]) if "patches" in local else 0
         return feature_set(pooled, local, grid)
-
-
-def local_needed(params: Params) -> list[Local]:
-    """Which local features the detector, or the one that scores for the removal, reads."""
-    names = (params.detector.name, policy_of(params.refinement).detector)
-    return sorted({need for name in names if name is not None for need in detector_class(name).needs})
 
 
 class FeaturePipeline:

@@ -10,17 +10,23 @@ from numpy.typing import NDArray
 from irp_core.config import Params
 from irp_core.detectors import Detector, detector_class
 from irp_core.errors import InputError
-from irp_core.feature_set import FeatureSet
+from irp_core.feature_set import FeatureSet, Local
 from irp_core.features import resolve_device
 from irp_core.out_of_fold import ScoredSet, out_of_fold_scores
-from irp_core.policy import Policy
+from irp_core.policy import Policy, policy_of
 
-__all__ = ["score_by_policy", "scorer_name", "scores_with_its_own_model"]
+__all__ = ["local_needed", "score_by_policy", "scorer_name", "scores_with_its_own_model"]
 
 
 def scorer_name(policy: Policy, params: Params) -> str:
     """The detector that scores for the removal."""
     return policy.detector or params.detector.name
+
+
+def local_needed(params: Params) -> list[Local]:
+    """Which local features the detector, or the one that scores for the removal, reads."""
+    names = {params.detector.name, scorer_name(policy_of(params.refinement), params)}
+    return sorted({need for name in names for need in detector_class(name).needs})
 
 
 def scores_with_its_own_model(policy: Policy) -> bool:

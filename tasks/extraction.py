@@ -12,8 +12,9 @@ from prefect.logging import get_run_logger
 from irp_core.config import Params
 from irp_core.feature_set import Local
 from irp_core.manifest import other_rows, training_rows
-from irp_core.pipeline import FeaturePipeline, StoredFeatures, local_needed
+from irp_core.pipeline import FeaturePipeline, StoredFeatures
 from irp_core.run.directory import RunDirectory
+from irp_core.scoring import local_needed
 from tasks.progress import bar
 from tasks.retries import IO_RETRIES
 from tasks.weights import resolve_weights

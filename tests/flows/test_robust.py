@@ -47,7 +47,7 @@ def test_the_sets_add_up_over_removals_and_restorations(robust: Path) -> None:
 def test_a_refinement_in_memory_keeps_what_a_run_keeps(robust: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from irp_core.in_memory import refine_in_memory
     from irp_core.manifest import training_rows
-    from irp_core.pipeline import local_needed
+    from irp_core.scoring import local_needed
     from tasks.extraction import open_pipeline
 
     monkeypatch.chdir(robust.parents[1])
