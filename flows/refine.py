@@ -1,6 +1,7 @@
-"""The refinement as a tracked flow: prepare, run the loop (`irp_core.loop`) with tasks as its steps, evaluate, report.
+"""The refinement as a tracked flow: prepare, run the loop with tasks as its steps, evaluate, report.
 
-Vanilla, one-shot removal, IRP, the oracle and the controls are settings of the one loop (`irp_core.methods`).
+Vanilla, one-shot removal, IRP, the oracle and the controls are settings of the one loop
+(`irp_core.refinement.loop`, `irp_core.methods`).
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from flows.approve import approved
 from flows.evaluate import evaluate
 from irp_core.config import Params
 from irp_core.errors import InputError
-from irp_core.loop import refinement_loop
-from irp_core.rounds import StopReason
+from irp_core.refinement.loop import refinement_loop
+from irp_core.refinement.rounds import StopReason
 from irp_core.run.directory import RunDirectory, open_run
 from irp_core.run.inputs import RunInputs
-from tasks.data import create_run, prepare, standing_decisions
-from tasks.extraction import extract_features
-from tasks.operating import set_operating_point
-from tasks.page import write_page
-from tasks.refining import decide_removal, score_training_set, train_detector
-from tasks.reporting import publish_artifacts, write_results
-from tasks.reviewing import Review
-from tasks.snapshots import check_repository, snapshot
-from tasks.tracking import fail_parent, finish_parent, register_model, start_parent, track_iteration
+from tasks.reports.page import write_page
+from tasks.reports.results import publish_artifacts, write_results
+from tasks.review.session import Review
+from tasks.steps.extract import extract_features
+from tasks.steps.operate import set_operating_point
+from tasks.steps.prepare import create_run, prepare, standing_decisions
+from tasks.steps.refine import decide_removal, score_training_set, train_detector
+from tasks.tracking.writer import fail_parent, finish_parent, register_model, start_parent, track_iteration
+from tasks.versions.snapshots import check_repository, snapshot
 
 __all__ = ["refine"]
 

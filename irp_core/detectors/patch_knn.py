@@ -17,7 +17,7 @@ from irp_core.config import Params, PatchKnnParams
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
-from irp_core.feature_set import FeatureSet, Local
+from irp_core.features.feature_set import FeatureSet, Local
 
 __all__ = ["PatchKnn"]
 
