@@ -15,24 +15,27 @@ import pandas as pd
 import torch
 from prefect.logging import disable_run_logger
 
+from irp_core.atomic import write_json
 from irp_core.config import Params
-from irp_core.detectors import DifferNet
+from irp_core.detectors import DifferNet, EpochReport
 from irp_core.feature_set import FeatureSet
-from irp_core.manifest import MANIFEST_SCHEMA, training_rows, write_manifest, write_table
+from irp_core.manifest import MANIFEST_SCHEMA, training_rows, write_table
 from irp_core.params_file import load_params
-from irp_core.policy import policy_of
-from irp_core.tables import HISTORY_SCHEMA, SCORES_SCHEMA
+from irp_core.run.directory import RunDirectory
+from irp_core.run.inputs import RunInputs
+from irp_core.run.prepared import PreparedSet
+from irp_core.run.step_files import write_scored, write_trained
+from irp_core.tables import SCORES_SCHEMA
 from tasks.auditing import compare_sets, describe_model, history_of_image
 from tasks.data import create_run
-from tasks.refining import decide_removal, training_set
+from tasks.refining import decide_removal
 from tasks.reporting import write_results
-from tasks.rundir import RunDirectory
 from tasks.tracking import finish_parent, start_parent, track_iteration
 from tasks.verification import verify
 
 __all__ = ["BENCHMARKS"]
 
-IMAGES, MODELS = 10_000, 20
+IMAGES, MODELS, TIMES = 10_000, 20, 3
 
 
 def audit() -> list[tuple[str, str]]:
@@ -45,11 +48,11 @@ def audit() -> list[tuple[str, str]]:
                 None,
                 [
                     *("snapshots.enabled=false", "features.scales=[64,32]", "differnet.hidden=8", "differnet.blocks=1"),
-                    *(f"refinement.max_iterations={MODELS - 1}", "refinement.removal=max_one"),
+                    *(f"refinement.max_iterations={MODELS - 1}", "refinement.method=irp", "refinement.removal=max_one"),
                 ],
             )
             first, second = (_made_up_run(params, seed).run_id for seed in (0, 1))
-            image = str(pd.read_parquet(Path("runs") / first / "removed.parquet")["md5"].iloc[-1])
+            image = str(RunDirectory(Path("runs") / first).removals()["md5"].iloc[-1])
             queries: dict[str, tuple[Callable[[], object], list[str]]] = {
                 "model": (lambda: describe_model(first, params), ["model", first]),
                 "image": (lambda: history_of_image(image, params), ["image", image]),
@@ -58,11 +61,8 @@ def audit() -> list[tuple[str, str]]:
             }
             rows = []
             for name, (query, arguments) in queries.items():
-                command = [sys.executable, "-m", "flows.cli", "audit", *arguments]
-                environment = {**os.environ, "PYTHONPATH": str(before)}
-                environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's commands are compiled once, not each time
                 inside = _seconds(query)
-                shell = _seconds(lambda: subprocess.run(command, capture_output=True, env=environment, check=False))  # noqa: B023
+                shell = _seconds(lambda: irp(["audit", *arguments], code=before))  # noqa: B023
                 rows.append((f"audit {name}", f"{inside:.2f} s; as a command {shell:.2f} s"))
             start = _seconds(lambda: subprocess.run([sys.executable, "-c", "import mlflow.tracking"], check=True))
             return [*rows, ("of which python -c 'import mlflow.tracking'", f"{start:.2f} s")]
@@ -70,9 +70,16 @@ def audit() -> list[tuple[str, str]]:
             os.chdir(before)
 
 
+def irp(arguments: list[str], code: Path) -> None:
+    """Run a command in a process of its own, with the code in `code`."""
+    environment = {**os.environ, "PYTHONPATH": str(code)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's commands are compiled once, not each time
+    subprocess.run([sys.executable, "-m", "flows.cli", *arguments], capture_output=True, env=environment, check=True)
+
+
 def _seconds(action: Callable[[], object]) -> float:
     times = []
-    for _ in range(3):
+    for _ in range(TIMES):
         started = time.perf_counter()
         action()
         times.append(time.perf_counter() - started)
@@ -95,10 +102,10 @@ def _made_up_run(params: Params, seed: int) -> RunDirectory:
         }
     )
     prepared = Path(f"prepared-{seed}")
-    write_manifest(manifest[MANIFEST_SCHEMA.names], prepared / "manifest.parquet")
-    run = create_run(Path("data"), params, prepared, total_epochs=None, random_counts=())
-    path, policy = str(run.path), policy_of(params.refinement)
-    (run.path / "features.json").write_text('{"fingerprint": "made-up"}')
+    PreparedSet(prepared).write_manifest(manifest[MANIFEST_SCHEMA.names])
+    run = create_run(Path("data"), params, prepared, RunInputs())
+    path = str(run.path)
+    run.write_features({"fingerprint": "made-up"})
     detector = DifferNet(4, params.differnet, params.training, torch.device("cpu"))
     detector.fit(FeatureSet(rng.normal(size=(4, 1, 4)).astype(np.float32)), epochs=1, seed=0)
     base = dict(zip(names, rng.gamma(50, 0.02, IMAGES), strict=True))
@@ -106,30 +113,29 @@ def _made_up_run(params: Params, seed: int) -> RunDirectory:
 
     def train(folder: Path) -> None:
         detector.save(folder)
-        history = pd.DataFrame([(1, 1.0, 1e-3, 1.0)], columns=HISTORY_SCHEMA.names)
-        write_table(history, folder / "history.parquet", HISTORY_SCHEMA)
+        write_trained(folder, [EpochReport(1, 1, 1.0, 1e-3, 1.0)])
 
     with disable_run_logger():
         parent = start_parent.fn(path)
         for iteration in range(MODELS + 1):
             if iteration > 0:
-                rows = training_set(run, iteration - 1)
+                rows = run.training_set(iteration - 1)
                 drawn = rows["image_id"].map(base) * rng.normal(1, 0.02, len(rows))
                 table = rows.assign(iteration=iteration - 1, score=drawn)
-                run.do(
-                    "score",
-                    iteration - 1,
-                    f"{iteration}",
-                    lambda folder: write_table(table, folder / "scores.parquet", SCORES_SCHEMA),  # noqa: B023
-                )
+                run.do("score", iteration - 1, f"{iteration}", lambda folder: write_scored(folder, table))  # noqa: B023
                 nested[iteration - 1] = track_iteration.fn(path, parent, iteration - 1, "made-up")
-                decision = decide_removal.fn(path, iteration, policy)
+                decide_removal.fn(path, iteration)
             if iteration < MODELS:
                 run.do("train", iteration, f"{iteration}", train)
-        write_results.fn(path, MODELS - 1, decision, None)
+        write_results.fn(path, MODELS - 1, None)
         finish_parent.fn(path, parent, nested)
     assert len(training_rows(manifest)) > IMAGES * 0.9
     return run
+
+
+def _write_scores(folder: Path, table: pd.DataFrame) -> None:
+    write_table(table, folder / "scores.parquet", SCORES_SCHEMA)
+    write_json(folder / "supported.json", {"supported": None})
 
 
 BENCHMARKS = {"audit": audit}

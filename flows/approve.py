@@ -13,9 +13,9 @@ from prefect.runtime import deployment
 from pydantic import Field
 
 from irp_core.manifest import training_rows
+from irp_core.run.directory import RunDirectory
 from tasks.reporting import publish_removed_images
 from tasks.reviewing import Review
-from tasks.rundir import RunDirectory
 from tasks.tracking import log_review
 
 __all__ = ["Approval", "approved"]

@@ -91,7 +91,7 @@ def _prefect(meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
 
 def _close_session(runs: list[Path]) -> None:
     """Book what no stage accounts for (imports, the Prefect server, orchestration) on the session's runs."""
-    from tasks.rundir import RunDirectory
+    from irp_core.run.directory import RunDirectory
 
     since = time.time() - (time.perf_counter() - _STARTED)
     booked = sum(sum(RunDirectory(path).timings(since).values()) for path in runs)
@@ -108,7 +108,7 @@ def refine(
     manifest: Annotated[Path | None, typer.Option(help="Folder written by `irp prepare`, instead of scanning.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Run directory to go on with.")] = None,
     decisions: Annotated[
-        Path | None, typer.Option(help="More decisions to respect: a CSV, or a run's removed.parquet.")
+        Path | None, typer.Option(help="More decisions to respect: a CSV, or a run's removals.parquet.")
     ] = None,
     compare: Annotated[
         str | None,
@@ -126,7 +126,7 @@ def refine(
     if (path is None) == (resume is None):
         raise InputError("irp refine expects either PATH or --resume RUN.")
     if resume is not None:
-        from tasks.rundir import open_run
+        from irp_core.run.directory import open_run
 
         open_run(resume)
         run_path = _resume(resume)
@@ -148,7 +148,7 @@ def refine(
             run_path = Path(refine_flow(str(path), plain, str(manifest) if manifest else None, decisions=said))
             _close_session([run_path])
     from flows.terminal import show_run
-    from tasks.rundir import RunDirectory
+    from irp_core.run.directory import RunDirectory
 
     show_run(console, RunDirectory(run_path))
 
@@ -212,7 +212,7 @@ app.command()(fetch)
 def runs(params: ParamsFile = None, set_param: Overrides = None) -> None:
     """List the runs, newest first."""
     from flows.terminal import show_runs
-    from tasks.rundir import list_runs
+    from irp_core.run.directory import list_runs
 
     show_runs(console, list_runs(Path(read_params(params, set_param).run.directory)))
 
@@ -224,10 +224,10 @@ def show(
 ) -> None:
     """Show a run: iterations, why it stopped, where everything lies; with --removed every removed image."""
     from flows.terminal import show_removed, show_run
-    from tasks.rundir import open_run
+    from irp_core.run.directory import open_run
 
     opened = open_run(run)
-    if not (opened.path / "summary.json").exists():
+    if not opened.has_results():
         raise InputError(f"{run}: is not finished; go on with `irp refine --resume {run}`.")
     if removed:
         show_removed(console, opened)
@@ -307,8 +307,8 @@ def demo(
     # Not earlier: Prefect must not be imported before its settings stand.
     from flows.compare import comparison_table
     from flows.terminal import show_run
+    from irp_core.run.directory import RunDirectory
     from tasks.page import render_page
-    from tasks.rundir import RunDirectory
 
     run = RunDirectory(Path(done["robust"]))
     page = render_page(run, comparison_table(done))

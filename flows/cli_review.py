@@ -19,7 +19,7 @@ from rich.console import Console
 from irp_core.errors import InputError
 
 if TYPE_CHECKING:
-    from tasks.rundir import RunDirectory
+    from irp_core.run.directory import RunDirectory
 
 __all__ = ["review"]
 
@@ -34,9 +34,9 @@ def review(
     console = Console()
     with Console(stderr=True).status("Opening the run …"):
         from flows.terminal_audit import show_review
+        from irp_core.run.directory import open_run
         from tasks.review_server import ReviewServer
         from tasks.reviewing import Review
-        from tasks.rundir import open_run
         from tasks.tracking import log_review, review_is_logged
 
         opened = Review(_at_home(open_run(run)))
@@ -61,7 +61,7 @@ def _at_home(run: RunDirectory) -> RunDirectory:
     Raises:
         InputError: the run's tracking store is not there.
     """
-    from tasks.rundir import RunDirectory
+    from irp_core.run.directory import RunDirectory
 
     home = run.workspace()
     if not home.samefile(Path.cwd()):
@@ -69,7 +69,7 @@ def _at_home(run: RunDirectory) -> RunDirectory:
         os.chdir(home)
     store = run.params().tracking.uri
     file = Path(store.removeprefix("sqlite:///"))
-    if store.startswith("sqlite:///") and (run.path / "mlflow.json").exists() and not file.exists():
+    if store.startswith("sqlite:///") and run.mlflow() is not None and not file.exists():
         raise InputError(f"{home}: expected the tracking store of {run.path} ({store}), found none.")
     return run
 

@@ -11,12 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from irp_core.atomic import read_json
-from irp_core.manifest import read_table
 from irp_core.methods import METHODS
-from irp_core.removals import REMOVAL_SCHEMA, REMOVED
-from irp_core.tables import ITERATIONS_SCHEMA
-from tasks.rundir import RunDirectory
+from irp_core.removals import REMOVED
+from irp_core.run.directory import RunDirectory
 
 __all__ = ["show_comparison", "show_prepared", "show_removed", "show_run", "show_runs"]
 
@@ -62,8 +59,7 @@ def show_prepared(console: Console, counts: dict[str, Any], path: Path, output: 
 
 def show_run(console: Console, run: RunDirectory, *, closing: bool = True) -> None:
     """Iterations, why it stopped, time by stage, where things are and the next commands."""
-    iterations = read_table(run.path / "iterations.parquet", ITERATIONS_SCHEMA)
-    summary = read_json(run.path / "summary.json")
+    iterations, summary = run.iterations(), run.summary()
     labelled = iterations["auroc"].notna().any() or iterations["removal_precision"].notna().any()
     columns = ["it.", "images", "removed", "threshold", "highest"]
     table = _table(run.run_id, *columns, *(("AUROC", "AP", "prec.", "recall") if labelled else ()))
@@ -111,13 +107,11 @@ def _show_findings(console: Console, summary: dict[str, Any]) -> None:
 
 
 def _show_inputs(console: Console, run: RunDirectory) -> None:
-    quarantine = pd.read_parquet(run.path / "quarantine.parquet") if (run.path / "quarantine.parquet").exists() else []
-    for row in quarantine.to_dict("records") if len(quarantine) else []:
+    for row in run.quarantine().to_dict("records"):
         console.print(escape(f"Quarantined: {row['image_id']} ({row['reason']})"), style="yellow", highlight=False)
-    duplicates = pd.read_parquet(run.path / "duplicates.parquet") if (run.path / "duplicates.parquet").exists() else []
-    for _, group in duplicates.groupby("md5") if len(duplicates) else []:
+    for _, group in run.duplicates().groupby("md5"):
         console.print(escape(f"Same content: {', '.join(group['image_id'])}"), style="yellow", highlight=False)
-    features = read_json(run.path / "features.json")
+    features = run.features()
     images = sum(features[split]["images"] for split in ("train", "rest") if split in features)
     misses = sum(features[split]["misses"] for split in ("train", "rest") if split in features)
     console.print(f"Features: {images} images, {misses} of them through the network, {images - misses} from the store.")
@@ -143,12 +137,11 @@ def _show_places(console: Console, run: RunDirectory) -> None:
         ("Tables, model", str(run.path)),
         ("MLflow", f"{params.tracking.uri}, experiment {params.tracking.experiment}"),
     ]
-    summary = read_json(run.path / "summary.json")
-    dvc = Path(params.snapshots.directory) / run.run_id / f"iteration-{summary['iterations']:02d}.dvc"
-    if params.snapshots.enabled:
-        rows.append(("Cleaned data set", f"{dvc} (dvc checkout {dvc})"))
-    if (run.path / "report.html").exists():
-        rows.append(("Report", str(run.path / "report.html")))
+    version = run.snapshot(run.summary()["iterations"])
+    if params.snapshots.enabled and version:
+        rows.append(("Cleaned data set", f"{version['dvc_file']} (dvc checkout {version['dvc_file']})"))
+    if run.report.exists():
+        rows.append(("Report", str(run.report)))
     rows.append(("Next", f"irp show {run.path} --removed"))
     rows.append(("", f"irp score {run.path} NEW_IMAGES"))
     rows.append(("", f"mlflow ui --backend-store-uri {params.tracking.uri}"))
@@ -159,8 +152,8 @@ def _show_places(console: Console, run: RunDirectory) -> None:
 
 
 def show_removed(console: Console, run: RunDirectory) -> None:
-    """The removed images with their scores."""
-    removed = read_table(run.path / "removed.parquet", REMOVAL_SCHEMA)
+    """The history of removals: every decision about an image with its score."""
+    removed = run.removals()
     labelled = removed["label"].notna().any()
     reviewed = removed["reviewer"].notna().any()
     decided = reviewed or (removed["decision"] != REMOVED).any()
@@ -189,10 +182,9 @@ def show_runs(console: Console, runs: list[RunDirectory]) -> None:
     for run in runs:
         record = run.record()
         method = record["params"]["refinement"]["method"]
-        if (run.path / "summary.json").exists():
-            summary = read_json(run.path / "summary.json")
-            auroc = pd.read_parquet(run.path / "iterations.parquet", columns=["auroc"])["auroc"].iloc[-1]
-            end = (str(summary["iterations"]), f"{summary['n_removed']}/{summary['n_start']}", _share(auroc))
+        if run.has_results():
+            summary = run.summary()
+            end = (str(summary["iterations"]), f"{summary['n_removed']}/{summary['n_start']}", _share(run.last_auroc()))
         else:
             end = ("unfinished", "–", "–")
         table.add_row(run.run_id, record["created"].removesuffix("+00:00"), method, *end)

@@ -15,10 +15,10 @@ __all__ = [
     "HISTORY_COLUMNS",
     "REMOVED_THEN_KEPT",
     "TRAINED_ON_THEN_REMOVED",
+    "defective_lower_bounds",
     "difference",
     "image_history",
     "removals_of_set",
-    "supported_shares",
     "thresholds_applied",
 ]
 
@@ -53,10 +53,10 @@ def thresholds_applied(iterations: pd.DataFrame, last_look: Mapping[str, Any]) -
     return _by_model(iterations, last_look, "threshold")
 
 
-def supported_shares(iterations: pd.DataFrame, last_look: Mapping[str, Any]) -> dict[int, float | None]:
-    """Model k → the share that look k + 1 was told to be supported; None where nobody had a say."""
-    shares = _by_model(iterations, last_look, "supported")
-    return {model: None if pd.isna(share) else share for model, share in shares.items()}
+def defective_lower_bounds(iterations: pd.DataFrame, last_look: Mapping[str, Any]) -> dict[int, float | None]:
+    """Model k → the lower bound on the share of defective images that the scores came with; None where with none."""
+    bounds = _by_model(iterations, last_look, "defective_lower_bound")
+    return {model: None if pd.isna(bound) else bound for model, bound in bounds.items()}
 
 
 def _by_model(iterations: pd.DataFrame, last_look: Mapping[str, Any], column: str) -> dict[int, Any]:

@@ -60,6 +60,8 @@ def write_table(table: pd.DataFrame, path: Path, schema: pa.Schema) -> None:
 def read_table(path: Path, schema: pa.Schema, where: Mapping[str, object] | None = None) -> pd.DataFrame:
     """Read a parquet file that must have `schema`'s columns; with `where`, only the rows with these values.
 
+    A column whose field says what it was `formerly` called may have that name in the file.
+
     Raises:
         InputError: the file is missing, is no parquet file, or has other columns.
     """
@@ -69,6 +71,8 @@ def read_table(path: Path, schema: pa.Schema, where: Mapping[str, object] | None
         raise InputError(f"{path}: no such file.") from None
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: is not a readable parquet file ({error}).") from None
+    former = {(field.metadata or {}).get(b"formerly", b"").decode(): field.name for field in schema}
+    arrow = arrow.rename_columns([former.get(name, name) for name in arrow.schema.names])
     if arrow.schema.names != schema.names:
         raise InputError(f"{path}: expected columns {schema.names}, found {arrow.schema.names}.")
     frame: pd.DataFrame = arrow.cast(schema).to_pandas()

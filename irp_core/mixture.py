@@ -82,7 +82,7 @@ def _bic_of_one(n: int) -> float:
 
 
 def mixture_threshold(
-    scores: NDArray[np.float64], fdr: float, *, confidence: float = 0.0, supported: float | None = None, seed: int = 0
+    scores: NDArray[np.float64], fdr: float, *, confidence: float = 0.0, lower_bound: float | None = None, seed: int = 0
 ) -> float:
     """The highest score that stays when as many images go as keep the expected share of good ones among them at `fdr`.
 
@@ -94,15 +94,15 @@ def mixture_threshold(
         fdr: the expected share, in (0, 1).
         confidence: in [0, 1). Unless there is a second population in this share of bootstrap resamples
             (`supported_share`) nothing goes; and no more go than it holds in them. 0: no bound.
-        supported: with a confidence, the share that may be removed by another detector's lower bound, which knows
-            better how many defective images there are; None where there is none.
+        lower_bound: with a confidence, a detector's lower bound on the share of defective images, which is then the
+            bound on the share that may go; None where there is none.
         seed: of the resamples.
     """
     limit = _unbounded(scores, fdr)
     if confidence == 0.0 or not (scores > limit).any():
         return limit
     own = int(supported_share(scores, confidence, seed=seed) * len(scores))
-    most = own if supported is None or own == 0 else int(supported * len(scores))
+    most = own if lower_bound is None or own == 0 else int(lower_bound * len(scores))
     return max(limit, float(np.sort(scores)[::-1][most]))
 
 

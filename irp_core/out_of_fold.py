@@ -14,7 +14,7 @@ from irp_core.detectors.protocol import Detector
 from irp_core.feature_set import FeatureSet
 from irp_core.folds import assign_folds, fold_by_fold
 
-__all__ = ["FoldsAtOnce", "LocalAndGlobal", "OutOfFold", "ScoredSet", "out_of_fold_scores"]
+__all__ = ["FoldsAtOnce", "LocalAndGlobal", "ScoredSet", "out_of_fold_scores"]
 
 
 @runtime_checkable
@@ -55,14 +55,6 @@ class ScoredSet(NamedTuple):
 
     scores: NDArray[np.float64]
     lower_bound: float | None = None
-
-    @property
-    def supported(self) -> float | None:
-        """The name of `lower_bound` so far."""
-        return self.lower_bound
-
-
-OutOfFold = ScoredSet
 
 
 def out_of_fold_scores(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from irp_core.config import Params, Refinement, Rule, Start
+from irp_core.config import Params, Refinement, Start
 from irp_core.methods import METHODS
+from irp_core.rules import RULES, Rule
 
 __all__ = ["Policy", "epochs_per_iteration", "policy_of"]
 
@@ -16,7 +17,6 @@ class Policy:
     """The settings of the loop that decide about removal."""
 
     rule: Rule
-    factor: float
     removal: Literal["max_one", "all_above"]
     retrain: Literal["scratch", "warm_start"]
     max_iterations: int
@@ -26,7 +26,7 @@ class Policy:
     detector: str | None = None
     """Who scores for the removal; None is the detector that is trained."""
     confidence: float = 0.0
-    """Of `mixture`: see `irp_core.mixture.mixture_threshold`."""
+    """Of the scorer's lower bound on the share of defective images, in [0, 1); 0: none is asked for."""
     start: Start = "all"
     """What trains the out-of-fold detectors of the first decision round."""
     selection: Literal["scores", "random", "oracle"] = "scores"
@@ -35,7 +35,7 @@ class Policy:
     @property
     def rule_label(self) -> str:
         """The rule with its number as tables show it, such as `median_multiple(1.25)`."""
-        return f"{self.rule}({self.factor:g})" if self.selection == "scores" else self.selection
+        return self.rule.label if self.selection == "scores" else self.selection
 
 
 def policy_of(refinement: Refinement, *, random_counts: tuple[int, ...] = ()) -> Policy:
@@ -50,7 +50,7 @@ def policy_of(refinement: Refinement, *, random_counts: tuple[int, ...] = ()) ->
     chosen = {key: preset if given[key] is None else given[key] for key, preset in method.preset.items()}
     policy: dict[str, Any] = {
         **chosen,
-        "factor": refinement.factor(chosen["rule"]),
+        "rule": RULES[chosen["rule"]].of(refinement, chosen["confidence"]),
         "removal": refinement.removal,
         "max_iterations": getattr(refinement, method.iterations_key),
         "max_removed_fraction": refinement.max_removed_fraction,

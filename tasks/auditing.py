@@ -12,10 +12,8 @@ from irp_core.audit import HISTORY_COLUMNS, difference, image_history, removals_
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.hashing import file_md5
-from irp_core.manifest import MANIFEST_SCHEMA, training_rows
-from irp_core.removals import REMOVAL_SCHEMA, empty_removals
-from irp_core.reviews import REVIEW_SCHEMA
-from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
+from irp_core.manifest import training_rows
+from irp_core.tables import SCORES_SCHEMA
 from tasks.tracked import TrackedRun, all_runs, find_run, registered_versions
 
 __all__ = ["compare_sets", "describe_model", "history_of_image", "training_set_of"]
@@ -34,7 +32,7 @@ def describe_model(reference: str, params: Params) -> tuple[dict[str, Any], pd.D
     model = run.model(iteration)
     tags, number = model.data.tags, int(model.data.tags["irp.iteration"])
     removals = removals_of_set(_removals(run, number, final=iteration is None), training_set_of(run, iteration))
-    start = len(training_rows(run.table("manifest", MANIFEST_SCHEMA)))
+    start = len(training_rows(run.manifest()))
     n_train = int(model.data.metrics["n_train"])
     is_last = number == len(run.models) - 1
     versions = registered_versions(run.client).get(run.parent.info.run_id, []) if is_last else []
@@ -43,7 +41,7 @@ def describe_model(reference: str, params: Params) -> tuple[dict[str, Any], pd.D
         "model": f"iteration {number} of 0 to {len(run.models) - 1}",
         "registered as": ", ".join(versions) or None,
         "data set": tags["irp.dataset"],
-        "data root": run.record["data_root"],
+        "data root": run.record()["data_root"],
         "images at the start": start,
         "images trained on": n_train,
         "images removed": start - n_train,
@@ -67,7 +65,8 @@ def describe_model(reference: str, params: Params) -> tuple[dict[str, Any], pd.D
 
 def training_set_of(run: TrackedRun, iteration: int | None) -> pd.DataFrame:
     """`image_id` and `md5` of the images that a model was trained on."""
-    return run.table("scores", SCORES_SCHEMA, run.model(iteration))[["image_id", "md5"]]
+    number = int(run.model(iteration).data.tags["irp.iteration"])
+    return run.scores(number)[["image_id", "md5"]]
 
 
 def history_of_image(image: str, params: Params) -> pd.DataFrame:
@@ -84,13 +83,13 @@ def history_of_image(image: str, params: Params) -> pd.DataFrame:
         InputError: no run knows the image.
     """
     column, value = _image_key(image)
-    runs = [run for run in all_runs(params) if run.has("tables/manifest.parquet")]
+    runs = [run for run in all_runs(params) if run.has_manifest]
     versions = registered_versions(runs[0].client) if runs else {}
     histories = []
     unreadable = []
     for run in runs:
         try:
-            manifest = run.table("manifest", MANIFEST_SCHEMA, **{column: value})
+            manifest = run.manifest(**{column: value})
             if len(manifest):
                 registered = ", ".join(versions.get(run.parent.info.run_id, [])) or None
                 histories.append(_history_in(run, manifest, {column: value}, registered))
@@ -105,19 +104,16 @@ def history_of_image(image: str, params: Params) -> pd.DataFrame:
 
 
 def _history_in(run: TrackedRun, manifest: pd.DataFrame, image: dict[str, str], registered: str | None) -> pd.DataFrame:
-    if run.has("summary.json"):
-        iterations = run.table("iterations", ITERATIONS_SCHEMA)
-        applied = thresholds_applied(iterations, run.summary["last_look"])
-        scores = run.table("scores", SCORES_SCHEMA, **image)
+    if run.ended:
+        applied = thresholds_applied(run.iterations(), run.summary()["last_look"])
+        scores = run.all_scores(**image)
     else:  # it ended early: what its models left behind
         looks = [model for model in run.models if "threshold" in model.data.metrics]
         applied = {int(m.data.tags["irp.iteration"]) - 1: m.data.metrics["threshold"] for m in looks}
-        tables = [run.table("scores", SCORES_SCHEMA, m, **image) for m in run.models if m.info.status == "FINISHED"]
+        tables = [run.scores(k, **image) for k, m in enumerate(run.models) if m.info.status == "FINISHED"]
         scores = pd.concat([SCORES_SCHEMA.empty_table().to_pandas(), *tables], ignore_index=True)
         registered = None
-    removed = run.has("tables/removed.parquet")
-    removals = run.table("removed", REMOVAL_SCHEMA, **image) if removed else empty_removals()
-    history = image_history(manifest, scores, removals, applied)
+    history = image_history(manifest, scores, run.removals(**image), applied)
     in_last = history["iteration"].eq(max(applied, default=-1))
     return history.assign(
         run=run.run_id,
@@ -141,10 +137,10 @@ def compare_sets(first: str, second: str, params: Params) -> tuple[dict[str, Any
         model = run.model(iteration)
         number = int(model.data.tags["irp.iteration"])
         removals[side] = _removals(run, number, final=False)
-        manifests[side] = run.table("manifest", MANIFEST_SCHEMA)
+        manifests[side] = run.manifest()
         plain[side] = {
             f"{section}.{key}": value
-            for section, values in run.record["params"].items()
+            for section, values in run.record()["params"].items()
             for key, value in values.items()
         }
         facts[side] = f"{run.run_id}, iteration {number}: {len(sets[side])} images"
@@ -166,9 +162,7 @@ def _image_key(image: str) -> tuple[str, str]:
 
 def _removals(run: TrackedRun, iteration: int, *, final: bool) -> pd.DataFrame:
     """Removal rows up to a model: with `final` also the last look's and a review's, of the whole run."""
-    if not run.has("tables/removed.parquet"):
-        return empty_removals()
-    table = run.table("removed", REMOVAL_SCHEMA)
+    table = run.removals()
     return table if final else table[table["iteration"] <= iteration].reset_index(drop=True)
 
 
@@ -180,8 +174,7 @@ def _counts(removals: pd.DataFrame) -> str | None:
 def _approved(run: TrackedRun) -> str | None:
     if reviewer := run.tags.get("irp.approved_by"):
         return f"{reviewer}, {run.tags.get('irp.approved_at')}"
-    reviewed = run.has("tables/review.parquet") and len(run.table("review", REVIEW_SCHEMA)) > 0
-    return "reviewed, not approved" if reviewed else None
+    return "reviewed, not approved" if len(run.reviews()) else None
 
 
 def _commit(tags: dict[str, str]) -> str | None:

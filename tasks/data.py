@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,24 +14,18 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from irp_core import __version__
-from irp_core.atomic import atomic_path, read_json, write_json
 from irp_core.config import Params, digest
 from irp_core.contamination import contaminate
-from irp_core.datasets import (
-    CROP_LOSS_SCHEMA,
-    DUPLICATES_SCHEMA,
-    QUARANTINE_SCHEMA,
-    count_lost,
-    crop_loss,
-    scan,
-)
+from irp_core.datasets import count_lost, crop_loss, scan
 from irp_core.errors import InputError
-from irp_core.manifest import manifest_digest, read_manifest, training_rows, write_manifest, write_table
-from irp_core.reviews import REVIEW_SCHEMA, current_decisions, no_events, read_events
+from irp_core.manifest import manifest_digest, training_rows
+from irp_core.reviews import current_decisions, no_events, read_events
+from irp_core.run.directory import RunDirectory, is_run
+from irp_core.run.inputs import RunInputs
+from irp_core.run.prepared import PreparedSet
 from tasks.lineage import code_tags, result_params
 from tasks.progress import bar
 from tasks.retries import IO_RETRIES
-from tasks.rundir import RunDirectory
 
 __all__ = ["create_run", "make_manifest", "prepare", "standing_decisions"]
 
@@ -39,13 +35,13 @@ def make_manifest(root: Path, params: Params, output: Path) -> dict[str, int | s
     with bar("Reading images") as advance:
         found = scan(root, params.dataset.layout, workers=params.features.workers, progress=advance)
     manifest = contaminate(found.manifest, params.dataset, params.contamination, seed=params.run.seed)
-    write_table(found.quarantine, output / "quarantine.parquet", QUARANTINE_SCHEMA)
-    write_table(found.duplicates, output / "duplicates.parquet", DUPLICATES_SCHEMA)
+    prepared = PreparedSet(output)
+    prepared.write_left_out(found.quarantine, found.duplicates)
     crop = params.images.crop
     measured = crop_loss(root, manifest, crop, workers=params.features.workers)
-    write_table(measured, output / "crop_loss.parquet", CROP_LOSS_SCHEMA)
+    prepared.write_crop_loss(measured)
     lost, cut = count_lost(measured)
-    write_manifest(manifest, output / "manifest.parquet")
+    prepared.write_manifest(manifest)
     splits = manifest["split"].value_counts()
     return {
         "layout": found.layout,
@@ -82,39 +78,33 @@ def standing_decisions(params: Params, manifest: pd.DataFrame, said: Path | None
     return decisions[decisions["md5"].isin(training_rows(manifest)["md5"])].reset_index(drop=True)
 
 
-def create_run(
-    root: Path,
-    params: Params,
-    prepared: Path,
-    *,
-    total_epochs: int | None,
-    random_counts: tuple[int, ...],
-    said: Path | None = None,
-) -> RunDirectory:
+def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) -> RunDirectory:
     """Make, or find again, the directory of the run that these inputs define.
 
     The run's id carries a digest of the manifest and of all parameters that a result depends on: the same
     command finds the same run and goes on with it. The parameters that are no part of the id (`review`, `tracking` …)
     are those of the latest command: an approval that is asked for now is not to be had under what was asked for first.
+    The same holds for the inputs that are no part of it (`operating`, `share_with`).
+
+    Args:
+        prepared: folder of the prepared data set.
+        inputs: what the run is asked to do besides its parameters; `share_with` is another run's directory.
     """
-    manifest = read_manifest(prepared / "manifest.parquet")
+    manifest = PreparedSet(prepared).manifest()
     if training_rows(manifest).empty:
         raise InputError(f"{root}: expected training images, found none after the split.")
     manifest_sha256 = manifest_digest(manifest)
-    decisions = standing_decisions(params, manifest, said)
+    decisions = standing_decisions(params, manifest, Path(inputs.decisions) if inputs.decisions else None)
     reviewed = decisions.to_dict("list") if len(decisions) else {}
-    identity = digest(manifest_sha256, result_params(params), total_epochs, list(random_counts), __version__, reviewed)
+    identity = digest(
+        manifest_sha256, result_params(params), inputs.total_epochs, list(inputs.random_counts), __version__, reviewed
+    )
     name = root.resolve().name.replace(" ", "_") or "data"
     run = RunDirectory(Path(params.run.directory) / f"{name}-{params.refinement.method}-{identity[:8]}")
     run.path.mkdir(parents=True, exist_ok=True)
-    for table in ("manifest", "quarantine", "duplicates"):
-        source = prepared / f"{table}.parquet"
-        if source.exists():
-            with atomic_path(run.path / source.name) as temporary:
-                temporary.write_bytes(source.read_bytes())
+    PreparedSet(prepared).copy_to(run.path)
     if len(decisions):
-        write_table(decisions, run.path / "decisions.parquet", REVIEW_SCHEMA)
-    file = run.path / "run.json"
+        run.write_decisions(decisions)
     first = {
         "run_id": run.run_id,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -123,8 +113,14 @@ def create_run(
         "manifest_sha256": manifest_sha256,
         "version": __version__,
         "code": code_tags(),
-        "total_epochs": total_epochs,
-        "random_counts": list(random_counts),
     }
-    write_json(file, {**(read_json(file) if file.exists() else first), "params": params.model_dump(mode="json")})
+    known = run.record() if is_run(run.path) else first
+    run.write_record({**known, "params": params.model_dump(mode="json"), **_from(run.path.parent, inputs).plain()})
     return run
+
+
+def _from(runs: Path, inputs: RunInputs) -> RunInputs:
+    """The inputs as a run among `runs` keeps them: what it shares with is named from there, wherever both are moved."""
+    if inputs.share_with is None:
+        return inputs
+    return replace(inputs, share_with=os.path.relpath(Path(inputs.share_with).resolve(), runs.resolve()))

@@ -11,6 +11,8 @@ from irp_core.config import Params
 from irp_core.datasets.listing import images_below
 from irp_core.errors import InputError
 from irp_core.inspection import Inspector
+from irp_core.run.directory import RunDirectory
+from irp_core.run.files import INSPECTOR, MODEL
 from tasks.progress import bar
 
 __all__ = ["score_images"]
@@ -38,8 +40,8 @@ def score_images(model: str, path: Path, params: Params) -> pd.DataFrame:
 
 
 def _model_folder(model: str, params: Params, temporary: Path) -> Path:
-    for folder in (Path(model) / "model", Path(model)):
-        if (folder / "inspector.json").is_file():
+    for folder in (RunDirectory(Path(model)).model, Path(model)):
+        if (folder / INSPECTOR).is_file():
             return folder
     if Path(model).exists():
         raise InputError(f"{model}: expected a finished run or a refined detector (inspector.json), found none.")
@@ -56,11 +58,11 @@ def _download(model: str, params: Params, temporary: Path) -> Path:
     try:
         if found is None:
             raise MlflowException(f"no model {model}")
-        downloaded = client.download_artifacts(found.run_id, "model", str(temporary))
+        downloaded = client.download_artifacts(found.run_id, MODEL, str(temporary))
     except MlflowException:
         raise InputError(
             f"{model}: expected a run's directory or a model registered at {params.tracking.uri} "
             f"(NAME, NAME/version or NAME@alias), found neither."
         ) from None
     # An MLflow model keeps our files one folder down.
-    return next(Path(downloaded).rglob("inspector.json")).parent
+    return next(Path(downloaded).rglob(INSPECTOR)).parent

@@ -15,18 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from irp_core import __version__
-from irp_core.atomic import read_json
 from irp_core.config import Params, digest
 from irp_core.manifest import set_digest
-from tasks.refining import training_set
-from tasks.rundir import RunDirectory
-from tasks.snapshots import describe
+from irp_core.run.directory import RunDirectory
 
 __all__ = ["code_tags", "common_tags", "result_params", "training_tags"]
 
 _PACKAGES = ("irp_core", "tasks", "flows")
 # What changes no number of a result: where things are kept, how many workers, what is tracked.
-_NOT_IDENTITY = {
+_NOT_IDENTITY: dict[str, bool | set[str]] = {
     "tracking": True,
     "snapshots": True,
     "review": True,  # the decisions themselves are part of the identity
@@ -80,16 +77,15 @@ def training_tags(run: RunDirectory, iteration: int, fingerprint: str) -> dict[s
     tags = {
         "irp.iteration": str(iteration),
         "irp.feature_fingerprint": fingerprint,
-        "irp.set_sha256": set_digest(training_set(run, iteration)),
+        "irp.set_sha256": set_digest(run.training_set(iteration)),
     }
-    trained = run.step("train", iteration) / "trained.json"
-    if trained.exists():  # a sweep drops its models
-        tags["irp.weights_sha256"] = read_json(trained)["weights_sha256"]
-    if version := describe(run, iteration):
+    if weights := run.weights_sha256(iteration):  # a sweep drops its models
+        tags["irp.weights_sha256"] = weights
+    if version := run.snapshot(iteration):
         tags |= {"irp.dvc_md5": version["md5"], "irp.dvc_file": version["dvc_file"]}
     if iteration > 0:
-        tags["irp.parent_set_sha256"] = set_digest(training_set(run, iteration - 1))
-        if parent := describe(run, iteration - 1):
+        tags["irp.parent_set_sha256"] = set_digest(run.training_set(iteration - 1))
+        if parent := run.snapshot(iteration - 1):
             tags["irp.parent_dvc_md5"] = parent["md5"]
     return tags
 

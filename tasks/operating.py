@@ -10,25 +10,23 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from irp_core.atomic import read_json, write_json
 from irp_core.config import digest
 from irp_core.detectors import detector_class
 from irp_core.features import resolve_device
-from irp_core.manifest import read_table, testing_rows, write_table
+from irp_core.manifest import testing_rows
 from irp_core.mixture import estimate_contamination
 from irp_core.operating import operating_point
 from irp_core.out_of_fold import out_of_fold_scores
+from irp_core.pipeline import StoredFeatures
 from irp_core.policy import Policy
-from irp_core.tables import SCORES_SCHEMA
-from tasks.extraction import StoreHandle, stored_features
-from tasks.refining import looked_at, training_set
-from tasks.rundir import RunDirectory
+from irp_core.run.directory import RunDirectory
+from irp_core.run.step_files import read_operating, write_operating
 
 __all__ = ["contamination_of", "set_operating_point"]
 
 
 @task(task_run_name="operating-threshold", cache_policy=NO_CACHE)
-def set_operating_point(run_path: str, iteration: int, features: StoreHandle) -> dict[str, Any] | None:
+def set_operating_point(run_path: str, iteration: int, features: StoredFeatures) -> dict[str, Any] | None:
     """The final detector's operating threshold: a quantile of the kept images' out-of-fold scores.
 
     With labelled test images it is held against them (evaluation only). None where fewer than two different images
@@ -36,14 +34,14 @@ def set_operating_point(run_path: str, iteration: int, features: StoreHandle) ->
     """
     run = RunDirectory(Path(run_path))
     params = run.params()
-    rows = training_set(run, iteration)
+    rows = run.training_set(iteration)
     if rows["md5"].nunique() < 2:
         return None
     kind = detector_class(params.detector.name)
     key = digest("operating", run.key("train", iteration), params.operating, params.views.score, params.run.seed)
 
     def make(folder: Path) -> None:
-        seen = stored_features(features, rows, params.views.score, kind.needs)
+        seen = features.read(rows, params.views.score, kind.needs)
         device = resolve_device(params.features.device)
         scores = out_of_fold_scores(
             lambda: kind.build(seen, params, device),
@@ -53,11 +51,11 @@ def set_operating_point(run_path: str, iteration: int, features: StoreHandle) ->
             epochs=params.training.epochs,
             seed=params.run.seed,
         ).scores
-        write_table(rows.assign(iteration=iteration, score=scores), folder / "scores.parquet", SCORES_SCHEMA)
-        write_json(folder / "operating.json", asdict(operating_point(scores, params.operating.false_alarm_rate)))
+        point = operating_point(scores, params.operating.false_alarm_rate)
+        write_operating(folder, rows.assign(iteration=iteration, score=scores), asdict(point))
 
     with run.timed("operating threshold"):
-        found: dict[str, Any] = read_json(run.do("operating", None, key, make) / "operating.json")
+        found = read_operating(run.do("operating", None, key, make))
     return found | _measured(run, iteration, found["threshold"])
 
 
@@ -65,7 +63,7 @@ def _measured(run: RunDirectory, iteration: int, threshold: float) -> dict[str, 
     """Shares of the good and of the defective test images above the threshold, where there are such."""
     if run.key("evaluate", iteration) is None:
         return {}
-    scores = read_table(run.step("evaluate", iteration) / "scores.parquet", SCORES_SCHEMA)
+    scores = run.test_scores(iteration)
     truth = testing_rows(run.manifest()).set_index("image_id")["label"]
     labels = truth.loc[scores["image_id"]].to_numpy()
     above = scores["score"].to_numpy() > threshold
@@ -74,8 +72,8 @@ def _measured(run: RunDirectory, iteration: int, threshold: float) -> dict[str, 
 
 
 def contamination_of(run: RunDirectory, iteration: int, policy: Policy) -> dict[str, float] | None:
-    """Estimated share of defective images in the initial set, from the last look; None without out-of-fold scores."""
+    """Estimated share of defective images in the initial set, from the last round; None without out-of-fold scores."""
     if not (policy.reversible and policy.score_on == "out_of_fold"):
         return None
-    scores = looked_at(run, iteration, policy)["score"].to_numpy()
+    scores = run.scored(iteration)["score"].to_numpy()
     return asdict(estimate_contamination(scores, seed=run.params().run.seed))

@@ -13,16 +13,14 @@ from matplotlib.figure import Figure
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from irp_core.atomic import atomic_path, read_json
-from irp_core.manifest import read_table
+from irp_core.atomic import atomic_path
+from irp_core.methods import METHODS
 from irp_core.plots import iteration_curves, score_histograms
-from irp_core.refinement import METHODS
-from irp_core.removals import GONE, REMOVAL_SCHEMA
+from irp_core.removals import GONE
 from irp_core.reviews import approval
-from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
+from irp_core.run.directory import RunDirectory
 from tasks.lineage import common_tags, training_tags
 from tasks.retries import IO_RETRIES
-from tasks.rundir import RunDirectory
 from tasks.thumbnails import thumbnail_uri
 
 __all__ = ["render_page", "write_page"]
@@ -32,7 +30,7 @@ _GALLERY = 240  # images; about 8 KB each keeps the page under 5 MB
 
 @task(task_run_name="page", cache_policy=NO_CACHE, **IO_RETRIES)
 def write_page(run_path: str) -> str:
-    """Write `report.html` of a finished run; returns its path."""
+    """Write the page of a finished run; returns its path."""
     run = RunDirectory(Path(run_path))
     with run.timed("report"):
         return str(render_page(run))
@@ -45,10 +43,8 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
         run: a finished run.
         comparison: one row per method, shown as a table and as lines in the curve.
     """
-    iterations = read_table(run.path / "iterations.parquet", ITERATIONS_SCHEMA)
-    removed = read_table(run.path / "removed.parquet", REMOVAL_SCHEMA)
-    scores = read_table(run.path / "scores.parquet", SCORES_SCHEMA)
-    summary, record = read_json(run.path / "summary.json"), run.record()
+    iterations, removals, scores = run.iterations(), run.removals(), run.all_scores()
+    summary, record = run.summary(), run.record()
     thresholds = {int(r.iteration) - 1: float(r.threshold) for r in iterations.itertuples() if r.iteration > 0}
     thresholds[summary["iterations"]] = summary["last_look"]["threshold"]
     references = {}
@@ -58,7 +54,7 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
         ]
         references = dict(zip(known["method"], known["auroc"], strict=True))
     # An image that was spared at every look is one card.
-    ordered = removed.sort_values(["iteration", "score"], ascending=[True, False]).drop_duplicates(
+    ordered = removals.sort_values(["iteration", "score"], ascending=[True, False]).drop_duplicates(
         "image_id", keep="last"
     )
     shown = ordered.head(_GALLERY).astype(object).where(ordered.head(_GALLERY).notna(), None)
@@ -87,15 +83,15 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
         approved=approval(run.reviews()),
         **_lineage(run, summary["iterations"]),
     )
-    with atomic_path(run.path / "report.html") as temporary:
+    with atomic_path(run.report) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    return run.path / "report.html"
+    return run.report
 
 
 def _lineage(run: RunDirectory, last_iteration: int) -> dict[str, Any]:
-    fingerprint = read_json(run.path / "features.json")["fingerprint"]
+    fingerprint = run.features()["fingerprint"]
     common = {**common_tags(run), **run.record().get("code", {})}  # of the run, not of whoever renders its page
-    tracked = run.path / "mlflow.json"
+    tracked = run.mlflow()
     return {
         "origin": {
             "manifest sha256": run.record()["manifest_sha256"],
@@ -103,7 +99,7 @@ def _lineage(run: RunDirectory, last_iteration: int) -> dict[str, Any]:
             "features": fingerprint,
             "code": f"irp {common['irp.version']}, sha256 {common['irp.code_sha256']}",
             "git commit": common.get("mlflow.source.git.commit"),
-            "MLflow run": read_json(tracked)["run"] if tracked.exists() else None,
+            "MLflow run": tracked["run"] if tracked else None,
         },
         "models": [training_tags(run, k, fingerprint) for k in range(last_iteration + 1)],
     }

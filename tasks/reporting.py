@@ -7,99 +7,75 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from irp_core.atomic import atomic_directory, read_json, write_json
+from irp_core.atomic import atomic_directory
 from irp_core.backbones import load_backbone
 from irp_core.evaluation import detection, removal
 from irp_core.features import resolve_device, resolve_precision
 from irp_core.inspection import save_inspector
-from irp_core.manifest import read_table, testing_rows, training_rows, write_table
-from irp_core.refinement import policy_of
-from irp_core.removals import REMOVAL_SCHEMA, excluded_rows, review_removals, standing_removals, with_truth
-from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
+from irp_core.manifest import testing_rows, training_rows
+from irp_core.removals import standing_removals
+from irp_core.run.directory import RunDirectory
+from irp_core.run.removal_tables import decided_removals, write_removal_tables
+from irp_core.tables import ITERATIONS_SCHEMA
 from tasks.operating import contamination_of
-from tasks.refining import training_set
 from tasks.retries import IO_RETRIES
-from tasks.rundir import RunDirectory
 from tasks.thumbnails import thumbnail_uri
 from tasks.weights import resolve_weights
 
-__all__ = ["decided_removals", "publish_artifacts", "publish_removed_images", "write_removals", "write_results"]
+__all__ = ["publish_artifacts", "publish_removed_images", "write_results"]
 
 _ATTACHED = 60  # images shown with a question for approval, about 8 KB each
 
 
 @task(task_run_name="write-results", cache_policy=NO_CACHE)
-def write_results(
-    run_path: str, last_iteration: int, policy_stop: dict[str, Any], operating: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Collect the iterations into `scores`, `removed`, `test_scores` and `iterations` tables, `model/`, `summary.json`.
+def write_results(run_path: str, last_iteration: int, operating: dict[str, Any] | None) -> dict[str, Any]:
+    """Collect the iterations into the run's tables (scores, removals, images, iterations), its model and its summary.
 
     Args:
         last_iteration: number of the last trained model.
-        policy_stop: the decision that ended the loop.
-        operating: the final detector's operating point; None: the last look's threshold has to serve.
+        operating: the final detector's operating point; None: the last round's threshold has to serve.
     """
     run = RunDirectory(Path(run_path))
     with run.timed("report"):
         manifest = run.manifest()
-        policy = policy_of(run.params().refinement, random_counts=tuple(run.record()["random_counts"]))
+        policy = run.policy()
         iterations = range(last_iteration + 1)
-        removed = decided_removals(run, last_iteration + 1)
-        write_removals(run, last_iteration)
-        for step, name in (("score", "scores"), ("evaluate", "test_scores")):
-            tables = [_table(run, step, k, "scores", SCORES_SCHEMA) for k in iterations if run.key(step, k)]
-            if tables:
-                write_table(pd.concat(tables, ignore_index=True), run.path / f"{name}.parquet", SCORES_SCHEMA)
-        rows = [_row(run, k, manifest, removed) for k in iterations]
-        table = pd.DataFrame(rows, columns=ITERATIONS_SCHEMA.names)
-        write_table(table, run.path / "iterations.parquet", ITERATIONS_SCHEMA)
+        decided = decided_removals(run, last_iteration + 1)
+        write_removal_tables(run, last_iteration)
+        run.write_all_scores(pd.concat([run.scores(k) for k in iterations], ignore_index=True))
+        if tested := [run.test_scores(k) for k in iterations if run.key("evaluate", k)]:
+            run.write_all_test_scores(pd.concat(tested, ignore_index=True))
+        rows = [_row(run, k, manifest, decided) for k in iterations]
+        run.write_iterations(pd.DataFrame(rows, columns=ITERATIONS_SCHEMA.names))
+        last_round = run.decision(last_iteration + 1)
+        noted = ("threshold", "defective_lower_bound", "max_score", "n_above")
         summary = {
             "run_id": run.run_id,
-            "stop_reason": policy_stop["stop_reason"],
+            "stop_reason": last_round["stop_reason"],
             "iterations": last_iteration,
             "n_start": len(training_rows(manifest)),
-            "n_removed": len(training_rows(manifest)) - len(training_set(run, last_iteration)),
+            "n_removed": len(training_rows(manifest)) - len(run.training_set(last_iteration)),
             "n_injected": int(manifest["injected"].sum()),
             "contamination": contamination_of(run, last_iteration, policy),
             "operating": operating,
-            "last_look": {name: policy_stop[name] for name in ("threshold", "supported", "max_score", "n_above")},
+            "last_look": {name: last_round[name] for name in noted},
         }
         if run.params().run.outputs == "full":
-            point = operating or {"threshold": float(policy_stop["threshold"]), "basis": "last look"}
+            point = operating or {"threshold": float(last_round["threshold"]), "basis": "last look"}
             _save_model(run, last_iteration, point)
         # Last: a run is complete when its summary exists.
-        write_json(run.path / "summary.json", summary)
+        run.write_summary(summary)
     return summary
-
-
-def decided_removals(run: RunDirectory, last_look: int) -> pd.DataFrame:
-    """What the refinement decided up to the look `last_look`, before any review of the run."""
-    manifest = run.manifest()
-    kept_out = with_truth(excluded_rows(run.decisions(), training_rows(manifest)), manifest)
-    looks = [_table(run, "decide", k, "removed", REMOVAL_SCHEMA) for k in range(1, last_look + 1)]
-    tables = [table for table in (kept_out, *looks) if len(table)]
-    return pd.concat(tables, ignore_index=True) if tables else kept_out
-
-
-def write_removals(run: RunDirectory, last_iteration: int) -> pd.DataFrame:
-    """Write the run's `removed.parquet`, whole: what the refinement decided, with the run's reviews laid over it."""
-    look = read_json(run.step("decide", last_iteration + 1) / "decision.json")
-    scores = _table(run, "score", last_iteration, "scores", SCORES_SCHEMA)
-    table = review_removals(decided_removals(run, last_iteration + 1), run.reviews(), scores, look)
-    table = with_truth(table, run.manifest())
-    write_table(table, run.path / "removed.parquet", REMOVAL_SCHEMA)
-    return table
 
 
 def _save_model(run: RunDirectory, iteration: int, operating: dict[str, Any]) -> None:
     params = run.params()
     backbone = load_backbone(params.features.backbone, resolve_weights(params.features), params.features.layers)
-    with atomic_directory(run.path / "model") as folder:
+    with atomic_directory(run.model) as folder:
         # As it was resolved here: `auto` may mean another precision, and other scores, where the model is loaded.
         precision = resolve_precision(params.features.precision, resolve_device(params.features.device))
         features = params.features.model_copy(update={"precision": str(precision).removeprefix("torch.")})
@@ -107,26 +83,22 @@ def _save_model(run: RunDirectory, iteration: int, operating: dict[str, Any]) ->
         save_inspector(folder, run.step("train", iteration), backbone, exact, operating)
 
 
-def _table(run: RunDirectory, step: str, iteration: int, name: str, schema: pa.Schema) -> pd.DataFrame:
-    return read_table(run.step(step, iteration) / f"{name}.parquet", schema)
-
-
-def _row(run: RunDirectory, iteration: int, manifest: pd.DataFrame, removed: pd.DataFrame) -> dict[str, Any]:
+def _row(run: RunDirectory, iteration: int, manifest: pd.DataFrame, decided: pd.DataFrame) -> dict[str, Any]:
     row: dict[str, Any] = {
         "iteration": iteration,
-        "n_train": len(_table(run, "score", iteration, "scores", SCORES_SCHEMA)),
+        "n_train": len(run.scores(iteration)),
     }
     row |= {"n_removed": 0, "n_restored": 0}
     if iteration > 0:
-        decision = read_json(run.step("decide", iteration) / "decision.json")
-        names = ("n_removed", "n_restored", "threshold", "supported", "max_score", "n_above")
+        decision = run.decision(iteration)
+        names = ("n_removed", "n_restored", "threshold", "defective_lower_bound", "max_score", "n_above")
         row |= {name: decision[name] for name in names}
     tested = testing_rows(manifest)
     if run.key("evaluate", iteration):
-        scores = _table(run, "evaluate", iteration, "scores", SCORES_SCHEMA)
+        scores = run.test_scores(iteration)
         found = detection(scores["score"], tested["label"] == "defective")
         row |= {"auroc": found.auroc, "average_precision": found.average_precision}
-    so_far = standing_removals(removed, iteration)
+    so_far = standing_removals(decided, iteration)
     if manifest["label"].notna().any():
         quality = removal(so_far["injected"].eq(True).tolist(), int(manifest["injected"].sum()))
         row |= {"removal_precision": quality.precision, "removal_recall": quality.recall}
@@ -139,8 +111,7 @@ def publish_artifacts(run_path: str) -> None:
     run = RunDirectory(Path(run_path))
     with run.timed("prefect"):
         key = _artifact_key(run)
-        iterations = read_table(run.path / "iterations.parquet", ITERATIONS_SCHEMA)
-        summary = read_json(run.path / "summary.json")
+        iterations, summary = run.iterations(), run.summary()
         header = "| " + " | ".join(iterations.columns) + " |\n" + "|---" * len(iterations.columns) + "|\n"
         lines = [
             "| " + " | ".join("" if pd.isna(v) else f"{v:.4g}" for v in row) + " |"
@@ -151,20 +122,19 @@ def publish_artifacts(run_path: str) -> None:
             f"{summary['iterations']} iterations; stopped: **{summary['stop_reason']}**.\n\n{header}" + "\n".join(lines)
         )
         create_markdown_artifact(text, key=f"{key}-summary", description="Refinement summary")
-        removed = read_table(run.path / "removed.parquet", REMOVAL_SCHEMA)
         columns = ["image_id", "iteration", "score", "threshold", "rule", "decision", "reviewer", "label"]
-        table = removed[columns].astype(object).where(removed[columns].notna(), None)
+        removals = run.removals()[columns]
+        table = removals.astype(object).where(removals.notna(), None)
         create_table_artifact(table.to_dict("records"), key=f"{key}-removed", description="Removed images")
         link = report_link(run)
-        create_link_artifact(link, link_text="report.html", key=f"{key}-report", description="The run's report")
+        create_link_artifact(link, link_text=run.report.name, key=f"{key}-report", description="The run's report")
 
 
 @task(task_run_name="removed-images", cache_policy=NO_CACHE, **IO_RETRIES)
 def publish_removed_images(run_path: str) -> None:
     """Show the removed images themselves on the flow run's page in Prefect, for an approval."""
     run = RunDirectory(Path(run_path))
-    removed = read_table(run.path / "removed.parquet", REMOVAL_SCHEMA)
-    shown = standing_removals(removed).sort_values("margin", ascending=False)
+    shown = standing_removals(run.removals()).sort_values("margin", ascending=False)
     lines = ["| image | name | score | threshold | iteration |", "|---|---|---|---|---|"]
     for row in shown.head(_ATTACHED).itertuples():
         uri = thumbnail_uri(run, row.image_id, row.md5)
@@ -178,11 +148,11 @@ def publish_removed_images(run_path: str) -> None:
 def report_link(run: RunDirectory) -> str:
     """Where the run's page is read: on the MLflow server that has it, else as a file."""
     uri = run.params().tracking.uri
-    tracked = run.path / "mlflow.json"
-    if uri.startswith("http") and tracked.exists():
-        known = read_json(tracked)
-        return f"{uri.rstrip('/')}/#/experiments/{known['experiment']}/runs/{known['run']}/artifacts/report.html"
-    return (run.path / "report.html").resolve().as_uri()
+    known = run.mlflow()
+    if uri.startswith("http") and known is not None:
+        place = f"experiments/{known['experiment']}/runs/{known['run']}/artifacts/{run.report.name}"
+        return f"{uri.rstrip('/')}/#/{place}"
+    return run.report.resolve().as_uri()
 
 
 def _artifact_key(run: RunDirectory) -> str:

@@ -1,6 +1,6 @@
 """A person's review of a run: what to look at, and where a decision is written.
 
-Every decision is an event in the run's `review.parquet`, changes the run's removal table, and goes to the standing
+Every decision is an event in the run's folder, changes the run's removal tables, and goes to the standing
 decisions (`review.decisions`), which every later run respects.
 """
 
@@ -16,23 +16,21 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from irp_core.atomic import read_json
 from irp_core.errors import InputError
-from irp_core.manifest import read_table, training_rows, write_table
+from irp_core.manifest import training_rows
 from irp_core.removals import RESTORED
 from irp_core.reviews import (
     APPROVED,
     KEPT_BY_REVIEW,
     REMOVED_BY_REVIEW,
-    REVIEW_SCHEMA,
     WITHDRAWN,
     append_events,
     approval,
     current_decisions,
     event,
 )
-from irp_core.tables import SCORES_SCHEMA
-from tasks.rundir import RunDirectory
+from irp_core.run.directory import RunDirectory
+from irp_core.run.removal_tables import decided_removals, write_removal_tables
 
 __all__ = ["Review"]
 
@@ -51,16 +49,16 @@ class Review:
     run: RunDirectory
 
     def __post_init__(self) -> None:
-        if not (self.run.path / "summary.json").is_file():
+        if not self.run.has_results():
             raise InputError(f"{self.run.path}: expected a finished run, found one that did not end.")
 
     @cached_property
     def last_iteration(self) -> int:
-        return int(read_json(self.run.path / "summary.json")["iterations"])
+        return int(self.run.summary()["iterations"])
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        return read_table(self.run.path / "scores.parquet", SCORES_SCHEMA)
+        return self.run.all_scores()
 
     @cached_property
     def items(self) -> pd.DataFrame:
@@ -69,21 +67,22 @@ class Review:
         Columns `image_id, md5, kind, iteration, score, threshold, rule`; `kind` is `removed`, `kept_by_review`,
         `removed_by_review` (by an earlier decision) or `borderline`. Highest score against its threshold first.
         """
-        from tasks.reporting import decided_removals
-
         columns = ["image_id", "md5", "kind", "iteration", "score", "threshold", "rule"]
         decided = decided_removals(self.run, self.last_iteration + 1)
         # An image that was removed, or spared, at several looks is one thing to decide about.
         decided = decided.drop_duplicates("md5", keep="last")
         decided = decided[decided["decision"] != RESTORED]
-        look = read_json(self.run.step("decide", self.last_iteration + 1) / "decision.json")
+        last_round = self.run.decision(self.last_iteration + 1)
         kept = self.scores[self.scores["iteration"] == self.last_iteration]
         kept = kept[~kept["md5"].isin(decided["md5"])].drop_duplicates("md5")
         kept = kept.sort_values("score", ascending=False, kind="stable")
-        near = int((kept["score"] > (1 - self.run.params().review.borderline) * look["threshold"]).sum())
+        near = int((kept["score"] > (1 - self.run.params().review.borderline) * last_round["threshold"]).sum())
         at_least, at_most = _BORDERLINE
         borderline = kept.head(min(max(near, at_least), at_most)).assign(
-            iteration=look["iteration"], threshold=look["threshold"], rule=look["rule"], kind="borderline"
+            iteration=last_round["iteration"],
+            threshold=last_round["threshold"],
+            rule=last_round["rule"],
+            kind="borderline",
         )
         found = pd.concat([decided.rename(columns={"decision": "kind"})[columns], borderline[columns]])
         order = (found["score"] / found["threshold"]).fillna(float("inf"))
@@ -143,8 +142,6 @@ class Review:
         return decisions[~respected].reset_index(drop=True)
 
     def _record(self, decision: str, image_id: str | None, md5: str | None, reviewer: str, note: str) -> None:
-        from tasks.reporting import write_removals
-
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         row = event(
             decision,
@@ -158,10 +155,10 @@ class Review:
         standing = self.run.params().review.decisions
         if standing is not None and decision != APPROVED:
             append_events(Path(standing), [row])
-        with FileLock(self.run.path / ".review.lock"):  # two people may review the same run
+        with FileLock(self.run.review_lock):
             events = pd.concat([self.run.reviews(), pd.DataFrame([row])], ignore_index=True)
-            write_table(events, self.run.path / "review.parquet", REVIEW_SCHEMA)
-            write_removals(self.run, self.last_iteration)
+            self.run.write_reviews(events)
+            write_removal_tables(self.run, self.last_iteration)
 
     def _item(self, md5: str) -> dict[str, Any]:
         found = self.items[self.items["md5"] == md5]

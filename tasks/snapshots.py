@@ -19,13 +19,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import tasks.environment  # noqa: F401  (before dvc is imported)
-from irp_core.atomic import atomic_path, read_json, write_json
+from irp_core.atomic import atomic_path, read_json
 from irp_core.config import digest
 from irp_core.errors import InputError
 from irp_core.hashing import file_md5
-from tasks.refining import training_set
+from irp_core.run.directory import RunDirectory
+from irp_core.run.step_files import write_snapshot as write_snapshot_note
 from tasks.retries import IO_RETRIES
-from tasks.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -36,7 +36,6 @@ __all__ = [
     "cached_files",
     "check_repository",
     "checkout",
-    "describe",
     "locked_repository",
     "open_repository",
     "set_members",
@@ -53,7 +52,7 @@ def snapshot(run_path: str, iteration: int) -> str:
     run = RunDirectory(Path(run_path))
     settings = run.params().snapshots
     with run.timed("snapshot"):
-        rows = training_set(run, iteration)
+        rows = run.training_set(iteration)
         target = Path(settings.directory) / run.run_id / f"iteration-{iteration:02d}"
         dvc_file = _dvc_file(target)
         key = digest("snapshot", rows.to_dict("list"), str(target))
@@ -64,17 +63,19 @@ def snapshot(run_path: str, iteration: int) -> str:
                     add_to_cache(repo, rows, run.data_root(), hardlink=settings.link != "copy")
                 # In git, DVC alone then tells which run cut this set from which other.
                 lineage = {"run": run.run_id, "iteration": iteration}
-                if parent := describe(run, iteration - 1):
+                if parent := run.snapshot(iteration - 1):
                     lineage["parent"] = parent["md5"]
                 md5 = write_snapshot(repo, rows, target, meta={"irp": lineage})
                 _write_text(target.parent / ".gitignore", "/iteration-*\n!/iteration-*.dvc\n")
-            write_json(folder / "snapshot.json", {"md5": md5, "dvc_file": str(dvc_file)})
+            write_snapshot_note(folder, md5, dvc_file)
 
         # A .dvc file that was deleted by hand is written again.
         if not dvc_file.exists():
             run.forget("snapshot", iteration)
-        folder = run.do("snapshot", iteration, key, make)
-    return str(read_json(folder / "snapshot.json")["md5"])
+        run.do("snapshot", iteration, key, make)
+    version = run.snapshot(iteration)
+    assert version is not None
+    return version["md5"]
 
 
 def check_repository() -> None:
@@ -304,9 +305,3 @@ def _pull(repo: Repo, objects: list[str]) -> None:
     missing = [md5 for md5 in objects if not repo.cache.local.exists(md5)]
     if missing:
         raise InputError(f"{missing[0]}: neither in DVC's cache nor in its remote ({len(missing)} of {len(objects)}).")
-
-
-def describe(run: RunDirectory, iteration: int) -> dict[str, Any] | None:
-    """`snapshot.json` of an iteration, None where snapshots are off."""
-    file = run.step("snapshot", iteration) / "snapshot.json"
-    return dict(read_json(file)) if file.exists() else None

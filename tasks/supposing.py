@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from irp_core.atomic import atomic_path, read_json
-from irp_core.audit import supported_shares, thresholds_applied
+from irp_core.atomic import atomic_path
+from irp_core.audit import defective_lower_bounds, thresholds_applied
 from irp_core.config import Params, Refinement
 from irp_core.errors import InputError
-from irp_core.manifest import MANIFEST_SCHEMA, read_table
 from irp_core.params_file import checked_params
 from irp_core.plots import what_if_curves
 from irp_core.policy import policy_of
-from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
+from irp_core.rules import RULES
+from irp_core.run.directory import RunDirectory, is_run
 from irp_core.whatif import changed_images, what_if
-from tasks.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from tasks.tracked import TrackedRun
 
 __all__ = ["Supposition", "save_figure", "suppose"]
 
@@ -42,7 +44,7 @@ class _Stored:
     manifest: pd.DataFrame
     scores: pd.DataFrame
     applied: dict[int, float]
-    supported: dict[int, float | None]
+    lower_bounds: dict[int, float | None]
 
 
 def suppose(
@@ -74,11 +76,9 @@ def suppose(
     iterations = what_if(
         stored.scores,
         policy.rule,
-        policy.factor,
         stored.applied,
         injected,
-        confidence=policy.confidence,
-        supported=stored.supported,
+        lower_bounds=stored.lower_bounds,
         seed=stored.seed,
     )
     limits = dict(zip(iterations["iteration"], iterations["threshold"], strict=True))
@@ -107,17 +107,14 @@ def save_figure(figure: Figure, path: Path) -> None:
 def _changed(
     refinement: Refinement, rule: str | None, lambda_: float | None, k: float | None, fdr: float | None
 ) -> Refinement:
-    wanted = rule or policy_of(refinement).rule
-    options = (
-        ("--lambda", lambda_, ("median_multiple",)),
-        ("--k", k, ("iqr", "mad")),
-        ("--fdr", fdr, ("mixture",)),
-    )
-    for option, value, rules in options:
+    wanted = rule or policy_of(refinement).rule.name
+    numbers = {"lambda": lambda_, "k": k, "fdr": fdr}
+    for setting, value in numbers.items():
+        rules = [kind.name for kind in RULES.values() if kind.setting == setting]
         if value is not None and wanted not in rules:
-            expected = " or ".join(rules)
-            raise InputError(f"irp whatif {option} {value:g}: expected the rule {expected} (--rule), found {wanted}.")
-    changes: dict[str, Any] = {"rule": rule, "lambda": lambda_, "k": k, "fdr": fdr}
+            expected = f"the rule {' or '.join(rules)} (--rule)"
+            raise InputError(f"irp whatif --{setting} {value:g}: expected {expected}, found {wanted}.")
+    changes: dict[str, Any] = {"rule": rule, **numbers}
     plain = {**refinement.model_dump(), **{name: value for name, value in changes.items() if value is not None}}
     if rule is not None and k is None:
         plain["k"] = None  # another rule's k means nothing here
@@ -125,22 +122,22 @@ def _changed(
 
 
 def _stored(reference: str, params: Params) -> _Stored:
-    run = RunDirectory(Path(reference))
-    if (run.path / "run.json").is_file():
-        if not (run.path / "summary.json").is_file():
+    run: RunDirectory | TrackedRun
+    if is_run(Path(reference)):
+        run = RunDirectory(Path(reference))
+        if not run.has_results():
             raise InputError(f"{reference}: expected a finished run, found one that did not end.")
-        iterations = read_table(run.path / "iterations.parquet", ITERATIONS_SCHEMA)
-        scores = read_table(run.path / "scores.parquet", SCORES_SCHEMA)
-        manifest, record, summary = run.manifest(), run.record(), read_json(run.path / "summary.json")
-        run_id = run.run_id
     else:
         from tasks.tracked import find_run
 
-        tracked, _ = find_run(reference, params)
-        iterations, scores = tracked.table("iterations", ITERATIONS_SCHEMA), tracked.table("scores", SCORES_SCHEMA)
-        manifest, record, summary = tracked.table("manifest", MANIFEST_SCHEMA), tracked.record, tracked.summary
-        run_id = tracked.run_id
-    ran = checked_params(record["params"], f"{run_id}: run.json")
-    applied = thresholds_applied(iterations, summary["last_look"])
-    supported = supported_shares(iterations, summary["last_look"])
-    return _Stored(run_id, ran.refinement, ran.run.seed, manifest, scores, applied, supported)
+        run, _ = find_run(reference, params)
+    ran, iterations, last_look = run.params(), run.iterations(), run.summary()["last_look"]
+    return _Stored(
+        run.run_id,
+        ran.refinement,
+        ran.run.seed,
+        run.manifest(),
+        run.all_scores(),
+        thresholds_applied(iterations, last_look),
+        defective_lower_bounds(iterations, last_look),
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from irp_core.hashing import file_md5
-from tasks.rundir import RunDirectory
+from irp_core.run.directory import RunDirectory
 
 __all__ = ["image_file", "jpeg", "thumbnail_uri"]
 

@@ -10,7 +10,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,12 @@ from irp_core.atomic import read_json
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
-from irp_core.manifest import read_table
+from irp_core.manifest import MANIFEST_SCHEMA, read_table
+from irp_core.params_file import checked_params
+from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, empty_removals
+from irp_core.reviews import REVIEW_SCHEMA, no_events
+from irp_core.run import files
+from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
 
 __all__ = [
     "FILES_TAG",
@@ -67,6 +72,8 @@ class TrackedRun:
 
     client: MlflowClient
     parent: Run
+    # Whether a file that was changed after it was logged is refused, or read as it is.
+    checked: bool = True
     # (MLflow run, artifact) → what was fetched from the server: nothing is fetched twice for one question.
     _fetched: dict[tuple[str, str], Path] = field(default_factory=dict, repr=False, compare=False)
 
@@ -105,22 +112,90 @@ class TrackedRun:
             raise InputError(f"{self.run_id}: expected an iteration from 0 to {last}. Got {wanted}.")
         return self.models[wanted]
 
-    @cached_property
+    def as_it_is(self) -> TrackedRun:
+        """The same run, whose files are read whether or not they were changed."""
+        return replace(self, checked=False)
+
     def record(self) -> dict[str, Any]:
-        """`run.json`: what was asked for."""
-        return dict(read_json(self.file("run.json")))
-
-    @cached_property
-    def summary(self) -> dict[str, Any]:
-        """`summary.json`, of a run that ended.
-
-        Raises:
-            InputError: the run did not end.
-        """
-        return dict(read_json(self.file("summary.json")))
+        """What was asked for."""
+        return self._record
 
     def params(self) -> Params:
-        return Params.model_validate(self.record["params"])
+        return checked_params(self.record()["params"], f"{self.run_id}: {files.RECORD}")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the refinement ended: else there is neither a summary nor a table of the whole run's."""
+        return self.has(files.SUMMARY)
+
+    def summary(self) -> dict[str, Any]:
+        """How the run ended.
+
+        Raises:
+            InputError: it did not.
+        """
+        return files.with_new_names(self._summary)
+
+    @cached_property
+    def _record(self) -> dict[str, Any]:
+        return dict(read_json(self.file(files.RECORD, verify=self.checked)))
+
+    @cached_property
+    def _summary(self) -> dict[str, Any]:
+        return dict(read_json(self.file(files.SUMMARY, verify=self.checked)))
+
+    # The run's tables; with `column=value` only the rows with it.
+
+    @property
+    def has_manifest(self) -> bool:
+        return self.has(f"{files.TABLES}/{files.MANIFEST}")
+
+    def manifest(self, **where: object) -> pd.DataFrame:
+        return self._table(files.MANIFEST, MANIFEST_SCHEMA, where=where)
+
+    def iterations(self) -> pd.DataFrame:
+        return self._table(files.ITERATIONS, ITERATIONS_SCHEMA)
+
+    def all_scores(self, **where: object) -> pd.DataFrame:
+        return self._table(files.SCORES, SCORES_SCHEMA, where=where)
+
+    def removals(self, **where: object) -> pd.DataFrame:
+        """The history of removals; no rows where the run has none yet."""
+        if not self.has(self._known(f"{files.TABLES}/{files.REMOVALS}")):
+            return empty_removals()
+        return self._table(files.REMOVALS, REMOVAL_SCHEMA, where=where)
+
+    def images(self) -> pd.DataFrame | None:
+        """The final state of every training image; None of a run of irp up to 0.6."""
+        if not self.has(f"{files.TABLES}/{files.IMAGES}"):
+            return None
+        return self._table(files.IMAGES, IMAGE_SCHEMA)
+
+    def decisions(self) -> pd.DataFrame:
+        """Reviewers' decisions that stood when the run began."""
+        return self._events(files.DECISIONS)
+
+    def reviews(self) -> pd.DataFrame:
+        """Review events about the run, made after it."""
+        return self._events(files.REVIEWS)
+
+    # What each model left; the numbers are those of `irp_core.run.directory`.
+
+    def scores(self, iteration: int, **where: object) -> pd.DataFrame:
+        return self._table(files.SCORES, SCORES_SCHEMA, self.model(iteration), where=where)
+
+    def outside(self, iteration: int) -> pd.DataFrame:
+        return self._table(files.OUTSIDE, SCORES_SCHEMA, self.model(iteration))
+
+    def decided(self, iteration: int) -> pd.DataFrame:
+        """The removal rows of round `iteration`; of round 0 those of decisions that stood when the run began."""
+        if iteration == len(self.models):  # the last round trained no model of its own
+            return self._table(files.DECIDED, REMOVAL_SCHEMA, self.models[-1], files.LAST_ROUND)
+        return self._table(files.DECIDED, REMOVAL_SCHEMA, self.model(iteration))
+
+    def weights(self, holder: Run | None = None) -> str | None:
+        """The artifact with a model's weights (of the final detector unless a nested run is given), if it was kept."""
+        return next((name for name in self.known_files(holder) if name.endswith(f"/{files.WEIGHTS}")), None)
 
     def known_files(self, run: Run | None = None) -> dict[str, str]:
         """sha256 by artifact path, as tagged when the artifacts were logged."""
@@ -179,12 +254,23 @@ class TrackedRun:
             self._fetched[key] = got.replace(_CACHE / file_sha256(got))
         return self._fetched[key]
 
-    def table(
-        self, name: str, schema: pa.Schema, run: Run | None = None, *, verify: bool = True, **where: object
+    def _known(self, artifact: str, run: Run | None = None) -> str:
+        """An artifact's name, the former one if the run has only that."""
+        former = files.FORMERLY.get(artifact, artifact)
+        return former if self.has(former, run) and not self.has(artifact, run) else artifact
+
+    def _table(
+        self,
+        name: str,
+        schema: pa.Schema,
+        run: Run | None = None,
+        folder: str = files.TABLES,
+        where: Mapping[str, object] | None = None,
     ) -> pd.DataFrame:
-        """A table among the run's artifacts; with `column=value`, only its rows."""
-        path = self.file(f"{name}.parquet" if "/" in name else f"tables/{name}.parquet", run, verify=verify)
-        return read_table(path, schema, where)
+        return read_table(self.file(self._known(f"{folder}/{name}", run), run, verify=self.checked), schema, where)
+
+    def _events(self, name: str) -> pd.DataFrame:
+        return self._table(name, REVIEW_SCHEMA) if self.has(f"{files.TABLES}/{name}") else no_events()
 
 
 def find_run(reference: str, params: Params) -> tuple[TrackedRun, int | None]:
@@ -246,7 +332,7 @@ def all_runs(params: Params) -> list[TrackedRun]:
 
 
 def runs_tagged(
-    client: MlflowClient, experiments: list[str], tags: Mapping[str, str], view: str = ViewType.ACTIVE_ONLY
+    client: MlflowClient, experiments: list[str], tags: Mapping[str, str], view: int = ViewType.ACTIVE_ONLY
 ) -> Iterator[Run]:
     """The runs that have all of `tags`, newest first.
 

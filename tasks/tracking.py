@@ -20,23 +20,21 @@ from mlflow.tracking import MlflowClient
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from irp_core.atomic import read_json, write_json
 from irp_core.config import Params, digest
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
-from irp_core.manifest import read_table, write_table
+from irp_core.manifest import write_table
 from irp_core.removals import REMOVAL_SCHEMA
 from irp_core.reviews import approval
-from irp_core.tables import HISTORY_SCHEMA, ITERATIONS_SCHEMA
+from irp_core.run.directory import RunDirectory
+from irp_core.run.files import DECIDED, LAST_ROUND, MODEL, REMOVALS, REMOVALS_SHOWN, TABLES
+from irp_core.run.removal_tables import decided_removals
+from irp_core.run.step_files import read_tracked, write_tracked
 from tasks.lineage import common_tags, result_params, training_tags
 from tasks.page import render_page
-from tasks.refining import training_set
-from tasks.reporting import decided_removals
 from tasks.retries import IO_RETRIES
 from tasks.reviewing import Review
-from tasks.rundir import RunDirectory
 from tasks.serving import save_pyfunc
-from tasks.snapshots import describe
 from tasks.tracked import FILES_TAG, PENDING_TAG, client_of, runs_tagged
 
 __all__ = [
@@ -65,7 +63,9 @@ def _experiment(client: MlflowClient, params: Params) -> str:
     try:
         return str(client.create_experiment(params.tracking.experiment, artifact_location=location))
     except MlflowException:  # another process was quicker
-        return str(client.get_experiment_by_name(params.tracking.experiment).experiment_id)
+        found = client.get_experiment_by_name(params.tracking.experiment)
+        assert found is not None
+        return str(found.experiment_id)
 
 
 def _find_or_create(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> str:
@@ -93,10 +93,9 @@ def start_parent(run_path: str) -> str:
         }
         experiment = _experiment(client, params)
         parent = _find_or_create(client, experiment, run.run_id, tags)
-        write_json(run.path / "mlflow.json", {"experiment": experiment, "run": parent})
+        run.write_mlflow({"experiment": experiment, "run": parent})
         client.log_batch(parent, params=_params(params))
-        tables = [run.path / f"{name}.parquet" for name in ("manifest", "quarantine", "duplicates", "decisions")]
-        log_files(client, parent, {"tables": tables, "": [run.path / "run.json"]})
+        log_files(client, parent, run.first_files())
     return parent
 
 
@@ -113,13 +112,13 @@ def track_iteration(run_path: str, parent: str, iteration: int, fingerprint: str
     def make(folder: Path) -> None:
         params = run.params()
         client = client_of(params)
-        version = describe(run, iteration)
+        version = run.snapshot(iteration)
         tags = {**common_tags(run), **training_tags(run, iteration, fingerprint), "mlflow.parentRunId": parent}
         nested = _find_or_create(client, _experiment(client, params), f"iteration-{iteration:02d}", tags)
-        rows = training_set(run, iteration)
+        rows = run.training_set(iteration)
         metrics = {"n_train": float(len(rows))}
         if iteration > 0:
-            decision = read_json(run.step("decide", iteration) / "decision.json")
+            decision = run.decision(iteration)
             metrics |= {name: float(decision[name]) for name in ("threshold", "max_score", "n_removed")}
         client.log_batch(
             nested,
@@ -127,20 +126,20 @@ def track_iteration(run_path: str, parent: str, iteration: int, fingerprint: str
             params=_params(params),
         )
         so_far = decided_removals(run, iteration)
-        write_table(so_far[so_far["iteration"] == iteration], folder / "removed.parquet", REMOVAL_SCHEMA)
-        looked_at = [run.step("score", iteration) / name for name in ("scores.parquet", "outside.parquet")]
-        files = {"tables": [*looked_at, folder / "removed.parquet"]}
+        this_round, history = folder / DECIDED, folder / REMOVALS
+        write_table(so_far[so_far["iteration"] == iteration], this_round, REMOVAL_SCHEMA)
+        files = {TABLES: [*run.score_files(iteration), this_round]}
         if version:
             files["dvc"] = [Path(version["dvc_file"])]
         log_files(client, nested, files)
-        write_table(so_far, folder / "removed.parquet", REMOVAL_SCHEMA)
-        log_files(client, parent, {"tables": [folder / "removed.parquet"]})
+        write_table(so_far, history, REMOVAL_SCHEMA)
+        log_files(client, parent, {TABLES: [history]})
         _log_input(client, nested, run, rows, version)
         client.set_terminated(nested, "FINISHED")
-        (folder / "mlflow_run_id.txt").write_text(nested, encoding="utf-8")
+        write_tracked(folder, nested)
 
     with run.timed("track"):
-        return (run.do("track", iteration, key, make) / "mlflow_run_id.txt").read_text(encoding="utf-8")
+        return read_tracked(run.do("track", iteration, key, make))
 
 
 @task(task_run_name="track-finish", cache_policy=NO_CACHE, **IO_RETRIES)
@@ -150,20 +149,21 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str]) -> None:
     with run.timed("track"):
         params = run.params()
         client = client_of(params)
-        iterations = read_table(run.path / "iterations.parquet", ITERATIONS_SCHEMA)
+        iterations = run.iterations()
         for row in iterations.to_dict("records"):
             target = nested[int(row["iteration"])]
             client.log_batch(target, metrics=_metrics(row, step=0))
             # The parent's curves: one point per iteration.
             client.log_batch(parent, metrics=_metrics(row, step=int(row["iteration"])))
-        last_look = run.step("decide", len(iterations)) / "removed.parquet"
-        log_files(client, nested[len(iterations) - 1], {"last_look": [last_look]})
+        with tempfile.TemporaryDirectory() as temporary:
+            last_round = Path(temporary) / DECIDED
+            write_table(run.decided(len(iterations)), last_round, REMOVAL_SCHEMA)
+            log_files(client, nested[len(iterations) - 1], {LAST_ROUND: [last_round]})
         events = len(run.reviews())
         _log_results(client, run, parent)
         if params.run.outputs == "full":
             _log_weights(client, run, params, parent, nested)
-        summary = read_json(run.path / "summary.json")
-        client.set_tag(parent, "irp.stop_reason", summary["stop_reason"])
+        client.set_tag(parent, "irp.stop_reason", run.summary()["stop_reason"])
         client.set_terminated(parent, "FINISHED")
         if not params.review.required:  # else not before the approved model is registered
             _note_review(run, events)
@@ -179,17 +179,13 @@ def register_model(run_path: str, parent: str) -> None:
 
 def _log_results(client: MlflowClient, run: RunDirectory, parent: str) -> None:
     """Log the run's final tables and page; the removal table also as one that MLflow's own page displays."""
-    files = {
-        "tables": sorted(run.path.glob("*.parquet")),
-        "": [run.path / name for name in ("summary.json", "report.html")],
-    }
-    removed = read_table(run.path / "removed.parquet", REMOVAL_SCHEMA)
+    files = run.result_files()
     with tempfile.TemporaryDirectory() as temporary:
-        shown = Path(temporary) / "removed.json"
+        shown = Path(temporary) / REMOVALS_SHOWN
         # What `log_table` writes; that function would append to the table of an earlier try.
-        removed.to_json(shown, orient="split", index=False)
+        run.removals().to_json(shown, orient="split", index=False)
         log_files(client, parent, {**files, "": [*files[""], shown]})
-    client.set_tag(parent, "mlflow.loggedArtifacts", json.dumps([{"path": "removed.json", "type": "table"}]))
+    client.set_tag(parent, "mlflow.loggedArtifacts", json.dumps([{"path": shown.name, "type": "table"}]))
     approved = approval(run.reviews())
     for tag, column in (("irp.approved_by", "reviewer"), ("irp.approved_at", "reviewed_at")):
         if approved:
@@ -203,13 +199,13 @@ def _note_review(run: RunDirectory, events: int) -> None:
 
     Counted before they are logged: another reviewer may be at work meanwhile.
     """
-    write_json(run.path / "mlflow.json", {**read_json(run.path / "mlflow.json"), "review_events": events})
+    run.write_mlflow({**(run.mlflow() or {}), "review_events": events})
 
 
 def review_is_logged(run: RunDirectory) -> bool:
     """Whether MLflow has every review event of the run, and what followed from it was done (see `log_review`)."""
-    file = run.path / "mlflow.json"
-    return file.exists() and read_json(file).get("review_events", 0) == len(run.reviews())
+    known = run.mlflow()
+    return known is not None and known.get("review_events", 0) == len(run.reviews())
 
 
 def log_review(review: Review) -> None:
@@ -222,7 +218,10 @@ def log_review(review: Review) -> None:
     params = run.params()
     client = client_of(params)
     render_page(run)
-    parent = str(read_json(run.path / "mlflow.json")["run"])
+    known = run.mlflow()
+    if known is None:
+        raise InputError(f"{run.path}: expected a run that MLflow knows, found one that was never tracked.")
+    parent = str(known["run"])
     try:
         client.get_run(parent)
     except MlflowException:
@@ -260,12 +259,10 @@ def log_files(client: MlflowClient, mlflow_run: str, files: Mapping[str, Sequenc
 def _log_weights(client: MlflowClient, run: RunDirectory, params: Params, parent: str, nested: dict[int, str]) -> None:
     """The models whose weights are kept, and the final detector as a pyfunc."""
     for iteration in _kept_weights(params, len(nested)):
-        folder = run.step("train", iteration)
-        trained = [folder / name for name in ("detector.json", "weights.safetensors")]
-        log_files(client, nested[iteration], {"model": trained})
+        log_files(client, nested[iteration], {MODEL: run.detector_files(iteration)})
     with tempfile.TemporaryDirectory() as temporary:
-        model = Path(temporary) / "model"
-        save_pyfunc(run.path / "model", model)
+        model = Path(temporary) / MODEL
+        save_pyfunc(run.model, model)
         folders: dict[str, list[Path]] = {}
         for file in sorted(path for path in model.rglob("*") if path.is_file()):
             folders.setdefault(file.parent.relative_to(temporary).as_posix(), []).append(file)
@@ -301,7 +298,7 @@ def _metrics(row: dict[str, Any], step: int) -> list[Metric]:
 
 
 def _curves(run: RunDirectory, iteration: int) -> list[Metric]:
-    history = read_table(run.step("train", iteration) / "history.parquet", HISTORY_SCHEMA)
+    history = run.training_history(iteration)
     return [
         Metric(name, float(row[column]), _now(), int(row["epoch"]))
         for row in history.to_dict("records")

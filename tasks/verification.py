@@ -12,18 +12,24 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Run
 
-from irp_core.atomic import read_json
-from irp_core.audit import supported_shares, thresholds_applied
+from irp_core.audit import defective_lower_bounds, thresholds_applied
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.findings import Finding, finding, names, row_differences
 from irp_core.hashing import file_sha256
-from irp_core.manifest import MANIFEST_SCHEMA, manifest_digest, set_digest, training_rows
-from irp_core.params_file import checked_params
-from irp_core.refinement import Decision, decide, policy_of
-from irp_core.removals import GONE, REMOVAL_SCHEMA, REMOVED, RESTORED, excluded_rows, review_removals, with_truth
-from irp_core.reviews import KEPT_BY_REVIEW, REVIEW_SCHEMA, no_events
-from irp_core.tables import ITERATIONS_SCHEMA, SCORES_SCHEMA
+from irp_core.manifest import manifest_digest, set_digest, training_rows
+from irp_core.policy import policy_of
+from irp_core.removals import (
+    GONE,
+    REMOVED,
+    RESTORED,
+    excluded_rows,
+    image_states,
+    removal_history,
+)
+from irp_core.reviews import KEPT_BY_REVIEW
+from irp_core.rounds import Decision, Round, decide, decision_round
+from irp_core.run.inputs import RunInputs
 from tasks.tracked import TrackedRun, find_run
 from tasks.verification_files import Progress, TrackedFiles
 
@@ -45,19 +51,19 @@ def verify(
         All findings, in the order of the checks; none is left out because another failed.
     """
     run, _ = find_run(reference, params)
-    if not run.has("summary.json"):
+    if not run.ended:
         raise InputError(
             f"{run.run_id}: expected a finished run, found one that did not end ({run.parent.info.status})."
         )
     findings = [*_carried_out("artifact hashes", _artifacts(run)), *_carried_out("weights", _weights(run))]
-    tables: list[_Tables] = []
-    findings += _carried_out("tables", _read(run, tables))
-    if not tables:  # not even readable: nothing further can be said
-        return findings
-    findings += _carried_out("training set", tables[0].sets())
-    findings += _carried_out("decision", tables[0].decisions())
-    findings += _carried_out("removal table", tables[0].removal_table())
-    files = TrackedFiles(run, tables[0].training_sets)
+    try:
+        tables = _Tables(run)
+    except Exception as error:  # not even readable: nothing further can be said
+        return [*findings, _broke_down("tables", error)]
+    findings += _carried_out("training set", tables.sets())
+    findings += _carried_out("decision", tables.decisions())
+    findings += _carried_out("removal table", tables.removal_table())
+    files = TrackedFiles(run, tables.training_sets)
     findings += _carried_out("DVC list", files.lists())
     findings += _carried_out("image contents", files.contents(progress))
     if rescore:
@@ -72,14 +78,13 @@ def _carried_out(check: str, findings: Iterator[Finding]) -> list[Finding]:
         for one in findings:
             found.append(one)
     except Exception as error:  # DVC, MLflow and the readers of tampered files each raise their own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        found.append(Finding(check, "run", "failed", f"cannot be recomputed: {reason}"))
+        found.append(_broke_down(check, error))
     return found
 
 
-def _read(run: TrackedRun, tables: list[_Tables]) -> Iterator[Finding]:
-    tables.append(_Tables(run))
-    yield from ()
+def _broke_down(check: str, error: Exception) -> Finding:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return Finding(check, "run", "failed", f"cannot be recomputed: {reason}")
 
 
 def _artifacts(run: TrackedRun) -> Iterator[Finding]:
@@ -103,11 +108,12 @@ def _weights(run: TrackedRun) -> Iterator[Finding]:
     """The weights of each model against the sha256 noted when it was trained."""
     for number, model in enumerate(run.models):
         place = f"iteration {number}"
-        if not run.has("model/weights.safetensors", model):
+        kept = run.weights(model)
+        if kept is None:
             yield Finding("weights", place, "skipped", "not kept (tracking.keep_weights)")
             continue
-        yield _same_weights(run, "model/weights.safetensors", model, place, model)
-    inside = next((name for name in run.known_files() if name.endswith("/weights.safetensors")), None)
+        yield _same_weights(run, kept, model, place, model)
+    inside = run.weights()
     if inside is None:
         yield Finding("weights", "final detector", "skipped", "not kept (run.outputs)")
     else:
@@ -128,19 +134,18 @@ class _Tables:
     """Checks on the tables alone. Tables are read as they are, changed or not: each check speaks for itself."""
 
     def __init__(self, run: TrackedRun) -> None:
-        self.run = run
-        self.manifest = run.table("manifest", MANIFEST_SCHEMA, verify=False)
-        self.scores = [run.table("scores", SCORES_SCHEMA, model, verify=False) for model in run.models]
+        self.run = run = run.as_it_is()
+        self.manifest = run.manifest()
+        self.scores = [run.scores(k) for k in range(len(run.models))]
         self.training_sets = [scores[["image_id", "md5"]] for scores in self.scores]
-        self.removed = [run.table("removed", REMOVAL_SCHEMA, model, verify=False) for model in run.models]
-        self.last_look = run.table("last_look/removed", REMOVAL_SCHEMA, run.models[-1], verify=False)
-        self.summary = read_json(run.file("summary.json", verify=False))
-        record = read_json(run.file("run.json", verify=False))
-        self.params = checked_params(record["params"], f"{run.run_id}: run.json")
-        self.policy = policy_of(self.params.refinement, random_counts=tuple(record["random_counts"]))
-        self.iterations = run.table("iterations", ITERATIONS_SCHEMA, verify=False)
-        has_decisions = run.has("tables/decisions.parquet")
-        self.standing = run.table("decisions", REVIEW_SCHEMA, verify=False) if has_decisions else no_events()
+        self.removed = [run.decided(k) for k in range(len(run.models))]
+        self.last_look = run.decided(len(run.models))
+        self.summary = run.summary()
+        self.params = run.params()
+        inputs = RunInputs.of(run.record())
+        self.policy = policy_of(self.params.refinement, random_counts=inputs.random_counts)
+        self.iterations = run.iterations()
+        self.standing = run.decisions()
 
     def sets(self) -> Iterator[Finding]:
         """The manifest, and each training set: its digest, and that it is the one before less what was removed."""
@@ -163,76 +168,86 @@ class _Tables:
             before = rows
 
     def decisions(self) -> Iterator[Finding]:
-        """Each look at the scores, decided again: the same threshold, the same images, the same reason to stop."""
-        truth = self.manifest.set_index("image_id")["injected"]
-        kept = self.standing.loc[self.standing["decision"] == KEPT_BY_REVIEW, "md5"]
-        looks = [*self.removed[1:], self.last_look]
+        """Each round, decided again: the same threshold, the same images, the same reason to stop."""
+        rounds = [*self.removed[1:], self.last_look]
         noted = thresholds_applied(self.iterations, self.summary["last_look"])
-        supported = supported_shares(self.iterations, self.summary["last_look"])
-        for number, table in enumerate(looks, start=1):
-            scores = self._looked_at(number - 1)
-            places = dict(zip(scores["image_id"], range(len(scores)), strict=True))
-            before = [frozenset(map(places.get, rows["image_id"])) for rows in self.training_sets[:number]]
-            oracle = self.policy.selection == "oracle"
-            again = decide(
-                scores["score"].to_numpy(),
-                self.policy,
-                iteration=number,
-                initial_size=len(self.training_sets[0]),
-                seed=self.params.run.seed,
-                injected=truth.reindex(scores["image_id"]).to_numpy(dtype=bool) if oracle else None,
-                protected=scores["md5"].isin(kept).to_numpy(),
-                inside=scores["inside"].to_numpy(),
-                seen=before if self.policy.reversible else (),
-                supported=supported[number - 1],
-            )
-            last = number == len(looks)
-            wrong = _disagreements(again, scores, table, noted[number - 1])
+        for number, table in enumerate(rounds, start=1):
+            this = self._round(number)
+            again = decide(this, self.policy, [frozenset(rows["image_id"]) for rows in self.training_sets[:number]])
+            last = number == len(rounds)
+            wrong = _disagreements(again, this, table, noted[number - 1])
             if last and again.stop_reason != self.summary["stop_reason"]:
                 wrong.append(f"it should have gone on (noted: {self.summary['stop_reason']})")
             what = f"{len(again.removed)} removed above {again.threshold:.4g}"
-            yield finding("decision", f"look {number}", wrong, f"stopped: {again.stop_reason}" if last else what)
+            yield finding("decision", f"round {number}", wrong, f"stopped: {again.stop_reason}" if last else what)
 
-    def _looked_at(self, number: int) -> pd.DataFrame:
-        """What the decision after model `number` looked at: its training set and, if reversible, what was out."""
-        inside = self.scores[number].assign(inside=True)
-        if not self.policy.reversible:
-            return inside
-        outside = self.run.table("outside", SCORES_SCHEMA, self.run.models[number], verify=False)
-        return pd.concat([inside, outside.assign(inside=False)], ignore_index=True) if len(outside) else inside
+    def _round(self, number: int) -> Round:
+        """What round `number` decided from, by the tables that are on record."""
+        injected = None
+        if self.policy.selection == "oracle":
+            injected = frozenset(self.manifest.loc[self.manifest["injected"], "image_id"])
+        return decision_round(
+            number,
+            self.scores[number - 1],
+            self._outside(number - 1),
+            protected=self.standing.loc[self.standing["decision"] == KEPT_BY_REVIEW, "md5"],
+            lower_bound=defective_lower_bounds(self.iterations, self.summary["last_look"])[number - 1],
+            seed=self.params.run.seed,
+            injected=injected,
+        )
+
+    def _outside(self, iteration: int) -> pd.DataFrame:
+        """Scores of the images that had been removed by then, where the refinement is reversible."""
+        return self.run.outside(iteration) if self.policy.reversible else self.scores[iteration].iloc[:0]
 
     def removal_table(self) -> Iterator[Finding]:
         """The run's removal table against its parts: every look's rows, with the run's review laid over them."""
-        parts = [table for table in (*self.removed, self.last_look) if len(table)]
-        expected = pd.concat(parts, ignore_index=True) if parts else self.last_look
-        reviewed = self.run.has("tables/review.parquet")
-        events = self.run.table("review", REVIEW_SCHEMA, verify=False) if reviewed else no_events()
         look = {
             "iteration": len(self.run.models),
             "threshold": self.summary["last_look"]["threshold"],
             "rule": self.policy.rule_label,
         }
-        expected = with_truth(review_removals(expected, events, self.scores[-1], look), self.manifest)
-        found = self.run.table("removed", REMOVAL_SCHEMA, verify=False)
-        wrong = row_differences(expected, found)
+        rounds = [*self.removed, self.last_look]
+        expected = removal_history(rounds, self.run.reviews(), self.scores[-1], look, self.manifest)
+        found = self.run.removals()
+        wrong = row_differences(expected, found) + self._image_differences(expected)
         if wrong and self.run.broken_off:  # each file is one that was logged, but not all at the same time
             how = f"its last upload broke off; `irp review` or `irp refine` again makes it good ({'; '.join(wrong)})"
             yield Finding("removal table", "run", "skipped", how)
             return
         yield finding("removal table", "run", wrong, f"{len(found)} rows are the looks' decisions and the review's")
 
+    def _image_differences(self, removals: pd.DataFrame) -> list[str]:
+        """The table of the images' final states against the history of removals; a run of irp up to 0.6 has none."""
+        found = self.run.images()
+        if found is None:
+            return []
+        expected = image_states(
+            training_rows(self.manifest),
+            removals,
+            pd.concat(
+                [table for k in range(len(self.scores)) for table in (self.scores[k], self._outside(k))],
+                ignore_index=True,
+            ),
+            self.training_sets[-1],
+            thresholds_applied(self.iterations, self.summary["last_look"]),
+            self.policy.rule_label,
+            self.manifest,
+        )
+        return row_differences(expected, found)
 
-def _disagreements(again: Decision, scores: pd.DataFrame, table: pd.DataFrame, noted: float) -> list[str]:
-    """What a look's removal rows and its noted threshold say otherwise than the decision made again."""
+
+def _disagreements(again: Decision, this: Round, table: pd.DataFrame, noted: float) -> list[str]:
+    """What a round's removal rows and its noted threshold say otherwise than the decision made again."""
     wrong = []
     if not np.isclose(again.threshold, noted, rtol=1e-12):
         wrong.append(f"the threshold of these scores is {again.threshold:.6g}, noted is {noted:.6g}")
-    for decision, indices in ((REMOVED, again.removed), (RESTORED, again.restored), (KEPT_BY_REVIEW, again.spared)):
-        ours = set(scores["image_id"].iloc[indices])
+    for decision, rows in ((REMOVED, again.removed), (RESTORED, again.restored), (KEPT_BY_REVIEW, again.spared)):
+        ours = set(rows["image_id"])
         theirs = set(table.loc[table["decision"] == decision, "image_id"])
         verb = decision.replace("_", " ")
         wrong += names(f"should be {verb}", ours - theirs) + names(f"should not be {verb}", theirs - ours)
-    held = table.merge(scores[["image_id", "score"]], on="image_id", suffixes=("", "_scored"))
+    held = table.merge(this.images[["image_id", "score"]], on="image_id", suffixes=("", "_scored"))
     wrong += names("other score than in the scores", held.loc[held["score"] != held["score_scored"], "image_id"])
     other = ~np.isclose(table["threshold"].to_numpy(dtype=float), noted, rtol=1e-12)
     return wrong + names("other threshold than noted", table.loc[other, "image_id"])

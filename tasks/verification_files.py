@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.findings import Finding, finding, names, row_differences
 from irp_core.hashing import file_md5
 from irp_core.policy import policy_of
-from irp_core.tables import SCORES_SCHEMA
 from tasks.tracked import TrackedRun
 
 __all__ = ["Progress", "TrackedFiles"]
@@ -69,7 +67,7 @@ class TrackedFiles:
                 files = cached_files(rows["md5"].tolist())
                 self._paths = {row.image_id: files[row.md5] for row in rows.itertuples()}
             else:
-                root = Path(self.run.record["data_root"])
+                root = Path(self.run.record()["data_root"])
                 if not root.is_dir():
                     return None
                 self._paths = {row.image_id: root / row.image_id for row in rows.itertuples()}
@@ -96,7 +94,7 @@ class TrackedFiles:
         from irp_core.inspection import Inspector
 
         rows, place = self.sets[-1], f"iteration {len(self.sets) - 1}"
-        policy = policy_of(Params.model_validate(self.run.record["params"]).refinement)
+        policy = policy_of(self.run.params().refinement)
         if policy.score_on == "out_of_fold" or policy.detector is not None:
             how = f"the stored scores are {policy.score_on.replace('_', ' ')}, of detectors that are not kept"
             yield Finding("rescored", place, "skipped", how)
@@ -108,7 +106,7 @@ class TrackedFiles:
         with tempfile.TemporaryDirectory() as temporary:
             inspector = Inspector(_model_folder(self.run, Path(temporary)), device)
             table = inspector.score([paths[image_id] for image_id in rows["image_id"]], progress=progress)
-        stored = self.run.table("scores", SCORES_SCHEMA, self.run.models[-1], verify=False)["score"].to_numpy()
+        stored = self.run.as_it_is().scores(len(self.sets) - 1)["score"].to_numpy()
         deviation = np.abs(table["score"].to_numpy(dtype=float) - stored) / stored
         off = rows.loc[~(deviation <= _RESCORE_TOLERANCE), "image_id"]
         detail = f"{len(rows)} images, largest relative deviation {np.nanmax(deviation):.1e}"

@@ -120,7 +120,12 @@ def _begin() -> None:
     os.environ["TTY_COMPATIBLE"] = "0"  # several processes cannot share a terminal's last line
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+    def end_with_it() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
     import flows.compare  # noqa: F401
 
 

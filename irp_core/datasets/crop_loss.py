@@ -10,14 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
 from irp_core.errors import InputError
 from irp_core.images import center_box, decode_mask
 
-__all__ = ["CROP_LOSS_SCHEMA", "count_lost", "crop_loss"]
-
-CROP_LOSS_SCHEMA = pa.schema([("image_id", pa.string()), ("defect_pixels", pa.int64()), ("kept_pixels", pa.int64())])
+__all__ = ["count_lost", "crop_loss"]
 
 
 def crop_loss(root: Path, manifest: pd.DataFrame, crop: str, *, workers: int = 2) -> pd.DataFrame:

@@ -10,20 +10,18 @@ from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
-import pyarrow as pa
 
 from irp_core.datasets import folder, ksdd2, mtd, mvtec
 from irp_core.datasets.listing import EXTENSIONS, Entry
 from irp_core.errors import InputError
 from irp_core.images import decode
 from irp_core.manifest import MANIFEST_SCHEMA
+from irp_core.tables import QUARANTINE_SCHEMA
 
-__all__ = ["DUPLICATES_SCHEMA", "LAYOUTS", "QUARANTINE_SCHEMA", "Scan", "detect_layout", "scan"]
+__all__ = ["LAYOUTS", "Scan", "detect_layout", "scan"]
 
 # In the order of detection: `folder` takes whatever no other layout claims.
 LAYOUTS: dict[str, ModuleType] = {"mtd": mtd, "mvtec": mvtec, "ksdd2": ksdd2, "folder": folder}
-QUARANTINE_SCHEMA = pa.schema([("image_id", pa.string()), ("reason", pa.string())])
-DUPLICATES_SCHEMA = pa.schema([("md5", pa.string()), ("image_id", pa.string())])
 
 
 @dataclass(frozen=True)

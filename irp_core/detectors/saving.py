@@ -12,6 +12,7 @@ from torch import Tensor
 
 from irp_core.atomic import read_json, write_json
 from irp_core.errors import InputError
+from irp_core.run.files import DETECTOR, WEIGHTS
 
 __all__ = ["read_saved", "write_saved"]
 
@@ -19,8 +20,8 @@ __all__ = ["read_saved", "write_saved"]
 def write_saved(directory: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     """Write `weights.safetensors` and `detector.json` into an existing directory."""
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-              directory / "weights.safetensors")  # fmt: skip
-    write_json(directory / "detector.json", dict(description))
+              directory / WEIGHTS)  # fmt: skip
+    write_json(directory / DETECTOR, dict(description))
 
 
 def read_saved(directory: Path, names: tuple[str, ...], device: torch.device) -> tuple[dict[str, Tensor], Any]:
@@ -30,11 +31,11 @@ def read_saved(directory: Path, names: tuple[str, ...], device: torch.device) ->
         InputError: a file is missing or unreadable, or lacks one of the tensors `names`.
     """
     try:
-        description = read_json(directory / "detector.json")
-        tensors = load_file(directory / "weights.safetensors", device=str(device))
+        description = read_json(directory / DETECTOR)
+        tensors = load_file(directory / WEIGHTS, device=str(device))
     except Exception as error:  # safetensors raises its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{directory}: is not a saved detector ({reason}).") from None
     if missing := sorted(set(names) - set(tensors)):
-        raise InputError(f"{directory / 'weights.safetensors'}: expected tensors {missing}, found {sorted(tensors)}.")
+        raise InputError(f"{directory / WEIGHTS}: expected tensors {missing}, found {sorted(tensors)}.")
     return tensors, description

@@ -14,8 +14,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from flows.approve import Approval, record
+from irp_core.run.directory import RunDirectory
 from tasks.reviewing import Review
-from tasks.rundir import RunDirectory
 from tests.conftest import make_workspace
 from tests.flows.harness import refine_in, store_of
 
@@ -80,7 +80,7 @@ def test_a_deployment_waits_and_the_answer_is_respected(
 
     def keep_one() -> dict[str, Any]:
         (run,) = Path("runs").iterdir()
-        spared.append(pd.read_parquet(run / "removed.parquet")["image_id"].iloc[0])
+        spared.append(pd.read_parquet(run / "removals.parquet")["image_id"].iloc[0])
         assert registered() == []
         return {"reviewer": "Ada", "keep": spared, "note": "only a shadow"}
 

@@ -23,9 +23,9 @@ import pytest
 
 from irp_core.errors import InputError
 from irp_core.reviews import read_events
+from irp_core.run.directory import RunDirectory
 from tasks.review_server import ReviewServer
 from tasks.reviewing import Review
-from tasks.rundir import RunDirectory
 from tests.conftest import make_workspace
 from tests.flows.harness import refine_in, store_of
 
@@ -149,7 +149,7 @@ def test_the_token_is_in_a_file_of_ones_own_and_not_in_the_browsers_arguments(
 
 def test_what_is_up_for_review(reviewed: Review) -> None:
     items = reviewed.items
-    removed = pd.read_parquet(reviewed.run.path / "removed.parquet")
+    removed = pd.read_parquet(reviewed.run.path / "removals.parquet")
     assert set(items.loc[items["kind"] == "removed", "image_id"]) == set(removed["image_id"])
     borderline = items[items["kind"] == "borderline"]
     assert len(borderline) == 10
@@ -167,10 +167,10 @@ def test_what_is_up_for_review(reviewed: Review) -> None:
 def test_decisions_reach_the_removal_table_and_the_standing_file(reviewed: Review) -> None:
     items = reviewed.items
     first, last = items.iloc[0], items.iloc[-1]
-    before = pd.read_parquet(reviewed.run.path / "removed.parquet")
+    before = pd.read_parquet(reviewed.run.path / "removals.parquet")
     reviewed.decide(first["md5"], keep=True, reviewer="Ada", note="a shadow")
     reviewed.decide(last["md5"], keep=False, reviewer="Grace")
-    table = pd.read_parquet(reviewed.run.path / "removed.parquet").set_index("md5")
+    table = pd.read_parquet(reviewed.run.path / "removals.parquet").set_index("md5")
     assert table.loc[first["md5"], ["decision", "reviewer", "note"]].tolist() == ["kept_by_review", "Ada", "a shadow"]
     assert table.loc[last["md5"], ["decision", "reviewer"]].tolist() == ["removed_by_review", "Grace"]
     assert len(table) == len(before) + 1
@@ -183,7 +183,7 @@ def test_decisions_reach_the_removal_table_and_the_standing_file(reviewed: Revie
     assert (approval["reviewer"], approval["note"]) == ("Grace", None)
     for md5, reviewer in ((first["md5"], "Ada"), (last["md5"], "Grace")):
         reviewed.withdraw(md5, reviewer)
-    after = pd.read_parquet(reviewed.run.path / "removed.parquet")
+    after = pd.read_parquet(reviewed.run.path / "removals.parquet")
     pd.testing.assert_frame_equal(after, before)
     assert reviewed.contradictions().empty
     with pytest.raises(InputError, match="expected an image of this run"):
@@ -203,7 +203,7 @@ def test_later_runs_keep_what_was_kept_and_leave_out_what_was_removed(
     kept = scores[scores["md5"] == removed["md5"]]
     assert kept["iteration"].tolist() == sorted(scores["iteration"].unique())
     assert borderline["md5"] not in set(scores["md5"])
-    table = pd.read_parquet(again / "removed.parquet")
+    table = pd.read_parquet(again / "removals.parquet")
     spared = table[table["md5"] == removed["md5"]]
     assert set(spared["decision"]) == {"kept_by_review"}
     assert (spared["score"] > spared["threshold"]).all()
@@ -355,7 +355,7 @@ def test_three_decisions_by_keyboard(server: ReviewServer, reviewed: Review, pla
         items[1]["md5"]: "removed_by_review",
         borderline["md5"]: "removed_by_review",
     }
-    table = pd.read_parquet(reviewed.run.path / "removed.parquet").set_index("md5")
+    table = pd.read_parquet(reviewed.run.path / "removals.parquet").set_index("md5")
     assert {md5: table.loc[md5, "decision"] for md5 in decisions} == decisions
     assert set(table.loc[list(decisions), "reviewer"]) == {"Ada"}
     scores = pd.read_parquet(refine_in(Path.cwd(), plant) / "scores.parquet")

@@ -16,7 +16,7 @@ from irp_core.atomic import read_json, write_json
 from irp_core.inspection import Inspector
 from irp_core.manifest import read_manifest, write_manifest
 from irp_core.params_file import load_params
-from tasks.rundir import RunDirectory
+from irp_core.run.directory import RunDirectory
 from tests.conftest import TINY, make_workspace
 from tests.flows.harness import refine_in, store_of, table_hashes
 
@@ -35,7 +35,7 @@ def robust(tmp_path_factory: pytest.TempPathFactory, plant: Path, prefect_api: s
 
 
 def test_the_sets_add_up_over_removals_and_restorations(robust: Path) -> None:
-    removed = pd.read_parquet(robust / "removed.parquet")
+    removed = pd.read_parquet(robust / "removals.parquet")
     scores = pd.read_parquet(robust / "scores.parquet")
     sets = scores.groupby("iteration")["image_id"].agg(set).to_dict()
     assert len(sets) > 1
@@ -44,20 +44,17 @@ def test_the_sets_add_up_over_removals_and_restorations(robust: Path) -> None:
         assert sets[iteration] == sets[iteration - 1] - look.get("removed", set()) | look.get("restored", set())
 
 
-def test_what_the_benchmark_measures_is_what_a_run_does(robust: Path) -> None:
-    from benchmarks.choosing import LOCAL, refine_in_memory
-    from irp_core.local_features import local_spec
+def test_a_refinement_in_memory_keeps_what_a_run_keeps(robust: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from irp_core.in_memory import refine_in_memory
     from irp_core.manifest import training_rows
-    from tasks.extraction import StoreHandle, open_extractor, stored_features
+    from irp_core.scoring import local_needed
+    from tasks.extraction import open_pipeline
 
-    workspace = robust.parents[1]
+    monkeypatch.chdir(robust.parents[1])
     params = load_params(None, [*TINY, *ROBUST])
     rows = training_rows(read_manifest(robust / "manifest.parquet"))
-    _, spec = open_extractor(params)
-    local = {need: local_spec(need, spec, params.features) for need in LOCAL}
-    handle = StoreHandle(str(workspace / params.features.store), spec, "", local)
-    features = stored_features(handle, rows, params.views.score, LOCAL)
-    refined = refine_in_memory(features, rows["md5"].tolist(), params)
+    features = open_pipeline(params, local_needed(params)).stored.read(rows, params.views.score, local_needed(params))
+    refined = refine_in_memory(rows, features, params)
     last = pd.read_parquet(robust / "scores.parquet").query("iteration == iteration.max()")
     assert sorted(rows["image_id"][refined.kept]) == sorted(last["image_id"])
 

@@ -124,7 +124,7 @@ def test_every_question_is_answered_on_another_machine(
             data,
             [f"tracking.uri={url}", "tracking.registered_model=plant", "refinement.removal=max_one"],
         )
-        scores, removed = (pd.read_parquet(trained / f"{name}.parquet") for name in ("scores", "removed"))
+        scores, removed = (pd.read_parquet(trained / f"{name}.parquet") for name in ("scores", "removals"))
         assert scores["iteration"].max() == 3
         run(sys.executable, "-m", "dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "remote"), cwd=first)
         run("git", "add", "-A", ".dvc", "snapshots", cwd=first)

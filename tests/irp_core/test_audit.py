@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irp_core.audit import (
+    defective_lower_bounds,
     difference,
     image_history,
     removals_of_set,
-    supported_shares,
     thresholds_applied,
 )
 from irp_core.findings import row_differences
 from irp_core.plots import what_if_curves
 from irp_core.removals import REMOVAL_SCHEMA
-from irp_core.thresholds import threshold
+from irp_core.rules import MedianMultiple
 from irp_core.whatif import changed_images, removal_curve, what_if
 
 MANIFEST = pd.DataFrame(
@@ -45,9 +45,9 @@ def removal(image: str, iteration: int, decision: str = "removed", reviewer: str
     return pd.DataFrame([row]).reindex(columns=REMOVAL_SCHEMA.names)
 
 
-def test_a_look_that_nobody_had_a_say_in_has_no_supported_share() -> None:
-    iterations = pd.DataFrame({"iteration": [0, 1, 2], "supported": [np.nan, 0.25, np.nan]})
-    assert supported_shares(iterations, {"supported": 0.1}) == {0: 0.25, 1: None, 2: 0.1}
+def test_scores_without_a_lower_bound_have_none() -> None:
+    iterations = pd.DataFrame({"iteration": [0, 1, 2], "defective_lower_bound": [np.nan, 0.25, np.nan]})
+    assert defective_lower_bounds(iterations, {"defective_lower_bound": 0.1}) == {0: 0.25, 1: None, 2: 0.1}
 
 
 def test_history_holds_each_score_against_the_threshold_of_the_next_look() -> None:
@@ -130,8 +130,8 @@ def test_what_if_counts_as_the_rule_would(values: list[float], factor: float, se
     names = [f"{i}.png" for i in range(len(values))]
     scores = pd.DataFrame({"image_id": names, "iteration": 0, "score": values})
     injected = dict(zip(names, truth.tolist(), strict=True))
-    (row,) = what_if(scores, "median_multiple", factor, {0: 1.0}, injected).to_dict("records")
-    limit = threshold(np.array(values), "median_multiple", factor)
+    (row,) = what_if(scores, MedianMultiple(factor), {0: 1.0}, injected).to_dict("records")
+    limit = MedianMultiple(factor).threshold(np.array(values))
     above = np.array(values) > limit
     then = np.array(values) > 1.0
     assert row["n_above"] == above.sum()

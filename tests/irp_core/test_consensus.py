@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -22,7 +23,7 @@ from irp_core.feature_set import FeatureSet
 from irp_core.methods import METHODS
 from irp_core.out_of_fold import out_of_fold_scores
 from irp_core.policy import policy_of
-from irp_core.refinement import decide
+from irp_core.rounds import decide, decision_round
 
 CPU = torch.device("cpu")
 DATA = Path(__file__).parent / "data"
@@ -158,9 +159,11 @@ def test_no_more_images_are_removed_than_the_lower_bound_allows() -> None:
             confidence=policy.confidence,
             seed=0,
         )
-        decision = decide(found.scores, policy, iteration=1, initial_size=80, supported=found.lower_bound)
+        images = pd.DataFrame({"image_id": range(80), "md5": "", "score": found.scores})
+        this = decision_round(1, images, lower_bound=found.lower_bound)
+        decision = decide(this, policy, [frozenset(range(80))])
         assert found.lower_bound is not None and len(decision.removed) <= found.lower_bound * 80
-        assert (decision.removed >= 80 - bad).all()
+        assert (decision.removed["image_id"] >= 80 - bad).all()
         assert len(decision.removed) >= 0.5 * bad
 
 

@@ -15,9 +15,10 @@ from irp_core.methods import METHODS, in_order, iterative
 from irp_core.params_file import load_params
 from irp_core.plots import iteration_curves
 from irp_core.policy import Policy, epochs_per_iteration, policy_of
+from irp_core.rules import Mad, MedianMultiple
 
 ROOT = Path(__file__).parents[2]
-IRP = Policy("median_multiple", 1.25, "all_above", "warm_start", 10, 0.5)
+IRP = Policy(MedianMultiple(1.25), "all_above", "warm_start", 10, 0.5)
 NULL_KEYS = {"rule", "score_on", "reversible", "retrain", "detector", "confidence", "start"}
 
 
@@ -34,13 +35,18 @@ def test_methods_are_settings_of_one_loop() -> None:
 
 def test_a_null_setting_is_the_methods_own_and_a_given_one_rules() -> None:
     ours, paper = policy_of(Refinement(method="robust")), policy_of(Refinement(method="irp"))
-    assert (ours.rule, ours.score_on, ours.reversible, ours.detector) == ("mixture", "out_of_fold", True, "consensus")
+    assert (ours.rule.name, ours.score_on, ours.reversible, ours.detector) == (
+        "mixture",
+        "out_of_fold",
+        True,
+        "consensus",
+    )
     assert (ours.confidence, ours.start, paper.confidence) == (0.95, "ordinary", 0.0)
-    assert (paper.rule, paper.score_on, paper.reversible, paper.detector) == (
+    assert (paper.rule.name, paper.score_on, paper.reversible, paper.detector) == (
         "median_multiple", "in_sample", False, None,
     )  # fmt: skip
     given = policy_of(Refinement(method="robust", rule="mad", detector="gaussian", reversible=False))
-    assert (given.rule, given.factor, given.detector, given.reversible) == ("mad", 3.0, "gaussian", False)
+    assert (given.rule, given.detector, given.reversible) == (Mad(3.0), "gaussian", False)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 
 from flows.approve import Approval, record
-from irp_core.atomic import write_json
-from irp_core.manifest import MANIFEST_SCHEMA, write_manifest, write_table
+from irp_core.manifest import MANIFEST_SCHEMA
 from irp_core.params_file import load_params
 from irp_core.removals import REMOVAL_SCHEMA
+from irp_core.run.directory import RunDirectory
+from irp_core.run.prepared import PreparedSet
+from irp_core.run.step_files import write_decision, write_scored
 from irp_core.tables import SCORES_SCHEMA
 from tasks.reviewing import Review
-from tasks.rundir import RunDirectory
 
 A, B, C = "a" * 32, "b" * 32, "c" * 32
 
@@ -24,19 +25,20 @@ def review(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Review:
     """A run over a.png, its copy and b.png, c.png: the only look removed a.png, and left the copy."""
     monkeypatch.chdir(tmp_path)
     run = RunDirectory(Path("runs/r"))
-    write_json(run.path / "run.json", {"params": load_params(None, []).model_dump(mode="json")})
-    write_json(run.path / "summary.json", {"iterations": 1})
+    run.write_record({"params": load_params(None, []).model_dump(mode="json")})
+    run.write_summary({"iterations": 1})
     images = pd.DataFrame({"image_id": ["a.png", "b.png", "c.png", "copy.png"], "md5": [A, B, C, A], "split": "train"})
-    write_manifest(images.assign(injected=False).reindex(columns=MANIFEST_SCHEMA.names), run.path / "manifest.parquet")
+    PreparedSet(run.path).write_manifest(images.assign(injected=False).reindex(columns=MANIFEST_SCHEMA.names))
     scores = images.assign(iteration=0, score=[3.0, 1.0, 1.0, 3.0])[SCORES_SCHEMA.names]
     final = scores[scores["image_id"] != "a.png"].assign(iteration=1)
-    write_table(pd.concat([scores, final]), run.path / "scores.parquet", SCORES_SCHEMA)
-    write_table(final, run.step("score", 1) / "scores.parquet", SCORES_SCHEMA)
+    run.write_all_scores(pd.concat([scores, final]))
+    for iteration, table in enumerate((scores, final)):
+        write_scored(run.step("score", iteration), table)
     removed = scores[:1].assign(iteration=1, threshold=2.0, margin=1.0, rule="iqr", decision="removed")
     for look, table in ((1, removed), (2, removed[:0])):
         table = table.reindex(columns=REMOVAL_SCHEMA.names)
-        write_table(table, run.step("decide", look) / "removed.parquet", REMOVAL_SCHEMA)
-        write_json(run.step("decide", look) / "decision.json", {"iteration": look, "threshold": 2.0, "rule": "iqr"})
+        decision = {"iteration": look, "threshold": 2.0, "rule": "iqr"}
+        write_decision(run.step("decide", look), table, final[["image_id", "md5"]], decision)
     return Review(run)
 
 
@@ -46,10 +48,13 @@ def test_a_decision_about_copies_that_a_look_separated_needs_another_run(
 ) -> None:
     review.decide(md5, keep, "Ada")
     assert review.contradictions()["md5"].tolist() == ([md5] if against else [])
-    table = pd.read_parquet(review.run.path / "removed.parquet")
+    table = review.run.removals()
     about = table[table["md5"] == md5]
     assert len(about) == (2 if md5 == A else 1)
     assert set(about["decision"]) == {"kept_by_review" if keep else "removed_by_review"}
+    states = review.run.images().set_index("image_id")
+    for image in states.index[states["md5"] == md5]:
+        assert states.loc[image, ["state", "decided_by"]].tolist() == ["kept" if keep else "removed", "Ada"]
 
 
 def test_an_answer_cannot_keep_one_copy_and_remove_the_other(review: Review) -> None:

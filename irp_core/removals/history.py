@@ -1,13 +1,13 @@
-"""The removal table: one row per decision about an image, one schema from the single iteration to the final table.
+"""The history of removals: one row per decision about an image, one schema from the single round to the whole run.
 
 `label` and `injected` are for evaluation only (the schema says so): they are filled in beside a decision, never
-read for one. A row's `iteration` is that of the look that decided (docs/decisions/0003); rows of iteration 0 are
+read for one. A row's `iteration` is the number of the decision round (docs/decisions/0003); rows of iteration 0 are
 images that a reviewer's standing decision kept out of the very first training set, so they have no score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 import pyarrow as pa
@@ -22,7 +22,10 @@ __all__ = [
     "RESTORED",
     "empty_removals",
     "excluded_rows",
+    "joined_rounds",
+    "removal_history",
     "review_removals",
+    "round_rows",
     "standing_removals",
     "with_truth",
 ]
@@ -58,13 +61,13 @@ def empty_removals() -> pd.DataFrame:
     return frame
 
 
-def with_truth(rows: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
-    """Bring rows to the schema: review columns they lack are null, `label` and `injected` come from the manifest."""
+def with_truth(rows: pd.DataFrame, manifest: pd.DataFrame, schema: pa.Schema = REMOVAL_SCHEMA) -> pd.DataFrame:
+    """Bring rows to the schema: columns they lack are null, `label` and `injected` come from the manifest."""
     truth = manifest.set_index("image_id")[["label", "injected"]]
     known = rows.drop(columns=["label", "injected"], errors="ignore").join(truth, on="image_id")
     # Without labels nothing is known: `injected` is then no statement.
     known["injected"] = known["injected"].astype(object).where(known["label"].notna(), None)
-    return known.reindex(columns=REMOVAL_SCHEMA.names)
+    return known.reindex(columns=schema.names)
 
 
 def excluded_rows(decisions: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -80,27 +83,81 @@ def excluded_rows(decisions: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     return reviewed.assign(iteration=0, rule="review").reindex(columns=REMOVAL_SCHEMA.names)
 
 
+def round_rows(
+    *,
+    removed: pd.DataFrame,
+    restored: pd.DataFrame,
+    spared: pd.DataFrame,
+    iteration: int,
+    threshold: float,
+    rule: str,
+    decisions: pd.DataFrame,
+    manifest: pd.DataFrame,
+) -> pd.DataFrame:
+    """Removal rows of one decision round.
+
+    Args:
+        removed, restored, spared: `image_id, md5, score` of the images that were removed, that came back, and that are
+            above the threshold and kept all the same because a reviewer said so.
+        iteration, threshold, rule: of the round.
+        decisions: `current_decisions` that stood when the run began.
+        manifest: for `label` and `injected`.
+    """
+    review = decisions[decisions["decision"] == KEPT_BY_REVIEW].set_index("md5")[_REVIEW_COLUMNS[1:]]
+    rows = pd.concat(
+        [
+            removed.assign(decision=REMOVED),
+            restored.assign(decision=RESTORED),
+            spared.join(review, on="md5").assign(decision=KEPT_BY_REVIEW),
+        ]
+    ).assign(iteration=iteration, threshold=threshold, rule=rule)
+    return with_truth(rows.assign(margin=rows["score"] - rows["threshold"]), manifest)
+
+
+def joined_rounds(rounds: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """One table of the rows of several rounds, in their order."""
+    tables = [table for table in rounds if len(table)]
+    return pd.concat(tables, ignore_index=True) if tables else empty_removals()
+
+
+def removal_history(
+    rounds: Iterable[pd.DataFrame],
+    events: pd.DataFrame,
+    last_scores: pd.DataFrame,
+    last_round: Mapping[str, object],
+    manifest: pd.DataFrame,
+) -> pd.DataFrame:
+    """The run's whole history: the rows of every round, with the reviews of the run laid over them.
+
+    Args:
+        rounds: the rows of each round, those of iteration 0 first.
+        events, last_scores, last_round: see `review_removals`.
+        manifest: for `label` and `injected`.
+    """
+    return with_truth(review_removals(joined_rounds(rounds), events, last_scores, last_round), manifest)
+
+
 def standing_removals(removals: pd.DataFrame, iteration: int | None = None) -> pd.DataFrame:
-    """The images that are out after look `iteration` (None: at the end): their last row, if it removes them."""
+    """The images that are out after round `iteration` (None: at the end): their last row, if it removes them."""
     known = removals if iteration is None else removals[removals["iteration"] <= iteration]
     last = known.drop_duplicates("image_id", keep="last")
     return last[last["decision"].isin(GONE)]
 
 
 def review_removals(
-    removals: pd.DataFrame, events: pd.DataFrame, last_look: pd.DataFrame, look: Mapping[str, object]
+    removals: pd.DataFrame, events: pd.DataFrame, last_scores: pd.DataFrame, last_round: Mapping[str, object]
 ) -> pd.DataFrame:
     """Lay a reviewer's decisions over the removal table.
 
     Every row of a reviewed image takes the reviewer's decision, name, time and note; iteration, score, threshold
-    and rule stay those of the look that decided before. A reviewed image that the refinement never removed gets a
-    row of its own, from the last look: of two copies of one content of which a look removed one, the other, too.
+    and rule stay those of the round that decided before. A reviewed image that the refinement never removed gets a
+    row of its own, from the last round: of two copies of one content of which a round removed one, the other, too.
 
     Args:
         removals: the table as the refinement left it.
         events: review events (`irp_core.reviews.REVIEW_SCHEMA`).
-        last_look: `image_id, md5, score` of the images that the last look scored.
-        look: `iteration`, `threshold` and `rule` of the last look.
+        last_scores: `image_id, md5, score` of the images that the last model trained on, by that model.
+        last_round: `iteration`, `threshold` and `rule` of the last decision round.
     """
     decisions = current_decisions(events).set_index("md5")
     table = removals.copy()
@@ -108,12 +165,12 @@ def review_removals(
     reviewed = table["md5"].isin(decisions.index)
     for column in _REVIEW_COLUMNS:
         table.loc[reviewed, column] = table.loc[reviewed, "md5"].map(decisions[column])
-    others = last_look[last_look["md5"].isin(decisions.index) & ~last_look["image_id"].isin(table["image_id"])]
+    others = last_scores[last_scores["md5"].isin(decisions.index) & ~last_scores["image_id"].isin(table["image_id"])]
     added = others[["image_id", "md5", "score"]].join(decisions[_REVIEW_COLUMNS], on="md5")
     added = added.assign(
-        iteration=look["iteration"],
-        threshold=look["threshold"],
-        rule=look["rule"],
-        margin=added["score"] - float(str(look["threshold"])),
+        iteration=last_round["iteration"],
+        threshold=last_round["threshold"],
+        rule=last_round["rule"],
+        margin=added["score"] - float(str(last_round["threshold"])),
     ).reindex(columns=REMOVAL_SCHEMA.names)
     return pd.concat([table, added], ignore_index=True) if len(added) else table
