@@ -1,4 +1,4 @@
-"""`python -m flows.cli` is the command `irp`."""
+"""`python -m flows.cli.main` is the command `irp`."""
 
 from flows.cli.main import main
 

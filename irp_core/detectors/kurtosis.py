@@ -27,7 +27,7 @@ class Kurtosis:
     """Score: mean over the channels of min(|k - median| / (1.4826 MAD), 6)², k the log kurtosis of a channel's map.
 
     Each image is described by itself alone (`irp_core.features.local.map_kurtosis`), and median and MAD bear
-    almost half of the set being defective: a witness that contamination hardly moves.
+    almost half of the set being defective: contamination hardly moves the scores.
     """
 
     needs: ClassVar[tuple[Local, ...]] = ("kurtosis",)

@@ -33,8 +33,8 @@ class PatchKnn:
     Patches are standardised within their image (mean and spread of each channel over its patches): what is
     common to an image, such as lighting or the grain of its material, is not a local defect.
 
-    The bank holds at most `bank` images, drawn at random: a poll instead of a census, which bounds memory and time
-    (a score costs bank x patches² x channels multiplications).
+    The bank holds at most `bank` images, drawn at random, which bounds memory and time (a score costs bank x patches² x
+    channels multiplications).
     """
 
     needs: ClassVar[tuple[Local, ...]] = ("patches",)

@@ -1,4 +1,4 @@
-"""How much of a set is contaminated, and who: one or two normal distributions of the log scores.
+"""How much of a set is contaminated, and which images are: one or two normal distributions of the log scores.
 
 Out of fold, the log scores of good images are close to normal (a sum of many squares). Defects that the detector sees
 add a second population above. The Bayesian information criterion says whether there is one: where a single

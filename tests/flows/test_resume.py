@@ -21,7 +21,7 @@ KILLS = 5
 def start(workspace: Path, data: Path) -> subprocess.Popen[bytes]:
     options = [part for override in TINY for part in ("-S", override)]
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "refine", str(data), *options],
+        [sys.executable, "-m", "flows.cli.main", "refine", str(data), *options],
         cwd=workspace,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,

@@ -69,7 +69,7 @@ def test_a_missing_file_of_decisions_is_said_before_anything_starts(plant: Path,
 @pytest.mark.timeout(120)
 def test_ctrl_c_ends_a_review_and_still_tells_what_was_decided(reviewed: Review, plant: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "review", str(reviewed.run.path), "--no-browser", "--reviewer", "Ada"],
+        [sys.executable, "-m", "flows.cli.main", "review", str(reviewed.run.path), "--no-browser", "--reviewer", "Ada"],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 
 def irp(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments],
+        [sys.executable, "-m", "flows.cli.main", *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -118,7 +118,7 @@ def test_the_demo_compares_methods_quietly_and_leaves_nothing_running(tmp_path: 
     options = [part for override in TINY for part in ("-S", override)]
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "demo", "--size", "64", *options],
+        [sys.executable, "-m", "flows.cli.main", "demo", "--size", "64", *options],
         cwd=workspace,
         env={**environment, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "prefect")},
         capture_output=True,

@@ -57,7 +57,7 @@ def test_clear_contamination_goes_with_confidence_too_and_never_more_than_withou
         assert not (bound & ~bad).any()
 
 
-def test_another_witness_says_how_many_but_not_whether() -> None:
+def test_another_detectors_bound_says_how_many_but_not_whether() -> None:
     scores, _ = simulated(400, 0.3, 6.0, 0)
     gone = [(scores > mixture_threshold(scores, 0.05, confidence=0.95, lower_bound=s)).sum() for s in (0.0, 0.1, None)]
     assert gone[:2] == [0, 40]
