@@ -61,20 +61,13 @@ def refine(
     checked = Params.model_validate(params)
     if checked.snapshots.enabled:
         check_repository()
-    said = Path(decisions) if decisions else None
     asked = RunInputs(total_epochs, tuple(random_counts), operating, share_with, manifest, decisions)
     run = _prepare_run(root, checked, asked)
     if checked.run.outputs == "tables" and run.finished():  # a sweep goes on from its last finished run
         return str(run.path)
     with tags(f"method:{checked.refinement.method}", f"dataset:{run.record()['dataset']}", f"run:{run.run_id}"):
         _tracked(run)
-    if checked.review.required and Review(run).approved() and len(Review(run).contradictions()):
-        # The approval named images to keep or to remove: the next run respects them, and asks again.
-        now = standing_decisions(checked, run.manifest(), said)
-        if now[["md5", "decision"]].equals(run.decisions()[["md5", "decision"]]):
-            raise InputError(f"{checked.review.decisions}: expected the decisions of the approval, found none of them.")
-        return str(refine(root, params, manifest, share_with, total_epochs, random_counts, decisions, operating))
-    return str(run.path)
+    return _as_approved(run)
 
 
 @flow(name="resume", flow_run_name="resume-{run_path}", persist_result=False)
@@ -82,7 +75,31 @@ def resume(run_path: str) -> str:
     """Go on with the run in `run_path` where it was."""
     run = open_run(Path(run_path))
     _tracked(run)
-    return str(run.path)
+    return _as_approved(run)
+
+
+def _as_approved(run: RunDirectory) -> str:
+    """The directory of `run`, or of another that respects what its approval wants otherwise."""
+    params, asked, review = run.params(), run.inputs(), Review(run)
+    if not (params.review.required and review.approved() and len(review.contradictions())):
+        return str(run.path)
+    # The approval named images to keep or to remove: the next run respects them, and asks again.
+    now = standing_decisions(params, run.manifest(), Path(asked.decisions) if asked.decisions else None)
+    if now[["md5", "decision"]].equals(run.decisions()[["md5", "decision"]]):
+        raise InputError(f"{params.review.decisions}: expected the decisions of the approval, found none of them.")
+    sibling = run.shares_with()
+    return str(
+        refine(
+            str(run.data_root()),
+            params.model_dump(mode="json"),
+            asked.manifest,
+            str(sibling.path) if sibling else None,
+            asked.total_epochs,
+            asked.random_counts,
+            asked.decisions,
+            asked.operating,
+        )
+    )
 
 
 def _tracked(run: RunDirectory) -> None:
