@@ -14,7 +14,8 @@ from irp_core.errors import InputError
 from irp_core.hashing import file_md5
 from irp_core.manifest import training_rows
 from irp_core.tables import SCORES_SCHEMA
-from tasks.tracked import TrackedRun, all_runs, find_run, registered_versions
+from tasks.mlflow_queries import registered_versions
+from tasks.tracked import TrackedRun, all_runs, find_run
 
 __all__ = ["compare_sets", "describe_model", "history_of_image", "training_set_of"]
 

@@ -31,11 +31,12 @@ from irp_core.run.files import DECIDED, LAST_ROUND, MODEL, REMOVALS, REMOVALS_SH
 from irp_core.run.removal_tables import decided_removals
 from irp_core.run.step_files import read_tracked, write_tracked
 from tasks.lineage import common_tags, result_params, training_tags
+from tasks.mlflow_queries import client_of, runs_tagged
 from tasks.page import render_page
 from tasks.retries import IO_RETRIES
 from tasks.reviewing import Review
 from tasks.serving import save_pyfunc
-from tasks.tracked import FILES_TAG, PENDING_TAG, client_of, runs_tagged
+from tasks.tracked import FILES_TAG, PENDING_TAG
 
 __all__ = [
     "fail_parent",
