@@ -25,6 +25,7 @@ from irp_core.store import FeatureStore
 __all__ = ["BENCHMARKS"]
 
 CPU = torch.device("cpu")
+GOOD, BATCH, ROUNDS = 40, 8, 6
 
 
 def _best(function: Callable[[], object], times: int = 3) -> float:
@@ -40,12 +41,12 @@ def pipeline() -> list[tuple[str, str]]:
     """48 images with four views each, default parameters."""
     params = Params()
     with tempfile.TemporaryDirectory() as folder:
-        root = write_demo_plant(Path(folder) / "plant", train_good=40, test_good=4, defective=4)
+        root = write_demo_plant(Path(folder) / "plant", train_good=GOOD, test_good=4, defective=4)
         rows = scan(root).manifest
         backbone = load_backbone("bundled", None)
         extractor = PooledExtractor(backbone, params.features.scales, CPU, torch.float32)
         spec = extractor_spec(params, backbone, torch.float32)
-        extractor(np.zeros((8, 256, 256, 3), dtype=np.uint8))
+        extractor(np.zeros((BATCH, 256, 256, 3), dtype=np.uint8))
 
         def one_by_one() -> None:
             angles = view_angles(params.views.bank)
@@ -72,7 +73,7 @@ def backbones() -> list[tuple[str, str]]:
     """Milliseconds per 256 px image, batches of 8, weights random where they are not packaged."""
     networks: dict[str, nn.Module] = {"bundled": load_backbone("bundled", None).network}
     networks |= {"resnet18 layer3": freeze(ResNet18()), "alexnet": freeze(AlexNet())}
-    pixels = np.random.default_rng(0).integers(0, 255, (8, 256, 256, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 255, (BATCH, 256, 256, 3), dtype=np.uint8)
     times: dict[str, list[float]] = {name: [] for name in networks}
     extractors = {
         name: PooledExtractor(
@@ -83,11 +84,11 @@ def backbones() -> list[tuple[str, str]]:
         )
         for name, network in networks.items()
     }
-    for _ in range(6):  # interleaved, so that a slow moment of the machine meets all of them
+    for _ in range(ROUNDS):  # interleaved, so that a slow moment of the machine meets all of them
         for name, extractor in extractors.items():
             times[name].append(_best(lambda e=extractor: e(pixels), times=1))  # type: ignore[misc]
     best = {name: min(values[1:]) for name, values in times.items()}
-    rows = [(f"{name}, per image", f"{1000 * value / 8:.1f} ms") for name, value in best.items()]
+    rows = [(f"{name}, per image", f"{1000 * value / BATCH:.1f} ms") for name, value in best.items()]
     return [*rows, ("resnet18 layer3 / bundled", f"{best['resnet18 layer3'] / best['bundled']:.1f} x")]
 
 

@@ -17,9 +17,10 @@ import pandas as pd
 import typer
 from PIL import Image, ImageEnhance, ImageFilter
 
-from benchmarks.choosing import loaded, refine_in_memory
+from benchmarks.choosing import loaded
 from irp_core.datasets import scan
 from irp_core.images import decode
+from irp_core.in_memory import refine_in_memory
 from irp_core.params_file import load_params
 
 KINDS: dict[str, Callable[[Image.Image], Image.Image]] = {
@@ -63,7 +64,7 @@ def _main(
                 second = (place % 10 < _SECOND) & (kind == other)
                 chosen = (place < count) & (second | ((place % 10 >= _SECOND) & (kind == "plain")))
                 rows: pd.DataFrame = found[chosen]
-                gone = ~refine_in_memory(of(rows), rows["md5"].tolist(), params).kept
+                gone = ~refine_in_memory(rows, of(rows), params).kept
                 n = int(second[chosen].sum())
                 hit = int(gone[second[chosen]].sum())
                 print(f"{len(rows)} images, {n} of them {other}: {hit} of these go, {int(gone.sum()) - hit} others")

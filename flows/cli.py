@@ -22,6 +22,7 @@ from flows.cli_review import review
 from flows.cli_whatif import whatif
 from irp_core import __version__
 from irp_core.errors import InputError
+from irp_core.methods import METHODS
 
 __all__ = ["app", "main"]
 
@@ -111,7 +112,7 @@ def refine(
     ] = None,
     compare: Annotated[
         str | None,
-        typer.Option(help="Methods to compare on the same set, e.g. vanilla,osr,irp,oracle (or: all)."),
+        typer.Option(help=f"Methods to compare on the same set, comma-separated: {', '.join(METHODS)} (or: all)."),
     ] = None,
     no_dvc: NoDvc = False,
 ) -> None:
@@ -176,8 +177,6 @@ def _compare(
 
 
 def _methods(text: str) -> tuple[str, ...]:
-    from irp_core.refinement import METHODS
-
     names = tuple(METHODS) if text == "all" else tuple(name.strip() for name in text.split(","))
     for name in names:
         if name not in METHODS:

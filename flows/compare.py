@@ -10,7 +10,8 @@ from prefect import flow
 
 from flows.refine import refine
 from irp_core.evaluation import recovery
-from irp_core.refinement import epochs_per_iteration, in_order
+from irp_core.methods import METHODS, in_order
+from irp_core.policy import epochs_per_iteration
 from irp_core.run.directory import RunDirectory
 
 __all__ = ["compare", "comparison_table", "options_of"]
@@ -33,12 +34,14 @@ def compare(root: str, params: dict[str, Any], methods: tuple[str, ...]) -> dict
 def options_of(method: str, done: dict[str, str]) -> dict[str, Any]:
     """Arguments of the `refine` flow for `method`, given the run directories of those done before it."""
     options: dict[str, Any] = {"share_with": next(iter(done.values()), None)}
-    if method in ("random", "equal_epochs"):
-        removed = removals_per_iteration(Path(done["irp"]))
-        if method == "random":
+    chosen = METHODS[method]
+    if chosen.copies and chosen.builds_on:
+        copied = Path(done[chosen.builds_on])
+        removed = removals_per_iteration(copied)
+        if chosen.copies == "removals":
             options["random_counts"] = removed
         else:
-            options["total_epochs"] = total_epochs(Path(done["irp"]), len(removed))
+            options["total_epochs"] = total_epochs(copied, len(removed))
     return options
 
 

@@ -1,24 +1,24 @@
-"""The refinement: the one loop, as plain visible steps, score → decide → snapshot → retrain.
+"""The refinement as a tracked flow: prepare, run the loop (`irp_core.loop`) with tasks as its steps, evaluate, report.
 
-Vanilla, one-shot removal, IRP, the oracle and the controls are settings of it (`irp_core.refinement`).
+Vanilla, one-shot removal, IRP, the oracle and the controls are settings of the one loop (`irp_core.methods`).
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from itertools import count
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, tags
-from prefect.logging import get_run_logger
 
 from flows.approve import approved
 from flows.evaluate import evaluate
 from irp_core.config import Params
 from irp_core.errors import InputError
-from irp_core.refinement import epochs_per_iteration, policy_of
+from irp_core.loop import refinement_loop
+from irp_core.rounds import StopReason
 from irp_core.run.directory import RunDirectory, open_run
 from irp_core.run.inputs import RunInputs
 from tasks.data import create_run, prepare, standing_decisions
@@ -61,98 +61,103 @@ def refine(
     checked = Params.model_validate(params)
     if checked.snapshots.enabled:
         check_repository()
-    asked = RunInputs(total_epochs, tuple(random_counts), operating, share_with, manifest, decisions)
-    run = _prepare_run(root, checked, asked)
+    inputs = RunInputs(
+        total_epochs=total_epochs,
+        random_counts=tuple(random_counts),
+        operating=operating,
+        share_with=share_with,
+        manifest=manifest,
+        decisions=decisions,
+    )
+    run = _prepare_run(root, checked, inputs)
     if checked.run.outputs == "tables" and run.finished():  # a sweep goes on from its last finished run
         return str(run.path)
-    with tags(f"method:{checked.refinement.method}", f"dataset:{run.record()['dataset']}", f"run:{run.run_id}"):
-        _tracked(run)
-    return _as_approved(run)
+    return _until_respected(run)
 
 
 @flow(name="resume", flow_run_name="resume-{run_path}", persist_result=False)
 def resume(run_path: str) -> str:
     """Go on with the run in `run_path` where it was."""
-    run = open_run(Path(run_path))
-    _tracked(run)
-    return _as_approved(run)
+    return _until_respected(open_run(Path(run_path)))
 
 
-def _as_approved(run: RunDirectory) -> str:
-    """The directory of `run`, or of another that respects what its approval wants otherwise."""
-    params, asked, review = run.params(), run.inputs(), Review(run)
-    if not (params.review.required and review.approved() and len(review.contradictions())):
-        return str(run.path)
-    # The approval named images to keep or to remove: the next run respects them, and asks again.
-    now = standing_decisions(params, run.manifest(), Path(asked.decisions) if asked.decisions else None)
-    if now[["md5", "decision"]].equals(run.decisions()[["md5", "decision"]]):
-        raise InputError(f"{params.review.decisions}: expected the decisions of the approval, found none of them.")
-    sibling = run.shares_with()
-    return str(
-        refine(
-            str(run.data_root()),
-            params.model_dump(mode="json"),
-            asked.manifest,
-            str(sibling.path) if sibling else None,
-            asked.total_epochs,
-            asked.random_counts,
-            asked.decisions,
-            asked.operating,
-        )
-    )
+def _until_respected(run: RunDirectory) -> str:
+    """Carry out a run, and another as long as an approval names images to keep or to remove: it respects them, and asks
+    again. Returns the last one's directory."""
+    while True:
+        params, record = run.params(), run.record()
+        with tags(f"method:{params.refinement.method}", f"dataset:{record['dataset']}", f"run:{run.run_id}"):
+            _tracked(run)
+        if not (params.review.required and Review(run).approved() and len(Review(run).contradictions())):
+            return str(run.path)
+        inputs, sibling = run.inputs(), run.shares_with()
+        now = standing_decisions(params, run.manifest(), Path(inputs.decisions) if inputs.decisions else None)
+        if now[["md5", "decision"]].equals(run.decisions()[["md5", "decision"]]):
+            raise InputError(f"{params.review.decisions}: expected the decisions of the approval, found none of them.")
+        asked = replace(inputs, share_with=str(sibling.path) if sibling else None)
+        run = _prepare_run(str(run.data_root()), params, asked)
 
 
 def _tracked(run: RunDirectory) -> None:
-    """The loop inside its MLflow run, which a crash or an interruption leaves FAILED."""
+    """The refinement inside its MLflow run, which a crash or an interruption leaves FAILED."""
     parent = start_parent(str(run.path))
     try:
-        _loop(run, parent)
+        _refine_and_report(run, parent)
     except BaseException:
         fail_parent(run, parent)
         raise
 
 
-def _prepare_run(root: str, params: Params, asked: RunInputs) -> RunDirectory:
-    if asked.manifest is not None:
-        return create_run(Path(root), params, Path(asked.manifest), asked)
+def _prepare_run(root: str, params: Params, inputs: RunInputs) -> RunDirectory:
+    if inputs.manifest is not None:
+        return create_run(Path(root), params, Path(inputs.manifest), inputs)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as prepared:
         prepare(root, params.model_dump(mode="json"), prepared)
-        run = create_run(Path(root), params, Path(prepared), asked)
+        run = create_run(Path(root), params, Path(prepared), inputs)
     run.add_time("read images", time.perf_counter() - started)
     return run
 
 
-def _loop(run: RunDirectory, parent: str) -> None:
-    path, params, asked, sibling = str(run.path), run.params(), run.inputs(), run.shares_with()
-    policy = policy_of(params.refinement, random_counts=asked.random_counts)
-    first_epochs = asked.total_epochs or params.training.epochs
-    warm_start = policy.retrain == "warm_start"
-    retrain_epochs = epochs_per_iteration(params)
-    nested: dict[int, str] = {}
+class _Tracked:
+    """The loop's steps as Prefect tasks over the run's directory, with MLflow and DVC."""
 
-    features = extract_features(path, "train")
-    for iteration in count():
-        if iteration > 0:
-            score_training_set(path, iteration - 1, features, policy)
-            nested[iteration - 1] = track_iteration(path, parent, iteration - 1, features.fingerprint)
-            decision = decide_removal(path, iteration, policy)
-            if decision["stop_reason"]:
-                break
-        if params.snapshots.enabled:
-            snapshot(path, iteration)
-        if iteration == 0:
-            train_detector(path, iteration, features, False, first_epochs, str(sibling.path) if sibling else None)
-        else:
-            train_detector(path, iteration, features, warm_start, retrain_epochs)
-    get_run_logger().info("Stopped: %s", decision["stop_reason"])
-    last = iteration - 1
+    def __init__(self, run: RunDirectory, parent: str) -> None:
+        self.path = str(run.path)
+        self.parent = parent
+        self.versioned = run.params().snapshots.enabled
+        self.features = extract_features(self.path, "train")
+        self.models: dict[int, str] = {}  # nested MLflow run of each model
+
+    def snapshot(self, iteration: int) -> None:
+        if self.versioned:
+            snapshot(self.path, iteration)
+
+    def train(self, iteration: int) -> None:
+        train_detector(self.path, iteration, self.features)
+
+    def score(self, iteration: int) -> None:
+        score_training_set(self.path, iteration, self.features)
+
+    def track(self, iteration: int) -> None:
+        self.models[iteration] = track_iteration(self.path, self.parent, iteration, self.features.fingerprint)
+
+    def decide(self, iteration: int) -> StopReason | None:
+        reason: StopReason | None = decide_removal(self.path, iteration)["stop_reason"]
+        return reason
+
+
+def _refine_and_report(run: RunDirectory, parent: str) -> None:
+    path, params = str(run.path), run.params()
+    full = params.run.outputs == "full"
+    steps = _Tracked(run, parent)
+    last = refinement_loop(steps)  # train → score → track → decide, until a round says why it stops
     evaluate(path, last)
-    wanted = asked.operating and params.run.outputs == "full"
-    write_results(path, last, decision, set_operating_point(path, last, features) if wanted else None)
-    if params.run.outputs == "full":
+    point = set_operating_point(path, last, steps.features) if full and run.inputs().operating else None
+    write_results(path, last, point)
+    if full:
         write_page(path)
-    finish_parent(path, parent, nested)
+    finish_parent(path, parent, steps.models)
     if approved(path):
         register_model(path, parent)
     publish_artifacts(path)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from irp_core.refinement import METHODS
+from irp_core.methods import METHODS
 from irp_core.removals import REMOVED
 from irp_core.run.directory import RunDirectory
 
@@ -211,7 +211,8 @@ def show_comparison(console: Console, table: pd.DataFrame, runs: dict[str, str])
         cells += [_share(row[name]) for name in names]
         if has_recovery:
             cells.append("–" if pd.isna(row["recovery"]) else f"{100 * row['recovery']:.0f} %")
-        shown.add_row(*cells, style="bold" if row["method"] in ("irp", "robust") else "")
+        shown.add_row(*cells, style="bold" if METHODS[row["method"]].iterative else "")
     console.print(shown)
     for method in table["method"]:
-        console.print(f"[bold]{method:<13}[/bold] {METHODS[method]}: {runs[method]}", highlight=False, soft_wrap=True)
+        told = f"[bold]{method:<13}[/bold] {METHODS[method].summary}: {runs[method]}"
+        console.print(told, highlight=False, soft_wrap=True)

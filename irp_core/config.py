@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from irp_core.methods import METHODS
+from irp_core.rules import RULES
 
 __all__ = [
     "Contamination",
@@ -38,10 +41,17 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Percent = Annotated[int, Field(ge=0, lt=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Method = Literal["robust", "irp", "irp_max_one", "vanilla", "osr", "oracle", "random", "equal_epochs"]
-Rule = Literal["median_multiple", "iqr", "mad", "mixture"]
+
+
+# Methods and rules are listed where they are defined; pydantic names them in its errors.
+if TYPE_CHECKING:
+    MethodName = str
+    RuleName = str
+else:
+    MethodName = Literal[tuple(METHODS)]
+    RuleName = Literal[tuple(RULES)]
 Start = Literal["all", "ordinary"]
-"""Of the first look: all images, or those that the scorer finds ordinary (`irp_core.out_of_fold.Concentrates`)."""
+"""Of the first decision round: all images, or those that a local detector finds ordinary (`irp_core.out_of_fold`)."""
 DetectorName = Annotated[
     str, Field(pattern=r"^(differnet|gaussian|patch_knn|kurtosis|consensus|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")
 ]
@@ -135,15 +145,15 @@ class Training(_Section):
 
 
 class Refinement(_Section):
-    """Where a key is null the method's own setting holds (`irp_core.refinement.PRESETS`)."""
+    """Where a key is null the method's own setting holds (`irp_core.methods.METHODS`)."""
 
-    method: Method = "robust"
+    method: MethodName = "robust"
     detector: DetectorName | None = None
     score_on: Literal["in_sample", "out_of_fold"] | None = None
     folds: Annotated[int, Field(ge=2, le=50)] = 5
     repeats: Annotated[int, Field(ge=1, le=20)] = 2
     reversible: bool | None = None
-    rule: Rule | None = None
+    rule: RuleName | None = None
     # `lambda` is a word of Python's own; in files, overrides and dumps the key is the paper's.
     lambda_: Annotated[float, Field(gt=1.0, alias="lambda")] = 1.25
     k: Annotated[float, Field(gt=0.0)] | None = None
@@ -155,14 +165,6 @@ class Refinement(_Section):
     max_iterations: Annotated[int, Field(ge=0)] = 10
     max_one_iterations: Positive = 15
     max_removed_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-
-    def factor(self, rule: Rule) -> float:
-        """The number that a rule takes: λ, or k, customarily 1.5 (Tukey's fence) and 3 (MAD), or the mixture's q."""
-        if rule == "median_multiple":
-            return self.lambda_
-        if rule == "mixture":
-            return self.fdr
-        return {"iqr": 1.5, "mad": 3.0}[rule] if self.k is None else self.k
 
 
 class Operating(_Section):
@@ -209,7 +211,7 @@ class Sweep(_Section):
     levels: Annotated[tuple[Percent, ...], Field(min_length=1)] = (0, 10, 20, 30, 40, 50)
     max_level: Annotated[int, Field(ge=1, lt=100)] = 50
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
-    methods: Annotated[tuple[Method, ...], Field(min_length=1)] = (
+    methods: Annotated[tuple[MethodName, ...], Field(min_length=1)] = (
         "vanilla",
         "osr",
         "irp_max_one",

@@ -7,13 +7,23 @@ distribution describes the scores as well, nothing is wrong and nothing is remov
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture
 
-__all__ = ["Contamination", "Mixture", "estimate_contamination", "fit_mixture", "mixture_threshold", "supported_share"]
+__all__ = [
+    "ContaminationEstimate",
+    "Mixture",
+    "estimate_contamination",
+    "fit_mixture",
+    "mixture_threshold",
+    "resampled_shares",
+    "share_bound",
+    "supported_share",
+]
 
 _FEWEST = 10  # images; five parameters cannot be told from fewer scores
 _STARTS = ((0.25, 0.75), (0.5, 0.9), (0.5, 0.97))  # quantiles at which the two means start
@@ -33,7 +43,7 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class Contamination:
+class ContaminationEstimate:
     """Estimated share of defective images, with a 90 % bootstrap interval; all in [0, 1]."""
 
     share: float
@@ -72,7 +82,7 @@ def _bic_of_one(n: int) -> float:
 
 
 def mixture_threshold(
-    scores: NDArray[np.float64], fdr: float, *, confidence: float = 0.0, supported: float | None = None, seed: int = 0
+    scores: NDArray[np.float64], fdr: float, *, confidence: float = 0.0, lower_bound: float | None = None, seed: int = 0
 ) -> float:
     """The highest score that stays when as many images go as keep the expected share of good ones among them at `fdr`.
 
@@ -84,15 +94,15 @@ def mixture_threshold(
         fdr: the expected share, in (0, 1).
         confidence: in [0, 1). Unless there is a second population in this share of bootstrap resamples
             (`supported_share`) nothing goes; and no more go than it holds in them. 0: no bound.
-        supported: with a confidence, the share that may go by another witness, who knows better how many there are;
-            None where there is none.
+        lower_bound: with a confidence, a detector's lower bound on the share of defective images, which is then the
+            bound on the share that may go; None where there is none.
         seed: of the resamples.
     """
     limit = _unbounded(scores, fdr)
     if confidence == 0.0 or not (scores > limit).any():
         return limit
     own = int(supported_share(scores, confidence, seed=seed) * len(scores))
-    most = own if supported is None or own == 0 else int(supported * len(scores))
+    most = own if lower_bound is None or own == 0 else int(lower_bound * len(scores))
     return max(limit, float(np.sort(scores)[::-1][most]))
 
 
@@ -101,7 +111,12 @@ def supported_share(scores: NDArray[np.float64], confidence: float, *, seed: int
 
     A second population that is gone when a few images are missing is no reason to remove any.
     """
-    return float(np.quantile(_resampled_shares(scores, seed), 1.0 - confidence))
+    return share_bound(resampled_shares(scores, seed), confidence)
+
+
+def share_bound(shares: Sequence[float], confidence: float) -> float:
+    """The lower confidence bound on a share: what `confidence` of its bootstrap estimates `shares` reach at least."""
+    return float(np.quantile(shares, 1.0 - confidence))
 
 
 def _unbounded(scores: NDArray[np.float64], fdr: float) -> float:
@@ -115,14 +130,15 @@ def _unbounded(scores: NDArray[np.float64], fdr: float) -> float:
     return float(scores[kept].max()) if kept.size else 0.0
 
 
-def estimate_contamination(scores: NDArray[np.float64], *, seed: int) -> Contamination:
+def estimate_contamination(scores: NDArray[np.float64], *, seed: int) -> ContaminationEstimate:
     """The share of the upper population among `scores` (n,), and its bootstrap interval."""
-    low, high = np.quantile(_resampled_shares(scores, seed), [0.05, 0.95])
+    low, high = np.quantile(resampled_shares(scores, seed), [0.05, 0.95])
     share = fit_mixture(scores).share
-    return Contamination(share, min(float(low), share), max(float(high), share))
+    return ContaminationEstimate(share, min(float(low), share), max(float(high), share))
 
 
-def _resampled_shares(scores: NDArray[np.float64], seed: int) -> list[float]:
+def resampled_shares(scores: NDArray[np.float64], seed: int) -> list[float]:
+    """The share of the upper population in each of 100 bootstrap resamples of `scores` (n,)."""
     rng = np.random.default_rng(seed)
     in_order = np.sort(scores)  # the images' order must not matter
     return [fit_mixture(rng.choice(in_order, size=len(scores))).share for _ in range(_RESAMPLES)]

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irp_core.config import Start
+from irp_core.detectors.local import LocalScores
 from irp_core.detectors.protocol import Detector
 from irp_core.feature_set import FeatureSet
 from irp_core.folds import assign_folds, fold_by_fold
 
-__all__ = ["Concentrates", "FoldsAtOnce", "OutOfFold", "out_of_fold_scores"]
+__all__ = ["FoldsAtOnce", "LocalAndGlobal", "ScoredSet", "out_of_fold_scores"]
 
 
 @runtime_checkable
@@ -28,23 +29,32 @@ class FoldsAtOnce(Protocol):
 
 
 @runtime_checkable
-class Concentrates(Protocol):
-    """A detector that has, before any removal, a witness which defects do not move."""
+class LocalAndGlobal(Protocol):
+    """A detector made of a local one, which many defects hardly move, and a global one, which is trained in folds.
 
-    def most_ordinary(self, features: FeatureSet, *, seed: int) -> NDArray[np.bool_]:
-        """Mask (n,) of a subset that is likely to be good; all images where nothing is wrong."""
+    The local detector scores all images first; what it found is passed on to all that follows.
+    """
+
+    def score_locally(self, features: FeatureSet, *, seed: int) -> LocalScores:
+        """The local detector's scores of the n images, fitted on all of them."""
         ...
 
-    def supported_share(self, features: FeatureSet, *, confidence: float, seed: int) -> float:
-        """The share of the images that are defective at least, with this confidence."""
+    def combine_out_of_fold(
+        self, features: FeatureSet, folds: NDArray[np.intp], local: LocalScores, *, epochs: int, seed: int
+    ) -> NDArray[np.float64]:
+        """Scores (n,) by both: the global detector's as `irp_core.folds.fold_by_fold`, the local one's as given."""
         ...
 
 
-class OutOfFold(NamedTuple):
-    """Scores (n,), and the share of the images that the detector supports to be defective: None where it has no say."""
+class ScoredSet(NamedTuple):
+    """Scores (n,) of a set of images, in sample or out of fold.
+
+    `lower_bound` is the lower confidence bound on the share of defective images among them, by a local detector; None
+    where there is none, or where no confidence was asked for.
+    """
 
     scores: NDArray[np.float64]
-    supported: float | None
+    lower_bound: float | None = None
 
 
 def out_of_fold_scores(
@@ -59,7 +69,7 @@ def out_of_fold_scores(
     epochs: int,
     confidence: float = 0.0,
     seed: int,
-) -> OutOfFold:
+) -> ScoredSet:
     """Score each image by the detectors of the folds that it is not in.
 
     Args:
@@ -67,32 +77,37 @@ def out_of_fold_scores(
         features: of n images.
         contents: digest of each image (n,): its copies are in its fold.
         inside: the current training set (n,), None for all; images outside train nothing.
-        start: `ordinary`: a detector that `Concentrates` is trained on its most ordinary images only, as the minimum
-            covariance determinant starts from a subset (Rousseeuw and Van Driessen, 1999). For the first look: later
-            ones train on what the look before kept, so a good image that is not in the subset comes back.
+        start: `ordinary`: a detector that is `LocalAndGlobal` trains the global one only on the images that the local
+            one finds ordinary, as the minimum covariance determinant starts from a subset (Rousseeuw and Van Driessen,
+            1999). For the first decision round: later ones train on what the round before kept, so a good image that
+            is not in the subset comes back.
         folds: how many; a detector that `leaves_itself_out` needs none and is fitted once.
         repeats: other folds each time; an image's score is the geometric mean.
-        confidence: of the supported share; 0 where none is asked for.
+        confidence: of the lower bound; 0 where none is asked for.
     """
     within = np.ones(len(features), dtype=bool) if inside is None else inside
     detector = build()
     if detector.leaves_itself_out:
         detector.fit(features[within], epochs=epochs, seed=seed)
-        return OutOfFold(detector.score(features), None)
-    supported = None
-    if isinstance(detector, Concentrates):
+        return ScoredSet(detector.score(features))
+    if isinstance(detector, LocalAndGlobal):
+        local = detector.score_locally(features, seed=seed)
+        lower_bound = local.lower_bound(confidence) if confidence else None
         if start == "ordinary":
-            ordinary = within & detector.most_ordinary(features, seed=seed)
+            ordinary = within & local.ordinary()
             if len({content for content, chosen in zip(contents, ordinary, strict=True) if chosen}) > 1:
                 within = ordinary  # many copies of one image leave no fold to train on
-        if confidence:
-            supported = detector.supported_share(features, confidence=confidence, seed=seed)
+    else:
+        local, lower_bound = None, None
+
+    def of_folds(assigned: NDArray[np.intp]) -> NDArray[np.float64]:
+        if isinstance(detector, LocalAndGlobal) and local is not None:
+            return detector.combine_out_of_fold(features, assigned, local, epochs=epochs, seed=seed)
+        if isinstance(detector, FoldsAtOnce):
+            return detector.score_out_of_fold(features, assigned, epochs=epochs, seed=seed)
+        return fold_by_fold(build, features, assigned, epochs=epochs, seed=seed)
+
     logs = np.zeros(len(features))
     for repeat in range(repeats):
-        assigned = assign_folds(contents, within, folds, seed=seed * 1000 + repeat)
-        if isinstance(detector, FoldsAtOnce):
-            scores = detector.score_out_of_fold(features, assigned, epochs=epochs, seed=seed)
-        else:
-            scores = fold_by_fold(build, features, assigned, epochs=epochs, seed=seed)
-        logs += np.log(scores)
-    return OutOfFold(np.exp(logs / repeats), supported)
+        logs += np.log(of_folds(assign_folds(contents, within, folds, seed=seed * 1000 + repeat)))
+    return ScoredSet(np.exp(logs / repeats), lower_bound)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from irp_core.methods import METHODS
 from irp_core.whatif import removal_curve
 
 __all__ = ["COLOURS", "iteration_curves", "score_histograms", "what_if_curves"]
@@ -23,7 +25,7 @@ def iteration_curves(iterations: pd.DataFrame, references: Mapping[str, float] |
 
     Args:
         iterations: columns `iteration, n_train, auroc`.
-        references: AUROC of other methods by name, drawn as horizontal lines.
+        references: AUROC of other methods by their names in `METHODS`, drawn as horizontal lines.
     """
     labelled = iterations["auroc"].notna().any()
     figure = Figure(figsize=(6.4, 3.0 if not labelled else 4.6), layout="constrained")
@@ -32,9 +34,9 @@ def iteration_curves(iterations: pd.DataFrame, references: Mapping[str, float] |
     if labelled:
         top = axes[0]
         top.plot(steps, iterations["auroc"], "o-", color=COLOURS["blue"], label="this run")
-        styles = (("green", "--"), ("orange", ":"), ("grey", "-."), ("grey", ":"), ("grey", "--"))
-        for (name, value), (colour, style) in zip((references or {}).items(), styles, strict=False):
-            top.axhline(value, color=COLOURS[colour], linestyle=style, linewidth=1.3, label=f"{name} {value:.3f}")
+        for (name, value), dash in zip((references or {}).items(), cycle(("--", ":", "-.")), strict=False):
+            colour = METHODS[name].style.colour
+            top.axhline(value, color=colour, linestyle=dash, linewidth=1.3, label=f"{name} {value:.3f}")
         top.set_ylabel("AUROC (test set)")
         if references:
             top.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -9,7 +9,7 @@ import pandas as pd
 import sklearn.metrics
 from numpy.typing import NDArray
 
-from irp_core.thresholds import threshold
+from irp_core.rules import Rule
 
 __all__ = ["IMAGE_COLUMNS", "WHATIF_COLUMNS", "changed_images", "removal_curve", "what_if"]
 
@@ -32,12 +32,10 @@ IMAGE_COLUMNS = ["iteration", "image_id", "score", "threshold", "threshold_then"
 
 def what_if(
     scores: pd.DataFrame,
-    rule: str,
-    factor: float,
+    rule: Rule,
     applied: Mapping[int, float],
     injected: Mapping[str, bool] | None = None,
     *,
-    confidence: float = 0.0,
     lower_bounds: Mapping[int, float | None] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -48,10 +46,10 @@ def what_if(
 
     Args:
         scores: `image_id, iteration, score` of all models on their training sets.
-        rule, factor, confidence, seed: see `irp_core.thresholds`.
-        lower_bounds: model k → the lower bound on the share of defective images (see `irp_core.thresholds`); None
-            where the scores came with none. It is a share of these scores here; a reversible run applied it to those
-            of the images outside, too.
+        rule: the other rule, with its number.
+        lower_bounds: model k → the scorer's lower confidence bound on the share of defective images, None where it had
+            none. It is a share of these scores here; a reversible run applied it to those of the images outside, too.
+        seed: of the rule's resamples.
         applied: model k → the threshold that was applied to its scores.
         injected: `image_id` → whether it was injected, where that is known (evaluation only).
 
@@ -64,7 +62,7 @@ def what_if(
         iteration = int(str(number))
         values = group["score"].to_numpy()
         bound = lower_bounds[iteration] if lower_bounds else None
-        limit = threshold(values, rule, factor, confidence=confidence, supported=bound, seed=seed)
+        limit = rule.threshold(values, lower_bound=bound, seed=seed)
         now, then = values > limit, values > applied[iteration]
         row: dict[str, object] = {
             "iteration": iteration,

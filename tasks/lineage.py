@@ -23,7 +23,7 @@ __all__ = ["code_tags", "common_tags", "result_params", "training_tags"]
 
 _PACKAGES = ("irp_core", "tasks", "flows")
 # What changes no number of a result: where things are kept, how many workers, what is tracked.
-_NOT_IDENTITY = {
+_NOT_IDENTITY: dict[str, bool | set[str]] = {
     "tracking": True,
     "snapshots": True,
     "review": True,  # the decisions themselves are part of the identity

@@ -50,7 +50,7 @@ def model_version(model: str, client: MlflowClient) -> Any | None:
 
 
 def runs_tagged(
-    client: MlflowClient, experiments: list[str], tags: Mapping[str, str], view: str = ViewType.ACTIVE_ONLY
+    client: MlflowClient, experiments: list[str], tags: Mapping[str, str], view: int = ViewType.ACTIVE_ONLY
 ) -> Iterator[Run]:
     """The runs that have all of `tags`, newest first.
 

@@ -17,16 +17,16 @@ from irp_core.manifest import testing_rows
 from irp_core.mixture import estimate_contamination
 from irp_core.operating import operating_point
 from irp_core.out_of_fold import out_of_fold_scores
-from irp_core.refinement import Policy
+from irp_core.pipeline import StoredFeatures
+from irp_core.policy import Policy
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import read_operating, write_operating
-from tasks.extraction import StoreHandle, stored_features
 
 __all__ = ["contamination_of", "set_operating_point"]
 
 
 @task(task_run_name="operating-threshold", cache_policy=NO_CACHE)
-def set_operating_point(run_path: str, iteration: int, features: StoreHandle) -> dict[str, Any] | None:
+def set_operating_point(run_path: str, iteration: int, features: StoredFeatures) -> dict[str, Any] | None:
     """The final detector's operating threshold: a quantile of the kept images' out-of-fold scores.
 
     With labelled test images it is held against them (evaluation only). None where fewer than two different images
@@ -41,7 +41,7 @@ def set_operating_point(run_path: str, iteration: int, features: StoreHandle) ->
     key = digest("operating", run.key("train", iteration), params.operating, params.views.score, params.run.seed)
 
     def make(folder: Path) -> None:
-        seen = stored_features(features, rows, params.views.score, kind.needs)
+        seen = features.read(rows, params.views.score, kind.needs)
         device = resolve_device(params.features.device)
         scores = out_of_fold_scores(
             lambda: kind.build(seen, params, device),

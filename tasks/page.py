@@ -14,8 +14,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from irp_core.atomic import atomic_path
+from irp_core.methods import METHODS
 from irp_core.plots import iteration_curves, score_histograms
-from irp_core.refinement import METHODS
 from irp_core.removals import GONE
 from irp_core.reviews import approval
 from irp_core.run.directory import RunDirectory

@@ -17,7 +17,6 @@ from irp_core.evaluation import detection, removal
 from irp_core.features import resolve_device, resolve_precision
 from irp_core.inspection import save_inspector
 from irp_core.manifest import testing_rows, training_rows
-from irp_core.refinement import policy_of
 from irp_core.removals import standing_removals
 from irp_core.run.directory import RunDirectory
 from irp_core.run.removal_tables import decided_removals, write_removal_tables
@@ -33,20 +32,17 @@ _ATTACHED = 60  # images shown with a question for approval, about 8 KB each
 
 
 @task(task_run_name="write-results", cache_policy=NO_CACHE)
-def write_results(
-    run_path: str, last_iteration: int, policy_stop: dict[str, Any], operating: dict[str, Any] | None
-) -> dict[str, Any]:
+def write_results(run_path: str, last_iteration: int, operating: dict[str, Any] | None) -> dict[str, Any]:
     """Collect the iterations into the run's tables (scores, removals, images, iterations), its model and its summary.
 
     Args:
         last_iteration: number of the last trained model.
-        policy_stop: the decision that ended the loop.
         operating: the final detector's operating point; None: the last round's threshold has to serve.
     """
     run = RunDirectory(Path(run_path))
     with run.timed("report"):
         manifest = run.manifest()
-        policy = policy_of(run.params().refinement, random_counts=run.inputs().random_counts)
+        policy = run.policy()
         iterations = range(last_iteration + 1)
         decided = decided_removals(run, last_iteration + 1)
         write_removal_tables(run, last_iteration)
@@ -59,7 +55,7 @@ def write_results(
         noted = ("threshold", "defective_lower_bound", "max_score", "n_above")
         summary = {
             "run_id": run.run_id,
-            "stop_reason": policy_stop["stop_reason"],
+            "stop_reason": last_round["stop_reason"],
             "iterations": last_iteration,
             "n_start": len(training_rows(manifest)),
             "n_removed": len(training_rows(manifest)) - len(run.training_set(last_iteration)),
@@ -69,7 +65,7 @@ def write_results(
             "last_look": {name: last_round[name] for name in noted},
         }
         if run.params().run.outputs == "full":
-            point = operating or {"threshold": float(policy_stop["threshold"]), "basis": "last look"}
+            point = operating or {"threshold": float(last_round["threshold"]), "basis": "last look"}
             _save_model(run, last_iteration, point)
         # Last: a run is complete when its summary exists.
         run.write_summary(summary)

@@ -15,7 +15,8 @@ from irp_core.config import Params, Refinement
 from irp_core.errors import InputError
 from irp_core.params_file import checked_params
 from irp_core.plots import what_if_curves
-from irp_core.refinement import policy_of
+from irp_core.policy import policy_of
+from irp_core.rules import RULES
 from irp_core.run.directory import RunDirectory, is_run
 from irp_core.whatif import changed_images, what_if
 
@@ -75,10 +76,8 @@ def suppose(
     iterations = what_if(
         stored.scores,
         policy.rule,
-        policy.factor,
         stored.applied,
         injected,
-        confidence=policy.confidence,
         lower_bounds=stored.lower_bounds,
         seed=stored.seed,
     )
@@ -108,17 +107,14 @@ def save_figure(figure: Figure, path: Path) -> None:
 def _changed(
     refinement: Refinement, rule: str | None, lambda_: float | None, k: float | None, fdr: float | None
 ) -> Refinement:
-    wanted = rule or policy_of(refinement).rule
-    options = (
-        ("--lambda", lambda_, ("median_multiple",)),
-        ("--k", k, ("iqr", "mad")),
-        ("--fdr", fdr, ("mixture",)),
-    )
-    for option, value, rules in options:
+    wanted = rule or policy_of(refinement).rule.name
+    numbers = {"lambda": lambda_, "k": k, "fdr": fdr}
+    for setting, value in numbers.items():
+        rules = [kind.name for kind in RULES.values() if kind.setting == setting]
         if value is not None and wanted not in rules:
-            expected = " or ".join(rules)
-            raise InputError(f"irp whatif {option} {value:g}: expected the rule {expected} (--rule), found {wanted}.")
-    changes: dict[str, Any] = {"rule": rule, "lambda": lambda_, "k": k, "fdr": fdr}
+            expected = f"the rule {' or '.join(rules)} (--rule)"
+            raise InputError(f"irp whatif --{setting} {value:g}: expected {expected}, found {wanted}.")
+    changes: dict[str, Any] = {"rule": rule, **numbers}
     plain = {**refinement.model_dump(), **{name: value for name, value in changes.items() if value is not None}}
     if rule is not None and k is None:
         plain["k"] = None  # another rule's k means nothing here

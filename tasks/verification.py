@@ -18,9 +18,17 @@ from irp_core.errors import InputError
 from irp_core.findings import Finding, finding, names, row_differences
 from irp_core.hashing import file_sha256
 from irp_core.manifest import manifest_digest, set_digest, training_rows
-from irp_core.refinement import Decision, decide, policy_of
-from irp_core.removals import GONE, REMOVED, RESTORED, excluded_rows, image_states, removal_history
+from irp_core.policy import policy_of
+from irp_core.removals import (
+    GONE,
+    REMOVED,
+    RESTORED,
+    excluded_rows,
+    image_states,
+    removal_history,
+)
 from irp_core.reviews import KEPT_BY_REVIEW
+from irp_core.rounds import Decision, Round, decide, decision_round
 from irp_core.run.inputs import RunInputs
 from tasks.tracked import TrackedRun, find_run
 from tasks.verification_files import Progress, TrackedFiles
@@ -48,14 +56,14 @@ def verify(
             f"{run.run_id}: expected a finished run, found one that did not end ({run.parent.info.status})."
         )
     findings = [*_carried_out("artifact hashes", _artifacts(run)), *_carried_out("weights", _weights(run))]
-    tables: list[_Tables] = []
-    findings += _carried_out("tables", _read(run, tables))
-    if not tables:  # not even readable: nothing further can be said
-        return findings
-    findings += _carried_out("training set", tables[0].sets())
-    findings += _carried_out("decision", tables[0].decisions())
-    findings += _carried_out("removal table", tables[0].removal_table())
-    files = TrackedFiles(run, tables[0].training_sets)
+    try:
+        tables = _Tables(run)
+    except Exception as error:  # not even readable: nothing further can be said
+        return [*findings, _broke_down("tables", error)]
+    findings += _carried_out("training set", tables.sets())
+    findings += _carried_out("decision", tables.decisions())
+    findings += _carried_out("removal table", tables.removal_table())
+    files = TrackedFiles(run, tables.training_sets)
     findings += _carried_out("DVC list", files.lists())
     findings += _carried_out("image contents", files.contents(progress))
     if rescore:
@@ -70,14 +78,13 @@ def _carried_out(check: str, findings: Iterator[Finding]) -> list[Finding]:
         for one in findings:
             found.append(one)
     except Exception as error:  # DVC, MLflow and the readers of tampered files each raise their own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        found.append(Finding(check, "run", "failed", f"cannot be recomputed: {reason}"))
+        found.append(_broke_down(check, error))
     return found
 
 
-def _read(run: TrackedRun, tables: list[_Tables]) -> Iterator[Finding]:
-    tables.append(_Tables(run))
-    yield from ()
+def _broke_down(check: str, error: Exception) -> Finding:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return Finding(check, "run", "failed", f"cannot be recomputed: {reason}")
 
 
 def _artifacts(run: TrackedRun) -> Iterator[Finding]:
@@ -161,43 +168,37 @@ class _Tables:
             before = rows
 
     def decisions(self) -> Iterator[Finding]:
-        """Each look at the scores, decided again: the same threshold, the same images, the same reason to stop."""
-        truth = self.manifest.set_index("image_id")["injected"]
-        kept = self.standing.loc[self.standing["decision"] == KEPT_BY_REVIEW, "md5"]
-        looks = [*self.removed[1:], self.last_look]
+        """Each round, decided again: the same threshold, the same images, the same reason to stop."""
+        rounds = [*self.removed[1:], self.last_look]
         noted = thresholds_applied(self.iterations, self.summary["last_look"])
-        lower_bounds = defective_lower_bounds(self.iterations, self.summary["last_look"])
-        for number, table in enumerate(looks, start=1):
-            scores = self._looked_at(number - 1)
-            places = dict(zip(scores["image_id"], range(len(scores)), strict=True))
-            before = [frozenset(map(places.get, rows["image_id"])) for rows in self.training_sets[:number]]
-            oracle = self.policy.selection == "oracle"
-            again = decide(
-                scores["score"].to_numpy(),
-                self.policy,
-                iteration=number,
-                initial_size=len(self.training_sets[0]),
-                seed=self.params.run.seed,
-                injected=truth.reindex(scores["image_id"]).to_numpy(dtype=bool) if oracle else None,
-                protected=scores["md5"].isin(kept).to_numpy(),
-                inside=scores["inside"].to_numpy(),
-                seen=before if self.policy.reversible else (),
-                supported=lower_bounds[number - 1],
-            )
-            last = number == len(looks)
-            wrong = _disagreements(again, scores, table, noted[number - 1])
+        for number, table in enumerate(rounds, start=1):
+            this = self._round(number)
+            again = decide(this, self.policy, [frozenset(rows["image_id"]) for rows in self.training_sets[:number]])
+            last = number == len(rounds)
+            wrong = _disagreements(again, this, table, noted[number - 1])
             if last and again.stop_reason != self.summary["stop_reason"]:
                 wrong.append(f"it should have gone on (noted: {self.summary['stop_reason']})")
             what = f"{len(again.removed)} removed above {again.threshold:.4g}"
-            yield finding("decision", f"look {number}", wrong, f"stopped: {again.stop_reason}" if last else what)
+            yield finding("decision", f"round {number}", wrong, f"stopped: {again.stop_reason}" if last else what)
 
-    def _looked_at(self, number: int) -> pd.DataFrame:
-        """What the decision after model `number` looked at: its training set and, if reversible, what was out."""
-        inside = self.scores[number].assign(inside=True)
-        if not self.policy.reversible:
-            return inside
-        outside = self.run.outside(number)
-        return pd.concat([inside, outside.assign(inside=False)], ignore_index=True) if len(outside) else inside
+    def _round(self, number: int) -> Round:
+        """What round `number` decided from, by the tables that are on record."""
+        injected = None
+        if self.policy.selection == "oracle":
+            injected = frozenset(self.manifest.loc[self.manifest["injected"], "image_id"])
+        return decision_round(
+            number,
+            self.scores[number - 1],
+            self._outside(number - 1),
+            protected=self.standing.loc[self.standing["decision"] == KEPT_BY_REVIEW, "md5"],
+            lower_bound=defective_lower_bounds(self.iterations, self.summary["last_look"])[number - 1],
+            seed=self.params.run.seed,
+            injected=injected,
+        )
+
+    def _outside(self, iteration: int) -> pd.DataFrame:
+        """Scores of the images that had been removed by then, where the refinement is reversible."""
+        return self.run.outside(iteration) if self.policy.reversible else self.scores[iteration].iloc[:0]
 
     def removal_table(self) -> Iterator[Finding]:
         """The run's removal table against its parts: every look's rows, with the run's review laid over them."""
@@ -224,7 +225,10 @@ class _Tables:
         expected = image_states(
             training_rows(self.manifest),
             removals,
-            pd.concat([self._looked_at(k) for k in range(len(self.scores))], ignore_index=True),
+            pd.concat(
+                [table for k in range(len(self.scores)) for table in (self.scores[k], self._outside(k))],
+                ignore_index=True,
+            ),
             self.training_sets[-1],
             thresholds_applied(self.iterations, self.summary["last_look"]),
             self.policy.rule_label,
@@ -233,17 +237,17 @@ class _Tables:
         return row_differences(expected, found)
 
 
-def _disagreements(again: Decision, scores: pd.DataFrame, table: pd.DataFrame, noted: float) -> list[str]:
-    """What a look's removal rows and its noted threshold say otherwise than the decision made again."""
+def _disagreements(again: Decision, this: Round, table: pd.DataFrame, noted: float) -> list[str]:
+    """What a round's removal rows and its noted threshold say otherwise than the decision made again."""
     wrong = []
     if not np.isclose(again.threshold, noted, rtol=1e-12):
         wrong.append(f"the threshold of these scores is {again.threshold:.6g}, noted is {noted:.6g}")
-    for decision, indices in ((REMOVED, again.removed), (RESTORED, again.restored), (KEPT_BY_REVIEW, again.spared)):
-        ours = set(scores["image_id"].iloc[indices])
+    for decision, rows in ((REMOVED, again.removed), (RESTORED, again.restored), (KEPT_BY_REVIEW, again.spared)):
+        ours = set(rows["image_id"])
         theirs = set(table.loc[table["decision"] == decision, "image_id"])
         verb = decision.replace("_", " ")
         wrong += names(f"should be {verb}", ours - theirs) + names(f"should not be {verb}", theirs - ours)
-    held = table.merge(scores[["image_id", "score"]], on="image_id", suffixes=("", "_scored"))
+    held = table.merge(this.images[["image_id", "score"]], on="image_id", suffixes=("", "_scored"))
     wrong += names("other score than in the scores", held.loc[held["score"] != held["score_scored"], "image_id"])
     other = ~np.isclose(table["threshold"].to_numpy(dtype=float), noted, rtol=1e-12)
     return wrong + names("other threshold than noted", table.loc[other, "image_id"])

@@ -12,7 +12,7 @@ import pandas as pd
 from irp_core.errors import InputError
 from irp_core.findings import Finding, finding, names, row_differences
 from irp_core.hashing import file_md5
-from irp_core.refinement import policy_of
+from irp_core.policy import policy_of
 from irp_core.run.files import INSPECTOR
 from tasks.tracked import TrackedRun
 

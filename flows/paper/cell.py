@@ -18,7 +18,7 @@ from irp_core.config import Params, digest
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.manifest import training_rows
-from irp_core.refinement import in_order
+from irp_core.methods import in_order
 from irp_core.removals import standing_removals
 from irp_core.run.directory import RunDirectory
 from irp_core.run.prepared import PreparedSet

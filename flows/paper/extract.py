@@ -8,10 +8,10 @@ from flows.paper.places import features, raw, scanned
 from irp_core.atomic import atomic_directory
 from irp_core.config import Params
 from irp_core.feature_set import Local
-from irp_core.features import extract
 from irp_core.run.prepared import PreparedSet
+from irp_core.scoring import local_needed
 from irp_core.store import FeatureStore
-from tasks.extraction import extract_local, local_needed, open_extractor
+from tasks.extraction import open_pipeline
 from tasks.progress import bar
 
 __all__ = ["extract_entity"]
@@ -24,18 +24,16 @@ def extract_entity(entity: str, params: Params) -> None:
     entity's own is one segment under a fixed name, so that the same images give the same bytes.
     """
     rows = PreparedSet(scanned(entity)).manifest()[["image_id", "md5"]]
-    extractor, spec = open_extractor(params)
-    shared = FeatureStore(Path(params.features.store), spec)
-    with bar(f"Extracting features ({entity})") as advance:
-        use = extract(rows, raw(entity), shared, extractor, params, progress=advance)
-    local = extract_local(_local_needed(params), rows, raw(entity), extractor, spec, params, entity)
+    pipeline = open_pipeline(params, _local_needed(params))
+    use = pipeline.fill(rows, raw(entity), entity, bar)
+    stored = pipeline.stored
     md5s = sorted(set(rows["md5"]))
-    views = shared.get(md5s, params.views.bank)
     keys = [(md5, view) for md5 in md5s for view in range(params.views.bank)]
     with atomic_directory(features(entity)) as folder:
-        FeatureStore(folder, spec).append(keys, views.reshape(len(keys), -1), name="features")
-        for own in local.values():
-            found = FeatureStore(Path(params.features.store), own).get(md5s, 1)[:, 0]
+        views = FeatureStore(Path(stored.root), stored.spec).get(md5s, params.views.bank)
+        FeatureStore(folder, stored.spec).append(keys, views.reshape(len(keys), -1), name="features")
+        for own in stored.local.values():
+            found = FeatureStore(Path(stored.root), own).get(md5s, 1)[:, 0]
             FeatureStore(folder, own).append([(md5, 0) for md5 in md5s], found, name="features")
     print(f"{entity}: features of {use.hits + use.misses} images, {use.misses} of them new")
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from irp_core.errors import InputError
+from irp_core.methods import METHODS
 
-__all__ = ["Job", "processors", "run_jobs"]
+__all__ = ["Job", "longest_first", "processors", "run_jobs"]
 
 Job = tuple[int, str]
 """(seed, method)"""
@@ -38,7 +39,7 @@ def run_jobs(
     """Run every method for every seed; returns the run directory of each.
 
     Args:
-        methods: in the order of `irp_core.refinement.in_order`.
+        methods: in the order of `irp_core.methods.in_order`.
         settings: parameters by seed.
         roots: (folder of images, folder of the contaminated manifest) by seed.
         ready: called when the processes are starting, to wait for what they need.
@@ -49,9 +50,7 @@ def run_jobs(
     """
     workers = min(processors(), 2 * len(settings))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors() // workers)))
-    # Longest chains first: IRP has its controls behind it, the oracle and OSR nothing.
-    order = ["vanilla", "irp", "irp_max_one", "equal_epochs", "random", "oracle", "osr"]
-    waiting = [(seed, method) for method in sorted(methods, key=order.index) for seed in settings]
+    waiting = [(seed, method) for method in longest_first(methods) for seed in settings]
     done: dict[Job, str] = {}
     running: dict[Future[str], Job] = {}
     with _executor(workers) as pool:
@@ -96,8 +95,14 @@ def _executor(workers: int) -> Executor:
 def _ready(job: Job, methods: list[str], done: dict[Job, str]) -> bool:
     """Whether the runs that the job builds on are done, where they are run at all."""
     seed, method = job
-    needed = ["irp"] if method in ("random", "equal_epochs") else ["vanilla"]
-    return all((seed, name) in done for name in needed if name in methods and name != method)
+    needed = METHODS[method].builds_on
+    return needed not in methods or (seed, needed) in done
+
+
+def longest_first(methods: list[str]) -> list[str]:
+    """The order in which runs start: first those that others wait for, then those that train for long."""
+    behind = {name: sum(METHODS[other].builds_on == name for other in methods) for name in methods}
+    return sorted(methods, key=lambda name: (-behind[name], not METHODS[name].trains_long))
 
 
 def _result(future: Future[str], job: Job) -> str:
@@ -115,7 +120,12 @@ def _begin() -> None:
     os.environ["TTY_COMPATIBLE"] = "0"  # several processes cannot share a terminal's last line
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+    def end_with_it() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
     import flows.compare  # noqa: F401
 
 

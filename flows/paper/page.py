@@ -11,10 +11,9 @@ import pandas as pd
 from flows.paper.places import PAGE, TABLES
 from irp_core.atomic import atomic_path
 from irp_core.config import Params
+from irp_core.methods import METHODS, iterative
 from irp_core.paper.reading import reading
-from irp_core.paper.tables import IRPS, LABELS
 from irp_core.params_file import load_params
-from irp_core.refinement import METHODS
 
 __all__ = ["write_page"]
 
@@ -51,13 +50,12 @@ def write_page(params: Params, runs: pd.DataFrame, summary: pd.DataFrame) -> Non
         params=params,
         command=_command(params),
         sets=_sets(runs, params),
-        methods={name: METHODS[name] for name in LABELS if name in params.sweep.methods},
-        labels=LABELS,
+        methods=[method for name, method in METHODS.items() if name in params.sweep.methods],
         table1=(TABLES / "table1.md").read_text(encoding="utf-8"),
         table2=(TABLES / "table2.md").read_text(encoding="utf-8"),
         differences=[
             (TABLES / f"differences-{method}.md").read_text(encoding="utf-8")
-            for method in IRPS
+            for method in iterative()
             if (TABLES / f"differences-{method}.md").is_file()
         ],
         sentences=reading(runs, summary, between),

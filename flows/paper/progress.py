@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flows.paper.places import cell
 from irp_core.config import Params, digest
@@ -95,7 +96,7 @@ class Clock:
         latest = {(e["entity"], e["level"]): e["seconds"] for e in self._entries() if e["settings"] == self.settings}
         return sum(latest[key] for key in self.finished())
 
-    def _entries(self) -> list[dict[str, float | str]]:
+    def _entries(self) -> list[dict[str, Any]]:
         entries = []
         for line in self.log.read_text(encoding="utf-8").splitlines() if self.log.is_file() else []:
             try:

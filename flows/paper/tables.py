@@ -10,20 +10,17 @@ from flows.paper.places import METRICS, RESULTS, TABLES, cell
 from irp_core.atomic import atomic_directory, atomic_path, write_json
 from irp_core.config import Params
 from irp_core.errors import InputError
+from irp_core.methods import METHODS, iterative
+from irp_core.paper.comparisons import differences, table1, table2
 from irp_core.paper.reference import load_reference
 from irp_core.paper.statistics import add_recovery, summarise
-from irp_core.paper.tables import (
-    IRPS,
-    LABELS,
-    differences,
+from irp_core.paper.table_text import (
     format_differences,
     format_table1,
     format_table2,
     format_table3,
     latex,
     markdown,
-    table1,
-    table2,
 )
 
 __all__ = ["read_cells", "write_tables"]
@@ -68,14 +65,14 @@ def write_tables(params: Params) -> None:
             _csv(table, folder / f"{name}.csv")
             (folder / f"{name}.md").write_text(markdown(text), encoding="utf-8")
             (folder / f"{name}.tex").write_text(latex(text, CAPTIONS[name], f"tab:{name}"), encoding="utf-8")
-        for method in IRPS:
+        for method in iterative():
             if method in set(between["method"]):
                 text = format_differences(between, method)
                 (folder / f"differences-{method}.md").write_text(markdown(text), encoding="utf-8")
     write_json(METRICS / "all.json", _mean_auroc(runs))
     curves = summary[["entity", "level", "method", "auroc_mean"]].rename(columns={"auroc_mean": "auroc"})
     with atomic_path(RESULTS / "auroc.csv") as temporary:
-        _csv(curves.assign(method=curves["method"].map(LABELS)), temporary)
+        _csv(curves.assign(method=curves["method"].map(lambda name: METHODS[name].label)), temporary)
 
 
 def _mean_auroc(runs: pd.DataFrame) -> dict[str, float]:

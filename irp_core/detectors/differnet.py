@@ -19,8 +19,8 @@ from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
 from irp_core.feature_set import FeatureSet, Local
-from irp_core.flow import NormalizingFlow, negative_log_likelihood
 from irp_core.folds import score_folds
+from irp_core.normalizing_flow import NormalizingFlow, negative_log_likelihood
 
 __all__ = ["DifferNet"]
 
@@ -160,8 +160,9 @@ class DifferNet:
             epochs=epochs,
         )
         for epoch, losses in enumerate(training, start=1):
-            for loss in losses[~np.isfinite(losses)].tolist():
-                raise self._diverged(epoch, loss)
+            lost = losses[~np.isfinite(losses)]
+            if lost.size:
+                raise self._diverged(epoch, float(lost[0]))
         scorer = DifferNet(self.dimensions, self.params, self.training, self.device)
         scorer._model = start
 

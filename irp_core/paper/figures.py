@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -19,23 +18,15 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from irp_core.config import Figures
+from irp_core.methods import METHODS, iterative
 from irp_core.paper.reference import MVTEC, Reference
 from irp_core.paper.statistics import entity_means
-from irp_core.paper.tables import LABELS
 
 __all__ = ["Thumbnail", "figure1", "figure3", "figure4", "figure5"]
 
-_STYLES: dict[str, tuple[str, str, Any]] = {  # colour, marker, dash
-    "vanilla": ("#777777", "o", "-"),
-    "osr": ("#d55e00", "s", "-"),
-    "irp_max_one": ("#56b4e9", "^", "-"),
-    "irp": ("#0072b2", "D", "-"),
-    "random": ("#cc79a7", "v", "--"),
-    "equal_epochs": ("#e69f00", "P", "--"),
-    "oracle": ("#009e73", "*", ":"),
-}
-_FIRST = ("vanilla", "osr", "irp_max_one", "irp")
-_PAPER = {"vanilla": "vanilla", "osr": "osr", "irp": "irp"}
+_SCORED = tuple(name for name, method in METHODS.items() if name == "vanilla" or method.removes_by_score)
+_BOUNDED = ("vanilla", *iterative(), "oracle")
+_IN_PAPER = tuple(name for name, method in METHODS.items() if method.in_paper == name)
 _LEAST_RANGE = 0.1  # of AUROC on an axis
 GOOD, BAD = "#009e73", "#d55e00"
 
@@ -49,36 +40,37 @@ class Thumbnail:
 
 
 def figure1(runs: pd.DataFrame, look: Figures) -> Figure:
-    """AUROC against noise level, mean over entities, of vanilla, OSR and the two IRPs; band: ± sd over seeds."""
+    """AUROC against noise level, mean over entities, of vanilla and all that remove by score; band: ± sd over seeds."""
+    methods = [name for name in _SCORED if name in set(runs["method"])]
     with _printed(look):
         figure = Figure(figsize=(0.72 * look.width, 0.48 * look.width), layout="constrained")
         axes = figure.subplots()
-        _curves(axes, entity_means(runs), _FIRST)
+        _curves(axes, entity_means(runs), methods)
         names = ", ".join(dict.fromkeys(runs["entity"]))
         axes.set_title(f"Mean over {names}" if "," in names else names)
         axes.set_xlabel("defective images in the training set (%)")
         _dress(axes, runs, left=True)
-        _legend(figure, _FIRST)
+        _legend(figure, methods)
     return figure
 
 
 def figure3(runs: pd.DataFrame, reference: Reference, look: Figures) -> Figure:
     """AUROC against noise level per data set, all methods; MVTec's categories are averaged, the paper's beside."""
     families = _families(list(dict.fromkeys(runs["entity"])))
-    methods = [name for name in LABELS if name in set(runs["method"])]
+    methods = [name for name in METHODS if name in set(runs["method"])]
     with _printed(look):
         figure, panels = _grid(len(families), look)
         for place, (axes, (name, entities)) in enumerate(zip(panels, families.items(), strict=True)):
             _curves(axes, entity_means(runs, entities), methods, band=("irp", "vanilla"))
             paper = {
-                method: {level: reference.mean_auroc(method, level) for level in _levels(runs)} for method in _PAPER
+                method: {level: reference.mean_auroc(method, level) for level in _levels(runs)} for method in _IN_PAPER
             }
             if entities[0] == "ksdd2":
                 paper = {"irp": {level: reference.auroc("ksdd2", level) for level in _levels(runs)}}
             elif entities[0] not in MVTEC:
                 paper = {}
             for method, points in paper.items():
-                _paper_curve(axes, points, _STYLES[method][0])
+                _paper_curve(axes, points, METHODS[method].style.colour)
             axes.set_title(name)
             _dress(axes, runs, left=place % 3 == 0)
         _legend(figure, methods, paper=any(e in (*MVTEC, "ksdd2") for e in set(runs["entity"])))
@@ -86,14 +78,15 @@ def figure3(runs: pd.DataFrame, reference: Reference, look: Figures) -> Figure:
 
 
 def figure4(runs: pd.DataFrame, summary: pd.DataFrame, reference: Reference, look: Figures) -> Figure:
-    """AUROC against noise level per entity: vanilla, the two IRPs, the oracle, and the paper's IRP where known."""
+    """AUROC against noise level per entity: vanilla, iterative refinements and oracle; the paper's IRP where known."""
     entities = list(dict.fromkeys(runs["entity"]))
-    methods = [m for m in ("vanilla", "irp_max_one", "irp", "oracle") if m in set(runs["method"])]
+    methods = [m for m in _BOUNDED if m in set(runs["method"])]
     with _printed(look):
         figure, panels = _grid(len(entities), look)
         for place, (axes, entity) in enumerate(zip(panels, entities, strict=True)):
             _curves(axes, summary[summary["entity"] == entity], methods)
-            _paper_curve(axes, {level: reference.auroc(entity, level) for level in _levels(runs)}, _STYLES["irp"][0])
+            paper = {level: reference.auroc(entity, level) for level in _levels(runs)}
+            _paper_curve(axes, paper, METHODS["irp"].style.colour)
             axes.set_title(entity)
             _dress(axes, runs, left=place % 3 == 0)
         known = any(reference.auroc(entity, level) is not None for entity in entities for level in _levels(runs))
@@ -172,13 +165,13 @@ def _curves(axes: Axes, table: pd.DataFrame, methods: Sequence[str], band: Seque
         rows = table[table["method"] == method].sort_values("level")
         if rows.empty:
             continue
-        colour, marker, dash = _STYLES[method]
+        style = METHODS[method].style
         level, mean = rows["level"].to_numpy(), rows["auroc_mean"].to_numpy()
-        axes.plot(level, mean, color=colour, marker=marker, linestyle=dash, markeredgewidth=0)
+        axes.plot(level, mean, color=style.colour, marker=style.marker, linestyle=style.dash, markeredgewidth=0)
         spread = rows["auroc_sd"].to_numpy()
         if (band is None or method in band) and np.isfinite(spread).all():
             low, high = np.clip(mean - spread, 0, 1), np.clip(mean + spread, 0, 1)
-            axes.fill_between(level, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(level, low, high, color=style.colour, alpha=0.15, linewidth=0)
 
 
 def _paper_curve(axes: Axes, points: Mapping[int, float | None], colour: str) -> None:
@@ -203,10 +196,10 @@ def _dress(axes: Axes, runs: pd.DataFrame, *, left: bool) -> None:
 def _legend(figure: Figure, methods: Sequence[str], *, paper: bool = False) -> None:
     handles = []
     for method in methods:
-        colour, marker, dash = _STYLES[method]
-        handles.append(
-            Line2D([], [], color=colour, marker=marker, linestyle=dash, markeredgewidth=0, label=LABELS[method])
-        )
+        known, style = METHODS[method], METHODS[method].style
+        line = Line2D([], [], color=style.colour, marker=style.marker, linestyle=style.dash, label=known.label)
+        line.set_markeredgewidth(0)
+        handles.append(line)
     if paper:
         handles.append(Line2D([], [], color="black", linestyle=(0, (1, 1.2)), linewidth=1.1, label="the paper's"))
     # About 1.6 inches hold the longest label.

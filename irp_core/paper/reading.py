@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from irp_core.methods import METHODS, iterative
 from irp_core.paper.statistics import paired_differences
-from irp_core.paper.tables import IRPS, LABELS
 
 __all__ = ["reading"]
 
@@ -19,7 +19,7 @@ _QUESTIONS = {
 
 
 def reading(runs: pd.DataFrame, summary: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
-    """Sentences: each IRP against every baseline and control, its removals, its distance from the oracle.
+    """Sentences: each iterative refinement against baselines and controls, its removals, its distance from the oracle.
 
     Args:
         runs: one row per run, with `recovery`.
@@ -27,7 +27,7 @@ def reading(runs: pd.DataFrame, summary: pd.DataFrame, differences: pd.DataFrame
         differences: of `tables.differences`.
     """
     sentences = []
-    for method in IRPS:
+    for method in iterative():
         chosen = differences[differences["method"] == method]
         if chosen.empty:
             continue
@@ -50,8 +50,9 @@ def _against(rows: pd.DataFrame, method: str, other: str, meaning: str) -> str:
     levels = rows[rows["level"] != -1]
     best, worst = levels.loc[levels["mean"].idxmax()], levels.loc[levels["mean"].idxmin()]
     sentence = (
-        f"**{LABELS[method]}** against {LABELS[other]} ({meaning}): **{_verdict(whole)}**, {_points(whole['mean'])} "
-        f"points of AUROC on average{_interval(whole)}, ahead in {whole['positive']:.0f} of {whole['n']:.0f} pairs"
+        f"**{METHODS[method].label}** against {METHODS[other].label} ({meaning}): **{_verdict(whole)}**, "
+        f"{_points(whole['mean'])} points of AUROC on average{_interval(whole)}, "
+        f"ahead in {whole['positive']:.0f} of {whole['n']:.0f} pairs"
     )
     if len(levels) > 1:
         sentence += (
@@ -92,11 +93,12 @@ def _oracle(runs: pd.DataFrame, rows: pd.DataFrame, method: str) -> str:
     gap = rows[(rows["against"] == "oracle") & (rows["level"] == -1)].iloc[0]
     noisy = runs[(runs["method"] == method) & (runs["level"] > 0)]
     defined = noisy["recovery"].dropna()
-    sentence = f"**{LABELS[method]}** ends {_points(gap['mean'])} points from the oracle{_interval(gap)}"
+    sentence = f"**{METHODS[method].label}** ends {_points(gap['mean'])} points from the oracle{_interval(gap)}"
     if defined.empty:
         return sentence + "; recovery is undefined: the oracle is nowhere above vanilla."
     median = defined.median()
-    more = "; above 100 % because IRP goes on training, which the oracle does not" if median > 1 else ""
+    warm = METHODS[method].preset["retrain"] == "warm_start"
+    more = "; above 100 % because IRP goes on training, which the oracle does not" if median > 1 and warm else ""
     recovered = f"{100 * median:.0f} %" if median >= 0 else f"nothing ({100 * median:.0f} %)"
     return (
         f"{sentence}; of the AUROC that contamination costs it recovers {recovered} in the median of the "
@@ -111,8 +113,8 @@ def _removals(summary: pd.DataFrame, method: str) -> list[str]:
     sentences = []
     if not clean.empty:
         sentences.append(
-            f"Where nothing is wrong (0 %), {LABELS[method]} removes {clean['removed_good_mean'].mean():.1f} good "
-            f"images of an entity on average."
+            f"Where nothing is wrong (0 %), {METHODS[method].label} removes "
+            f"{clean['removed_good_mean'].mean():.1f} good images of an entity on average."
         )
     if not noisy.empty:
         good, bad = noisy["removed_good_mean"].sum(), noisy["removed_bad_mean"].sum()

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from irp_core.reviews import KEPT_BY_REVIEW, REMOVED_BY_REVIEW, current_decisions
 
@@ -86,11 +84,10 @@ def excluded_rows(decisions: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def round_rows(
-    scores: pd.DataFrame,
     *,
-    removed: NDArray[np.intp],
-    restored: NDArray[np.intp],
-    spared: NDArray[np.intp],
+    removed: pd.DataFrame,
+    restored: pd.DataFrame,
+    spared: pd.DataFrame,
     iteration: int,
     threshold: float,
     rule: str,
@@ -100,9 +97,8 @@ def round_rows(
     """Removal rows of one decision round.
 
     Args:
-        scores: `image_id, md5, score` of the images that the round decided about.
-        removed, restored, spared: rows of `scores`, by position: removed, taken back, above the threshold and kept all
-            the same because a reviewer said so.
+        removed, restored, spared: `image_id, md5, score` of the images that were removed, that came back, and that are
+            above the threshold and kept all the same because a reviewer said so.
         iteration, threshold, rule: of the round.
         decisions: `current_decisions` that stood when the run began.
         manifest: for `label` and `injected`.
@@ -110,9 +106,9 @@ def round_rows(
     review = decisions[decisions["decision"] == KEPT_BY_REVIEW].set_index("md5")[_REVIEW_COLUMNS[1:]]
     rows = pd.concat(
         [
-            scores.iloc[removed].assign(decision=REMOVED),
-            scores.iloc[restored].assign(decision=RESTORED),
-            scores.iloc[spared].join(review, on="md5").assign(decision=KEPT_BY_REVIEW),
+            removed.assign(decision=REMOVED),
+            restored.assign(decision=RESTORED),
+            spared.join(review, on="md5").assign(decision=KEPT_BY_REVIEW),
         ]
     ).assign(iteration=iteration, threshold=threshold, rule=rule)
     return with_truth(rows.assign(margin=rows["score"] - rows["threshold"]), manifest)

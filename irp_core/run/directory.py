@@ -13,6 +13,7 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.manifest import read_manifest, read_table, training_rows, write_table
 from irp_core.params_file import checked_params
+from irp_core.policy import Policy, policy_of
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, excluded_rows
 from irp_core.reviews import REVIEW_SCHEMA, no_events
 from irp_core.run import files, step_files
@@ -42,6 +43,10 @@ class RunDirectory(Steps):
     def inputs(self) -> RunInputs:
         """What the run was asked to do besides its parameters."""
         return RunInputs.of(self.record())
+
+    def policy(self) -> Policy:
+        """The settings of the loop that decide about removal."""
+        return policy_of(self.params().refinement, random_counts=self.inputs().random_counts)
 
     def shares_with(self) -> RunDirectory | None:
         """The run whose pre-trained detector may be taken over."""

@@ -71,10 +71,9 @@ def main(folder: Path, archive: Path) -> None:
 
 
 def _runs() -> None:
-    from tasks.rundir import RunDirectory
-
     import flows.refine as module
     from irp_core.params_file import load_params
+    from irp_core.run.directory import RunDirectory
     from tasks.reviewing import Review
     from tasks.tracking import log_review
 

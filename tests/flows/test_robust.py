@@ -44,20 +44,17 @@ def test_the_sets_add_up_over_removals_and_restorations(robust: Path) -> None:
         assert sets[iteration] == sets[iteration - 1] - look.get("removed", set()) | look.get("restored", set())
 
 
-def test_what_the_benchmark_measures_is_what_a_run_does(robust: Path) -> None:
-    from benchmarks.choosing import LOCAL, refine_in_memory
-    from irp_core.local_features import local_spec
+def test_a_refinement_in_memory_keeps_what_a_run_keeps(robust: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from irp_core.in_memory import refine_in_memory
     from irp_core.manifest import training_rows
-    from tasks.extraction import StoreHandle, open_extractor, stored_features
+    from irp_core.scoring import local_needed
+    from tasks.extraction import open_pipeline
 
-    workspace = robust.parents[1]
+    monkeypatch.chdir(robust.parents[1])
     params = load_params(None, [*TINY, *ROBUST])
     rows = training_rows(read_manifest(robust / "manifest.parquet"))
-    _, spec = open_extractor(params)
-    local = {need: local_spec(need, spec, params.features) for need in LOCAL}
-    handle = StoreHandle(str(workspace / params.features.store), spec, "", local)
-    features = stored_features(handle, rows, params.views.score, LOCAL)
-    refined = refine_in_memory(features, rows["md5"].tolist(), params)
+    features = open_pipeline(params, local_needed(params)).stored.read(rows, params.views.score, local_needed(params))
+    refined = refine_in_memory(rows, features, params)
     last = pd.read_parquet(robust / "scores.parquet").query("iteration == iteration.max()")
     assert sorted(rows["image_id"][refined.kept]) == sorted(last["image_id"])
 

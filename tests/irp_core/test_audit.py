@@ -8,11 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irp_core.audit import defective_lower_bounds, difference, image_history, removals_of_set, thresholds_applied
+from irp_core.audit import (
+    defective_lower_bounds,
+    difference,
+    image_history,
+    removals_of_set,
+    thresholds_applied,
+)
 from irp_core.findings import row_differences
 from irp_core.plots import what_if_curves
 from irp_core.removals import REMOVAL_SCHEMA
-from irp_core.thresholds import threshold
+from irp_core.rules import MedianMultiple
 from irp_core.whatif import changed_images, removal_curve, what_if
 
 MANIFEST = pd.DataFrame(
@@ -124,8 +130,8 @@ def test_what_if_counts_as_the_rule_would(values: list[float], factor: float, se
     names = [f"{i}.png" for i in range(len(values))]
     scores = pd.DataFrame({"image_id": names, "iteration": 0, "score": values})
     injected = dict(zip(names, truth.tolist(), strict=True))
-    (row,) = what_if(scores, "median_multiple", factor, {0: 1.0}, injected).to_dict("records")
-    limit = threshold(np.array(values), "median_multiple", factor)
+    (row,) = what_if(scores, MedianMultiple(factor), {0: 1.0}, injected).to_dict("records")
+    limit = MedianMultiple(factor).threshold(np.array(values))
     above = np.array(values) > limit
     then = np.array(values) > 1.0
     assert row["n_above"] == above.sum()

@@ -54,23 +54,6 @@ def test_mistakes_name_key_bound_and_value(override: str, message: str) -> None:
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("overrides", "factor"),
-    [
-        (["refinement.rule=median_multiple", "refinement.lambda=1.4"], 1.4),
-        (["refinement.rule=mixture", "refinement.fdr=0.3"], 0.3),
-        (["refinement.rule=iqr"], 1.5),
-        (["refinement.rule=mad"], 3.0),
-        (["refinement.rule=mad", "refinement.k=5"], 5.0),
-        (["refinement.rule=median_multiple", "refinement.k=5"], 1.25),  # k is not median_multiple's
-    ],
-)
-def test_each_rule_has_its_own_number(overrides: list[str], factor: float) -> None:
-    refinement = load_params(None, overrides).refinement
-    assert refinement.rule is not None
-    assert refinement.factor(refinement.rule) == factor
-
-
 def test_overrides_read_numbers_as_people_write_them() -> None:
     params = load_params(None, ["training.learning_rate=2e-3", "features.scales=[64,32]", "features.weights=a.pt"])
     assert params.training.learning_rate == 2e-3

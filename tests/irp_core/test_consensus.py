@@ -1,18 +1,32 @@
-"""The witness that defects cannot move: whom it calls ordinary, how much it supports, and when the votes count."""
+"""The local detector, which many defects hardly move: which images it finds ordinary, its lower bound, and the votes.
+
+`data/consensus_reference.json` and `data/consensus/` were made by this detector as it was at commit 2bd4481, when it
+still remembered what it had seen between calls.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from irp_core.config import Params
 from irp_core.detectors.consensus import Consensus
 from irp_core.feature_set import FeatureSet
+from irp_core.methods import METHODS
 from irp_core.out_of_fold import out_of_fold_scores
-from irp_core.refinement import PRESETS, decide, policy_of
+from irp_core.policy import policy_of
+from irp_core.rounds import decide, decision_round
 
 CPU = torch.device("cpu")
+DATA = Path(__file__).parent / "data"
+REFERENCE: dict[str, dict[str, Any]] = json.loads((DATA / "consensus_reference.json").read_text())
 
 
 def plant(good: int, bad: int, seed: int) -> FeatureSet:
@@ -35,43 +49,97 @@ def consensus(features: FeatureSet) -> Consensus:
 @pytest.mark.parametrize("bad", [0, 8, 32])
 def test_the_ordinary_ones_are_the_good_ones(bad: int) -> None:
     features = plant(80 - bad, bad, 3)
-    ordinary = consensus(features).most_ordinary(features)
+    ordinary = consensus(features).score_locally(features).ordinary()
     assert not ordinary[80 - bad :].any()
     assert ordinary[: 80 - bad].mean() >= 0.95
 
 
 def test_half_is_ordinary_at_least() -> None:
     features = plant(30, 50, 3)
-    assert consensus(features).most_ordinary(features).sum() >= 40
+    assert consensus(features).score_locally(features).ordinary().sum() >= 40
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.4])
-def test_no_more_is_supported_than_there_is(share: float) -> None:
+def test_the_lower_bound_is_below_the_share_and_not_far_below(share: float) -> None:
     found = []
     for seed in range(3):
         bad = round(share * 80)
         features = plant(80 - bad, bad, seed)
-        found.append(consensus(features).supported_share(features, confidence=0.95))
+        found.append(consensus(features).score_locally(features).lower_bound(0.95))
     assert np.mean([one > share for one in found]) <= 0.34
     assert np.mean(found) >= share / 2
 
 
 def test_the_kurtosis_alone_where_the_votes_are_noise() -> None:
-    features = plant(60, 20, 1)
-    noise = np.random.default_rng(0).normal(0.0, 1.0, (80, 16, 8)) * np.random.default_rng(1).lognormal(
-        0, 1, (80, 16, 1)
+    blurred = with_noisy_patches(plant(60, 20, 1))
+    local = consensus(blurred).score_locally(blurred)
+    assert not local.with_votes
+    assert not local.ordinary()[60:].any()
+
+
+def with_noisy_patches(features: FeatureSet) -> FeatureSet:
+    noise = np.random.default_rng(0).normal(0.0, 1.0, (len(features), 16, 8))
+    noise *= np.random.default_rng(1).lognormal(0, 1, (len(features), 16, 1))
+    return FeatureSet(features.pooled, noise.astype(np.float32), features.kurtosis)
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_the_scores_are_those_of_the_reference(name: str) -> None:
+    case = REFERENCE[name]
+    features = plant(case["good"], case["bad"], case["seed"])
+    if name == "noise":
+        features = with_noisy_patches(features)
+    count, seed = len(features), case["seed"]
+    inside = np.arange(count) < count - case["outside"]
+    found = out_of_fold_scores(
+        lambda: consensus(features),
+        features,
+        [str(image) for image in range(count)],
+        inside=inside,
+        start=case["start"],
+        folds=5,
+        repeats=2,
+        epochs=1,
+        confidence=case["confidence"],
+        seed=seed,
     )
-    blurred = FeatureSet(features.pooled, noise.astype(np.float32), features.kurtosis)
-    witness = consensus(blurred)
-    witness.fit(blurred)
-    assert not witness._with_votes
-    assert not witness.most_ordinary(blurred)[60:].any()
+    np.testing.assert_allclose(found.scores, case["scores"], rtol=1e-6)
+    assert found.lower_bound == (case["lower_bound"] and pytest.approx(case["lower_bound"], rel=1e-6))
+    detector = consensus(features)
+    local = detector.score_locally(features, seed=seed)
+    assert np.flatnonzero(local.ordinary()).tolist() == case["ordinary"]
+    assert local.with_votes == case["with_votes"] or case["outside"]  # the reference's is of the images inside
+    detector.fit(features[inside], seed=seed)
+    np.testing.assert_allclose(detector.score(features), case["fitted"], rtol=1e-6)
 
 
-def test_the_witnesses_share_of_the_images_goes_at_most() -> None:
-    """One look of `robust`: everything above the threshold is supported, and the defects are found."""
+def test_a_detector_saved_by_earlier_code_still_scores() -> None:
+    scores = Consensus.load(DATA / "consensus").score(plant(3, 3, 8))
+    np.testing.assert_allclose(scores, json.loads((DATA / "consensus" / "scores.json").read_text()), rtol=1e-6)
+
+
+def test_what_the_local_detector_found_is_a_value() -> None:
+    """It cannot be changed, and neither can scoring a set change a detector that is fitted."""
+    features, other = plant(20, 4, 0), plant(18, 6, 1)
+    detector = consensus(features)
+    detector.fit(features)
+    before = detector.score(other)
+    local = detector.score_locally(other, seed=1)
+    folds = np.arange(len(other)) % 3
+    first = detector.combine_out_of_fold(other, folds, local, seed=1)
+    detector.score_locally(features, seed=2)
+    assert (detector.combine_out_of_fold(other, folds, local, seed=1) == first).all()
+    assert (detector.score(other) == before).all()
+    with pytest.raises(ValueError, match="read-only"):
+        local.scores[0] = 0.0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        local.with_votes = not local.with_votes  # type: ignore[misc]
+
+
+def test_no_more_images_are_removed_than_the_lower_bound_allows() -> None:
+    """One decision round of `robust`: what is removed is within the lower bound, and the defects are found."""
     policy = policy_of(Params().refinement)
-    assert policy.start == PRESETS["robust"]["start"]
+    assert policy.start == METHODS["robust"].preset["start"]
     for bad in (0, 8, 32):
         features = plant(80 - bad, bad, 5)
         found = out_of_fold_scores(
@@ -84,9 +152,11 @@ def test_the_witnesses_share_of_the_images_goes_at_most() -> None:
             confidence=policy.confidence,
             seed=0,
         )
-        decision = decide(found.scores, policy, iteration=1, initial_size=80, supported=found.supported)
-        assert found.supported is not None and len(decision.removed) <= found.supported * 80
-        assert (decision.removed >= 80 - bad).all()
+        images = pd.DataFrame({"image_id": range(80), "md5": "", "score": found.scores})
+        this = decision_round(1, images, lower_bound=found.lower_bound)
+        decision = decide(this, policy, [frozenset(range(80))])
+        assert found.lower_bound is not None and len(decision.removed) <= found.lower_bound * 80
+        assert (decision.removed["image_id"] >= 80 - bad).all()
         assert len(decision.removed) >= 0.5 * bad
 
 

@@ -59,14 +59,14 @@ def test_clear_contamination_goes_with_confidence_too_and_never_more_than_withou
 
 def test_another_witness_says_how_many_but_not_whether() -> None:
     scores, _ = simulated(400, 0.3, 6.0, 0)
-    gone = [(scores > mixture_threshold(scores, 0.05, confidence=0.95, supported=s)).sum() for s in (0.0, 0.1, None)]
+    gone = [(scores > mixture_threshold(scores, 0.05, confidence=0.95, lower_bound=s)).sum() for s in (0.0, 0.1, None)]
     assert gone[:2] == [0, 40]
     assert gone[2] == (scores > mixture_threshold(scores, 0.05, confidence=0.95)).sum() > 40
     # Scores of one population: nobody goes, whatever the other says.
     clean, _ = simulated(400, 0.0, 0.0, 0)
-    assert not (clean > mixture_threshold(clean, 0.05, confidence=0.95, supported=0.5)).any()
+    assert not (clean > mixture_threshold(clean, 0.05, confidence=0.95, lower_bound=0.5)).any()
     # Without a confidence there is no bound at all.
-    assert mixture_threshold(scores, 0.05, supported=0.1) == mixture_threshold(scores, 0.05)
+    assert mixture_threshold(scores, 0.05, lower_bound=0.1) == mixture_threshold(scores, 0.05)
 
 
 def test_the_bound_depends_on_the_seed_and_not_on_the_images_order() -> None:

@@ -9,20 +9,18 @@ import pandas as pd
 import pytest
 
 from irp_core.config import Figures
+from irp_core.paper.comparisons import differences, table1, table2
 from irp_core.paper.figures import BAD, GOOD, Thumbnail, figure1, figure3, figure4, figure5
 from irp_core.paper.reading import reading
 from irp_core.paper.reference import load_reference
 from irp_core.paper.statistics import add_recovery, entity_means, paired_differences, summarise
-from irp_core.paper.tables import (
-    differences,
+from irp_core.paper.table_text import (
     format_differences,
     format_table1,
     format_table2,
     format_table3,
     latex,
     markdown,
-    table1,
-    table2,
 )
 
 METHODS = {"vanilla": 0.80, "irp": 0.84, "irp_max_one": 0.82, "oracle": 0.90}

@@ -1,86 +1,21 @@
-"""The paper's Tables 1 and 2, the differences between methods, and the three ways they are written."""
+"""The tables as text: the cells of each, in Markdown and in LaTeX."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from irp_core.paper.reference import Reference
-from irp_core.paper.statistics import entity_means, paired_differences
+from irp_core.methods import METHODS
+from irp_core.paper.comparisons import MEAN
 
 __all__ = [
-    "LABELS",
-    "differences",
     "format_differences",
     "format_table1",
     "format_table2",
     "format_table3",
     "latex",
     "markdown",
-    "table1",
-    "table2",
 ]
-
-LABELS = {
-    "vanilla": "vanilla",
-    "osr": "OSR",
-    "irp_max_one": "IRP, one at a time",
-    "irp": "IRP, all above",
-    "random": "random removal",
-    "equal_epochs": "equal epochs",
-    "oracle": "oracle",
-}
-IRPS = ("irp_max_one", "irp")
-MEAN = "mean"
-
-
-def table1(runs: pd.DataFrame, summary: pd.DataFrame, reference: Reference) -> pd.DataFrame:
-    """AUROC by entity, method and noise level, the paper's figure beside ours.
-
-    The paper gives IRP per entity, and vanilla, OSR and IRP as means over ten MVTec categories; those stand in the
-    rows of entity `mean`, which is ours over the entities that were run (left out where there is one only).
-
-    Returns:
-        Columns `entity, method, level, mean, sd, n, paper, difference`; paper and difference are NaN where the
-        paper has no figure.
-    """
-    rows = []
-    for row in summary.to_dict("records"):
-        paper = reference.auroc(row["entity"], row["level"]) if row["method"] in IRPS else None
-        rows.append({**{k: row[k] for k in ("entity", "method", "level")}, **_auroc(row), "paper": paper})
-    for row in entity_means(runs).to_dict("records") if len(set(runs["entity"])) > 1 else []:
-        paper = reference.mean_auroc("irp" if row["method"] in IRPS else row["method"], row["level"])
-        rows.append({"entity": MEAN, "method": row["method"], "level": row["level"], **_auroc(row), "paper": paper})
-    table = pd.DataFrame(rows, columns=["entity", "method", "level", "mean", "sd", "n", "paper"])
-    table["paper"] = table["paper"].astype(float)
-    return table.assign(difference=table["mean"] - table["paper"])
-
-
-def _auroc(row: dict[str, float]) -> dict[str, float]:
-    return {"mean": row["auroc_mean"], "sd": row["auroc_sd"], "n": row["auroc_n"]}
-
-
-def table2(summary: pd.DataFrame, reference: Reference) -> pd.DataFrame:
-    """Removed images by entity, method and noise level: good and bad, means over seeds, and the paper's.
-
-    Returns:
-        Columns `entity, method, level, good, bad, precision, recall, paper_good, paper_bad`; OSR and the two IRPs.
-    """
-    rows = []
-    for row in summary[summary["method"].isin(("osr", *IRPS))].to_dict("records"):
-        paper = reference.removed(row["entity"], row["level"]) if row["method"] in IRPS else None
-        rows.append(
-            {
-                **{k: row[k] for k in ("entity", "method", "level")},
-                "good": row["removed_good_mean"],
-                "bad": row["removed_bad_mean"],
-                "precision": row["removal_precision_mean"],
-                "recall": row["removal_recall_mean"],
-                "paper_good": np.nan if paper is None else float(paper[0]),
-                "paper_bad": np.nan if paper is None else float(paper[1]),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def format_table3(summary: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +27,7 @@ def format_table3(summary: pd.DataFrame) -> pd.DataFrame:
             {
                 "entity": row["entity"],
                 "noise": f"{row['level']} %",
-                "method": LABELS[row["method"]],
+                "method": METHODS[row["method"]].label,
                 **{
                     name: _spread(row[f"{measure}_mean"], row[f"{measure}_sd"])
                     for name, measure in (
@@ -108,18 +43,6 @@ def format_table3(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def differences(runs: pd.DataFrame) -> pd.DataFrame:
-    """`paired_differences` of both IRPs against every other method, with a column `method` in front."""
-    parts = []
-    for method in IRPS:
-        others = [name for name in LABELS if name != method and name not in IRPS]
-        found = paired_differences(runs, method, others)
-        if not found.empty:
-            parts.append(found.assign(method=method))
-    columns = ["method", "against", "level", "mean", "sd", "n", "positive", "low", "high"]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
-
-
 def format_table1(table: pd.DataFrame) -> pd.DataFrame:
     """Table 1 as text: one row per entity and method (mean ± sd), then the paper's row and the difference."""
     levels = sorted(set(table["level"]))
@@ -131,7 +54,7 @@ def format_table1(table: pd.DataFrame) -> pd.DataFrame:
             rows.append(
                 [
                     name,
-                    LABELS[method],
+                    METHODS[method].label,
                     *(
                         _spread(by_level.loc[v, "mean"], by_level.loc[v, "sd"]) if v in by_level.index else "–"
                         for v in levels
@@ -151,8 +74,8 @@ def format_table2(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (entity, method), cells in table.groupby(["entity", "method"], sort=False):
         by_level = cells.set_index("level")
-        rows.append([entity, LABELS[method], *(_pair(by_level, v, "good", "bad", 1) for v in levels)])
-        if method == IRPS[-1] and by_level["paper_good"].notna().any():
+        rows.append([entity, METHODS[method].label, *(_pair(by_level, v, "good", "bad", 1) for v in levels)])
+        if method == "irp" and by_level["paper_good"].notna().any():
             rows.append([entity, "  paper, IRP", *(_pair(by_level, v, "paper_good", "paper_bad", 0) for v in levels)])
     return pd.DataFrame(rows, columns=["entity", "method", *(f"{v} %" for v in levels)])
 
@@ -169,8 +92,8 @@ def format_differences(table: pd.DataFrame, method: str) -> pd.DataFrame:
             row = by_level.loc[v]
             spread = "" if np.isnan(row["sd"]) else f" ± {100 * row['sd']:.1f}"
             texts.append(f"{100 * row['mean']:+.1f}{spread} ({row['positive']:.0f}/{row['n']:.0f})")
-        rows.append([f"minus {LABELS[against]}", *texts])
-    return pd.DataFrame(rows, columns=[LABELS[method], *(f"{v} %" for v in levels), "all levels"])
+        rows.append([f"minus {METHODS[against].label}", *texts])
+    return pd.DataFrame(rows, columns=[METHODS[method].label, *(f"{v} %" for v in levels), "all levels"])
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irp_core.flow import Coupling, NormalizingFlow, negative_log_likelihood
+from irp_core.normalizing_flow import Coupling, NormalizingFlow, negative_log_likelihood
 
 REFERENCE = Path(__file__).parent / "data" / "coupling_reference.json"
 

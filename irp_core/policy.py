@@ -1,0 +1,77 @@
+"""A method's settings made complete: what the loop and the decision read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from irp_core.config import Params, Refinement, Start
+from irp_core.methods import METHODS
+from irp_core.rules import RULES, Rule
+
+__all__ = ["Policy", "epochs_per_iteration", "policy_of"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The settings of the loop that decide about removal."""
+
+    rule: Rule
+    removal: Literal["max_one", "all_above"]
+    retrain: Literal["scratch", "warm_start"]
+    max_iterations: int
+    max_removed_fraction: float
+    reversible: bool = False
+    score_on: Literal["in_sample", "out_of_fold"] = "in_sample"
+    detector: str | None = None
+    """Who scores for the removal; None is the detector that is trained."""
+    confidence: float = 0.0
+    """Of the scorer's lower bound on the share of defective images, in [0, 1); 0: none is asked for."""
+    start: Start = "all"
+    """What trains the out-of-fold detectors of the first decision round."""
+    selection: Literal["scores", "random", "oracle"] = "scores"
+    random_counts: tuple[int, ...] = ()
+
+    @property
+    def rule_label(self) -> str:
+        """The rule with its number as tables show it, such as `median_multiple(1.25)`."""
+        return self.rule.label if self.selection == "scores" else self.selection
+
+
+def policy_of(refinement: Refinement, *, random_counts: tuple[int, ...] = ()) -> Policy:
+    """The policy of `refinement.method`.
+
+    Args:
+        refinement: the section of the parameters.
+        random_counts: for the control `random`, how many images IRP removed in each iteration.
+    """
+    method = METHODS[refinement.method]
+    given = {key: getattr(refinement, key) for key in method.preset}
+    chosen = {key: preset if given[key] is None else given[key] for key, preset in method.preset.items()}
+    policy: dict[str, Any] = {
+        **chosen,
+        "rule": RULES[chosen["rule"]].of(refinement, chosen["confidence"]),
+        "removal": refinement.removal,
+        "max_iterations": getattr(refinement, method.iterations_key),
+        "max_removed_fraction": refinement.max_removed_fraction,
+    }
+    if method.copies == "removals":
+        policy |= {"max_iterations": len(random_counts), "random_counts": random_counts}
+    return Policy(**{**policy, **method.changes})
+
+
+def epochs_per_iteration(params: Params) -> int:
+    """Epochs that each retraining of `refinement.method` takes.
+
+    From scratch as many as the first training. With a warm start `training.retrain_epochs`; `irp_max_one`, which
+    retrains after every single image, spreads the epochs that `irp` may spend in all over its own, more
+    numerous iterations, so that neither method wins by training longer.
+    """
+    training, refinement = params.training, params.refinement
+    if policy_of(refinement).retrain == "scratch":
+        return training.epochs
+    key = METHODS[refinement.method].iterations_key
+    if key == "max_iterations":
+        return training.retrain_epochs
+    iterations: int = getattr(refinement, key)
+    return max(1, round(training.retrain_epochs * refinement.max_iterations / iterations))

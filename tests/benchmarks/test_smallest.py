@@ -1,0 +1,64 @@
+"""Every benchmark runs, at its smallest size: that it measures is tested here, what it measures is not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import audit, choosing, choosing_report, extraction, folds, kinds, run, snapshots, training
+from tests.conftest import TINY
+
+SMALLEST = {
+    audit: {"IMAGES": 60, "MODELS": 2, "TIMES": 1},
+    snapshots: {"ROWS": 20, "FILES": 5, "TIMES": 1},
+    extraction: {"GOOD": 2, "BATCH": 1, "ROUNDS": 2},
+    training: {"IMAGES": 8, "WIDTHS": {128: 1, 2048: 1}},
+    folds: {"IMAGES": 20, "DIMENSIONS": 16, "FOLDS": 2, "EPOCHS": 1},
+}
+
+
+def in_this_process(arguments: list[str], code: Path) -> None:
+    """The command without the seconds that a new process spends on imports."""
+    from flows.cli import app
+
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+
+
+def test_make_bench_measures_everything(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for module, sizes in SMALLEST.items():
+        for name, size in sizes.items():
+            monkeypatch.setattr(module, name, size)
+    monkeypatch.setattr(audit, "irp", in_this_process)
+    monkeypatch.setattr(sys, "argv", ["run"])
+    run.main()
+    named = {line.strip("│ ").split(" ")[0] for line in capsys.readouterr().out.splitlines()}
+    assert set(run.BENCHMARKS) <= named
+
+
+def test_the_comparison_and_its_report(plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("")
+    runs = tmp_path / "choosing" / "runs.csv"
+    settings = [*TINY, "training.epochs=1", "sweep.levels=[20]", "sweep.seeds=[1]"]
+    choosing._main([plant], settings, runs, "gaussian", "vanilla,irp,robust,oracle")
+    table = pd.read_csv(runs)
+    assert table["method"].tolist() == ["vanilla", "irp", "robust", "oracle"]
+    assert table["auroc"].between(0, 1).all()
+    monkeypatch.setattr(sys, "argv", ["choosing_report", str(runs)])
+    choosing_report.main()
+    assert {file.name for file in runs.parent.iterdir()} == {"runs.csv", "auroc.md", "removals.md", "auroc.png"}
+
+
+def test_images_of_two_kinds(
+    plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("")
+    kinds._main(plant, [*TINY, "refinement.method=irp"], sizes="12")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[5].rstrip(":") for line in lines] == ["darker", "blurred", "nearer", "turned"]
