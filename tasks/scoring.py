@@ -51,7 +51,7 @@ def _model_folder(model: str, params: Params, temporary: Path) -> Path:
 def _download(model: str, params: Params, temporary: Path) -> Path:
     from mlflow.exceptions import MlflowException
 
-    from tasks.tracking.reader import client_of, model_version
+    from tasks.tracking.queries import client_of, model_version
 
     client = client_of(params)
     found = model_version(model, client)

@@ -14,7 +14,8 @@ from irp_core.data.manifest import training_rows
 from irp_core.data.schemas import SCORES_SCHEMA
 from irp_core.errors import InputError
 from irp_core.hashing import file_md5
-from tasks.tracking.reader import TrackedRun, all_runs, find_run, registered_versions
+from tasks.tracking.queries import registered_versions
+from tasks.tracking.reader import TrackedRun, all_runs, find_run
 
 __all__ = ["compare_sets", "describe_model", "history_of_image", "training_set_of"]
 

@@ -12,6 +12,7 @@ import pandas as pd
 from irp_core.audit.findings import Finding, finding, names, row_differences
 from irp_core.errors import InputError
 from irp_core.hashing import file_md5
+from irp_core.inspection import INSPECTOR
 from irp_core.refinement.policy import policy_of
 from tasks.tracking.reader import TrackedRun
 
@@ -121,7 +122,7 @@ def _model_folder(run: TrackedRun, temporary: Path) -> Path:
             (temporary / name).symlink_to(run.file(name, verify=False).resolve())
     if not (temporary / "model").exists():
         raise InputError(f"{run.run_id}: expected a run that kept its model, found one that did not (run.outputs).")
-    found = next(temporary.rglob("inspector.json"), None)
+    found = next(temporary.rglob(INSPECTOR), None)
     if found is None:
-        raise InputError(f"{run.run_id}: expected inspector.json among the model's files, found none.")
+        raise InputError(f"{run.run_id}: expected {INSPECTOR} among the model's files, found none.")
     return found.parent

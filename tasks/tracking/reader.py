@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,37 +34,19 @@ from irp_core.params_file import checked_params
 from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, empty_removals
 from irp_core.run import files
+from tasks.tracking.queries import client_of, experiments, model_version, runs_tagged
 
 __all__ = [
     "FILES_TAG",
     "PENDING_TAG",
     "TrackedRun",
     "all_runs",
-    "client_of",
     "find_run",
-    "model_version",
-    "registered_versions",
-    "runs_tagged",
 ]
 
 FILES_TAG = "irp.files"
 PENDING_TAG = "irp.files_pending"  # what is being uploaded in place of another file
 _CACHE = Path(".irp/audit")
-
-
-def client_of(params: Params) -> MlflowClient:
-    """A client of the configured tracking store.
-
-    Raises:
-        InputError: the store cannot be opened.
-    """
-    try:
-        client = MlflowClient(tracking_uri=params.tracking.uri)
-        client.search_experiments(max_results=1)
-    except Exception as error:  # sqlalchemy, requests and MLflow each raise their own
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"tracking.uri {params.tracking.uri!r} cannot be opened ({first_line}).") from None
-    return client
 
 
 @dataclass(frozen=True)
@@ -287,7 +269,7 @@ def find_run(reference: str, params: Params) -> tuple[TrackedRun, int | None]:
     iteration = int(suffix) if suffix else None
     client = client_of(params)
     tags = {"irp.run_id": Path(plain).name, "irp.iteration": "all"}
-    runs = list(runs_tagged(client, _experiments(client), tags))
+    runs = list(runs_tagged(client, experiments(client), tags))
     if runs:
         # Where several clones ran the same: the directory's own, else the newest that ended, else the newest.
         here = str(Path(plain).resolve())
@@ -309,62 +291,10 @@ def find_run(reference: str, params: Params) -> tuple[TrackedRun, int | None]:
     return found[0], iteration
 
 
-def model_version(model: str, client: MlflowClient) -> Any | None:
-    """The registered version that `NAME` (its newest), `NAME/version` or `NAME@alias` means, or None."""
-    match = re.fullmatch(r"(?:models:/)?([^/@]+)(?:/(\d+)|@([\w-]+))?", model)
-    if match is None:
-        return None
-    name, version, alias = match[1], match[2], match[3]
-    try:
-        if alias:
-            return client.get_model_version_by_alias(name, alias)
-        if version:
-            return client.get_model_version(name, version)
-        # Among the latest of each stage is the latest of all.
-        return max(client.get_registered_model(name).latest_versions, key=lambda v: int(v.version), default=None)
-    except MlflowException:
-        return None
-
-
 def all_runs(params: Params) -> list[TrackedRun]:
     """Every refinement run in the store, of all experiments, newest first."""
     client = client_of(params)
-    return [TrackedRun(client, run) for run in runs_tagged(client, _experiments(client), {"irp.iteration": "all"})]
-
-
-def runs_tagged(
-    client: MlflowClient, experiments: list[str], tags: Mapping[str, str], view: int = ViewType.ACTIVE_ONLY
-) -> Iterator[Run]:
-    """The runs that have all of `tags`, newest first.
-
-    MLflow's filters know no escape for a quote: it stands there for any character, and what is found is compared.
-    """
-    clauses = []
-    for key, value in tags.items():
-        pattern = re.sub(r"""['"\\]""", "_", value)
-        clauses.append(f"tags.`{key}` {'=' if pattern == value else 'LIKE'} '{pattern}'")
-    found = _pages(
-        client.search_runs,
-        experiment_ids=experiments,
-        filter_string=" and ".join(clauses),
-        run_view_type=view,
-        order_by=["attributes.start_time DESC"],
-        max_results=1000,
-    )
-    return (run for run in found if all(run.data.tags.get(key) == value for key, value in tags.items()))
-
-
-def registered_versions(client: MlflowClient) -> dict[str, list[str]]:
-    """MLflow run id → the registered models made of it, as `NAME/version` with their aliases."""
-    aliases: dict[tuple[str, str], list[str]] = {}
-    for model in _pages(client.search_registered_models):
-        for alias, version in dict(model.aliases).items():
-            aliases.setdefault((model.name, str(version)), []).append(f"@{alias}")
-    found: dict[str, list[str]] = {}
-    for version in _pages(client.search_model_versions):
-        name = " ".join([f"{version.name}/{version.version}", *aliases.get((version.name, str(version.version)), [])])
-        found.setdefault(str(version.run_id), []).append(name)
-    return found
+    return [TrackedRun(client, run) for run in runs_tagged(client, experiments(client), {"irp.iteration": "all"})]
 
 
 def _by_mlflow_id(client: MlflowClient, mlflow_id: str) -> tuple[TrackedRun, int | None] | None:
@@ -378,21 +308,6 @@ def _by_mlflow_id(client: MlflowClient, mlflow_id: str) -> tuple[TrackedRun, int
     if parent is None:
         return TrackedRun(client, run), None
     return TrackedRun(client, client.get_run(parent)), int(run.data.tags["irp.iteration"])
-
-
-def _experiments(client: MlflowClient) -> list[str]:
-    return [experiment.experiment_id for experiment in _pages(client.search_experiments)]
-
-
-def _pages(search: Callable[..., Any], **query: Any) -> Iterator[Any]:
-    """Everything that one of MLflow's searches finds; it hands out a page at a time."""
-    token = None
-    while True:
-        page = search(**query, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _local(run: Run) -> Path | None:

@@ -35,7 +35,8 @@ from tasks.reports.page import render_page
 from tasks.review.session import Review
 from tasks.runtime.retries import IO_RETRIES
 from tasks.serving import CODE, save_pyfunc
-from tasks.tracking.reader import FILES_TAG, PENDING_TAG, client_of, runs_tagged
+from tasks.tracking.queries import client_of, runs_tagged
+from tasks.tracking.reader import FILES_TAG, PENDING_TAG
 from tasks.versions.lineage import common_tags, result_params, training_tags
 
 __all__ = [

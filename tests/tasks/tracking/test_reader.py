@@ -12,15 +12,8 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.params_file import load_params
-from tasks.tracking.reader import (
-    FILES_TAG,
-    TrackedRun,
-    all_runs,
-    find_run,
-    model_version,
-    registered_versions,
-    runs_tagged,
-)
+from tasks.tracking.queries import model_version, registered_versions, runs_tagged
+from tasks.tracking.reader import FILES_TAG, TrackedRun, all_runs, find_run
 from tasks.tracking.writer import _experiment, _find_or_create, _register, log_files
 
 
