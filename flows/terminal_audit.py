@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from irp_core.audit import REMOVED_THEN_KEPT, TRAINED_ON_THEN_REMOVED
+
 if TYPE_CHECKING:
     from tasks.reviewing import Review
 
@@ -27,6 +29,9 @@ _STYLES = {
     "removed_by_review": "red",
     "kept_by_review": "green",
     "restored": "green",
+    # What a later review says counts.
+    REMOVED_THEN_KEPT: "green",
+    TRAINED_ON_THEN_REMOVED: "red",
 }
 # What a person looks for, per kind of answer; JSON and CSV have every column.
 _COLUMNS = {
@@ -141,5 +146,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3f}"
     text = str(value)
-    style = _STYLES.get(text.rpartition("later ")[2])  # what a later review says, too
+    style = _STYLES.get(text)
     return f"[{style}]{text.replace('_', ' ')}[/]" if style else escape(text)

@@ -13,6 +13,8 @@ from irp_core.reviews import KEPT_BY_REVIEW, REMOVED_BY_REVIEW
 __all__ = [
     "DIFFERENCE_COLUMNS",
     "HISTORY_COLUMNS",
+    "REMOVED_THEN_KEPT",
+    "TRAINED_ON_THEN_REMOVED",
     "difference",
     "image_history",
     "removals_of_set",
@@ -36,9 +38,9 @@ HISTORY_COLUMNS = [
     "note",
 ]
 DIFFERENCE_COLUMNS = ["image_id", "md5", "only_in", "why", "iteration", "score", "threshold", "rule", "reviewer"]
-# A review that came after the training says what ought to be, not what was.
-_REMOVED_THEN_KEPT = f"removed, later {KEPT_BY_REVIEW}"
-_TRAINED_ON_THEN_REMOVED = f"trained on, later {REMOVED_BY_REVIEW}"
+# A review that came after the training says what ought to be, not what was: `decision` then holds both.
+REMOVED_THEN_KEPT = f"removed, later {KEPT_BY_REVIEW}"
+TRAINED_ON_THEN_REMOVED = f"trained on, later {REMOVED_BY_REVIEW}"
 _FROM_REMOVAL = ["threshold", "margin", "decision", "rule", "reviewer", "reviewed_at", "note"]
 
 
@@ -105,7 +107,7 @@ def image_history(
                 row |= {name: look.iloc[0][name] for name in _FROM_REMOVAL}
                 later = (scores["image_id"] == image["image_id"]) & (scores["iteration"] > iteration)
                 if row["decision"] == KEPT_BY_REVIEW and not later.any() and iteration < max(applied, default=0):
-                    row["decision"] = _REMOVED_THEN_KEPT
+                    row["decision"] = REMOVED_THEN_KEPT
             rows.append(row)
         # Out of the set, and scored all the same: a look that took it back.
         for back in decided[decided["decision"] == RESTORED].to_dict("records"):
@@ -130,8 +132,8 @@ def removals_of_set(removals: pd.DataFrame, training_set: pd.DataFrame) -> pd.Da
     """
     inside = removals["image_id"].isin(training_set["image_id"])
     decision = removals["decision"].astype(object)
-    decision = decision.mask(~inside & (decision == KEPT_BY_REVIEW), _REMOVED_THEN_KEPT)
-    return removals.assign(decision=decision.mask(inside & (decision == REMOVED_BY_REVIEW), _TRAINED_ON_THEN_REMOVED))
+    decision = decision.mask(~inside & (decision == KEPT_BY_REVIEW), REMOVED_THEN_KEPT)
+    return removals.assign(decision=decision.mask(inside & (decision == REMOVED_BY_REVIEW), TRAINED_ON_THEN_REMOVED))
 
 
 def difference(
@@ -167,9 +169,9 @@ def difference(
             elif name in gone.index:
                 removal = gone.loc[name]
                 row |= {key: removal[key] for key in ("iteration", "score", "threshold", "rule", "reviewer")}
-                said = str(removal["decision"])
-                later = "removed, later kept by review" if said == KEPT_BY_REVIEW else said.replace("_", " ")
-                row["why"] = f"{later} in {other}"
+                decision = str(removal["decision"])
+                became = REMOVED_THEN_KEPT if decision == KEPT_BY_REVIEW else decision
+                row["why"] = f"{became.replace('_', ' ')} in {other}"
             elif name in elsewhere.index:
                 row["why"] = f"not a training image of {other} (split {elsewhere.loc[name, 'split']})"
             elif image["md5"] in by_content.index:

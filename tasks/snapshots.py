@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_to_cache",
+    "cached_file",
     "cached_files",
     "check_repository",
     "checkout",
@@ -226,6 +227,19 @@ def cached_files(files: list[str]) -> dict[str, Path]:
         odb = repo.cache.local
         _pull(repo, [file for file in files if not odb.exists(file)])
         return {file: Path(odb.oid_to_path(file)) for file in files}
+    finally:
+        repo.close()
+
+
+def cached_file(md5: str) -> Path | None:
+    """The file with this content in DVC's cache on this machine; None where there is none. Nothing is fetched."""
+    try:
+        repo = open_repository()
+    except InputError:
+        return None
+    try:
+        path = Path(repo.cache.local.oid_to_path(md5))
+        return path if path.is_file() else None
     finally:
         repo.close()
 

@@ -21,8 +21,9 @@ def image_file(run: RunDirectory, image_id: str, md5: str) -> Path | None:
     original = run.data_root() / image_id
     if original.is_file() and file_md5(original) == md5:
         return original
-    cached = Path(".dvc/cache/files/md5") / md5[:2] / md5[2:]
-    return cached if cached.is_file() else None
+    from tasks.snapshots import cached_file  # imports DVC, which most pages never need
+
+    return cached_file(md5)
 
 
 def jpeg(path: Path, size: int, quality: int = 80) -> bytes | None:

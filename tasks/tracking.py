@@ -66,7 +66,9 @@ def _experiment(client: MlflowClient, params: Params) -> str:
     try:
         return str(client.create_experiment(params.tracking.experiment, artifact_location=location))
     except MlflowException:  # another process was quicker
-        return str(client.get_experiment_by_name(params.tracking.experiment).experiment_id)
+        found = client.get_experiment_by_name(params.tracking.experiment)
+        assert found is not None
+        return str(found.experiment_id)
 
 
 def _find_or_create(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> str:

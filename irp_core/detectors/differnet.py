@@ -168,8 +168,9 @@ class DifferNet:
             epochs=epochs,
         )
         for epoch, losses in enumerate(training, start=1):
-            for loss in losses[~np.isfinite(losses)].tolist():
-                raise self._diverged(epoch, loss)
+            lost = losses[~np.isfinite(losses)]
+            if lost.size:
+                raise self._diverged(epoch, float(lost[0]))
         scorer = DifferNet(self.dimensions, self.params, self.training, self.device)
         scorer._model = start
 

@@ -15,9 +15,12 @@ import pytest
 import yaml
 
 from flows.paper.cell import _runs
+from flows.paper.jobs import longest_first
 from flows.paper.places import cell
 from flows.paper.progress import Clock, duration
+from irp_core.methods import METHODS
 from irp_core.params_file import load_params
+from tests.flows.harness import store_of
 
 ROOT = Path(__file__).parents[2]
 ENTITY = "tiny"
@@ -141,6 +144,43 @@ def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
     assert set(json.loads(dvc(project, "status", "--json").stdout)) == {second, "tables", "figures"}
 
 
+def test_the_default_method_may_be_swept_beside_the_papers(
+    tmp_path: Path, plant: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.paper import jobs
+    from flows.paper.__main__ import main
+
+    for name in ("flows", "tasks", "irp_core", "params", "dvc.yaml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    set_params(tmp_path, SMALL)
+    swept = ["vanilla", "robust"]
+    set_params(
+        tmp_path,
+        {
+            "features": {"patch_grid": 4, "kurtosis_scale": 128},
+            "refinement": {"rule": "mad", "k": 1.0, "max_iterations": 1},  # few images, and yet one is removed
+            "sweep": {"levels": [50], "seeds": [0], "methods": swept},
+            "tracking": {"uri": store_of(tmp_path)},
+        },
+    )
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    (tmp_path / "data" / "raw" / ENTITY).symlink_to(plant, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    monkeypatch.setattr(jobs, "processors", lambda: 1)  # in this process
+    for stage in (["prepare", ENTITY], ["extract", ENTITY], ["refine", ENTITY, "50"], ["tables"], ["figures"]):
+        assert main(stage) == 0, stage
+    results = tmp_path / "docs" / "results"
+    runs = pd.read_csv(results / "tables" / "runs.csv").set_index("method")
+    assert list(runs.index) == swept
+    assert runs.loc["robust", "removed_bad"] + runs.loc["robust", "removed_good"] > 0
+    assert "minus vanilla" in (results / "tables" / "differences-robust.md").read_text()
+    assert "| robust" in (results / "tables" / "table1.md").read_text()
+    assert "robust (`robust`)" in (tmp_path / "docs" / "results.md").read_text()
+    assert "robust" in (results / "figures" / "figure1.svg").read_text()
+
+
 def _check_metrics_and_plots(project: Path) -> None:
     metrics = json.loads(dvc(project, "metrics", "show", "--json").stdout)[""]["data"]
     for name in ("all", f"{ENTITY}-0", f"{ENTITY}-50"):
@@ -172,6 +212,13 @@ def _check_results(project: Path) -> None:
     # The models are gone, the tables are kept.
     assert not list((project / "runs" / "sweep").rglob("weights.safetensors"))
     assert len(list((project / "runs" / "sweep").rglob("finished.json"))) == 12
+
+
+def test_runs_that_others_wait_for_start_first_and_long_ones_before_short_ones() -> None:
+    assert longest_first(list(METHODS)) == [
+        "vanilla", "irp", "irp_max_one", "robust", "random", "equal_epochs", "osr", "oracle",
+    ]  # fmt: skip
+    assert longest_first(["osr", "robust"]) == ["robust", "osr"]
 
 
 def test_the_clock_estimates_from_the_cells_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

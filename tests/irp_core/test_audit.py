@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irp_core.audit import difference, image_history, removals_of_set, supported_shares, thresholds_applied
+from irp_core.audit import (
+    difference,
+    image_history,
+    removals_of_set,
+    supported_shares,
+    thresholds_applied,
+)
 from irp_core.findings import row_differences
 from irp_core.plots import what_if_curves
 from irp_core.removals import REMOVAL_SCHEMA

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from flows.paper.jobs import longest_first
 from irp_core.config import Refinement, Sweep
 from irp_core.detectors import DETECTORS
 from irp_core.errors import InputError
 from irp_core.methods import METHODS, in_order, iterative
 from irp_core.params_file import load_params
+from irp_core.plots import iteration_curves
 from irp_core.policy import Policy, epochs_per_iteration, policy_of
+from irp_core.rules import Mad, MedianMultiple
 
 ROOT = Path(__file__).parents[2]
-IRP = Policy("median_multiple", 1.25, "all_above", "warm_start", 10, 0.5)
+IRP = Policy(MedianMultiple(1.25), "all_above", "warm_start", 10, 0.5)
 NULL_KEYS = {"rule", "score_on", "reversible", "retrain", "detector", "confidence", "start"}
 
 
@@ -33,13 +35,18 @@ def test_methods_are_settings_of_one_loop() -> None:
 
 def test_a_null_setting_is_the_methods_own_and_a_given_one_rules() -> None:
     ours, paper = policy_of(Refinement(method="robust")), policy_of(Refinement(method="irp"))
-    assert (ours.rule, ours.score_on, ours.reversible, ours.detector) == ("mixture", "out_of_fold", True, "consensus")
+    assert (ours.rule.name, ours.score_on, ours.reversible, ours.detector) == (
+        "mixture",
+        "out_of_fold",
+        True,
+        "consensus",
+    )
     assert (ours.confidence, ours.start, paper.confidence) == (0.95, "ordinary", 0.0)
-    assert (paper.rule, paper.score_on, paper.reversible, paper.detector) == (
+    assert (paper.rule.name, paper.score_on, paper.reversible, paper.detector) == (
         "median_multiple", "in_sample", False, None,
     )  # fmt: skip
     given = policy_of(Refinement(method="robust", rule="mad", detector="gaussian", reversible=False))
-    assert (given.rule, given.factor, given.detector, given.reversible) == ("mad", 3.0, "gaussian", False)
+    assert (given.rule, given.detector, given.reversible) == (Mad(3.0), "gaussian", False)
 
 
 @pytest.mark.parametrize(
@@ -63,13 +70,6 @@ def test_methods_come_after_those_they_build_on() -> None:
     for name, method in METHODS.items():
         assert method.builds_on is None or names.index(method.builds_on) < names.index(name)
         assert method.name == name
-
-
-def test_runs_that_others_wait_for_start_first_and_long_ones_before_short_ones() -> None:
-    assert longest_first(list(METHODS)) == [
-        "vanilla", "irp", "irp_max_one", "robust", "random", "equal_epochs", "osr", "oracle",
-    ]  # fmt: skip
-    assert longest_first(["osr", "robust"]) == ["robust", "osr"]
 
 
 def test_what_a_method_does_follows_from_its_settings() -> None:
@@ -120,3 +120,10 @@ def test_params_yaml_names_every_method_and_every_preset() -> None:
         said = {"None": "the detector that is trained", "True": "true", "False": "false", "0.0": "0"}
         robust, other = (said.get(str(preset[key]), str(preset[key])) for preset in (ours, paper))
         assert f"null: {other}; with robust {robust}" in comments[key], key
+
+
+def test_every_method_of_a_comparison_is_drawn_in_its_own_colour() -> None:
+    iterations = pd.DataFrame({"iteration": [0, 1], "n_train": [10, 9], "auroc": [0.8, 0.9]})
+    top = iteration_curves(iterations, dict.fromkeys(METHODS, 0.5)).axes[0]
+    drawn = {line.get_label().split()[0]: line.get_color() for line in top.get_lines()[1:]}
+    assert drawn == {name: method.style.colour for name, method in METHODS.items()}

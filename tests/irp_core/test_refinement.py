@@ -201,19 +201,3 @@ def test_who_went_with_confidence_returns_when_the_evidence_turns_not_when_it_we
     logs[64:67] = 0.0
     third = decided(np.exp(logs), cautious, iteration=3, initial_size=80, inside=inside)
     assert list(ids(third.restored)) == [64, 65, 66]
-
-
-def test_a_null_setting_is_the_methods_own_and_a_given_one_rules() -> None:
-    ours, paper = policy_of(Refinement(method="robust")), policy_of(Refinement(method="irp"))
-    assert (ours.rule.name, ours.score_on, ours.reversible, ours.detector) == (
-        "mixture",
-        "out_of_fold",
-        True,
-        "consensus",
-    )
-    assert (ours.confidence, ours.start, paper.confidence) == (0.95, "ordinary", 0.0)
-    assert (paper.rule.name, paper.score_on, paper.reversible, paper.detector) == (
-        "median_multiple", "in_sample", False, None,
-    )  # fmt: skip
-    given_ = policy_of(Refinement(method="robust", rule="mad", detector="gaussian", reversible=False))
-    assert (given_.rule, given_.detector, given_.reversible) == (Mad(3.0), "gaussian", False)

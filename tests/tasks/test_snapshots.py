@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from irp_core.errors import InputError
-from tasks.snapshots import add_to_cache, checkout, locked_repository, write_snapshot
+from tasks.snapshots import add_to_cache, cached_file, checkout, locked_repository, write_snapshot
 
 
 def make_images(root: Path, count: int) -> pd.DataFrame:
@@ -51,6 +51,22 @@ def test_a_hard_link_costs_no_second_copy_and_copy_leaves_the_original_alone(wor
     assert linked.st_ino == cached.st_ino or cached.st_blocks == linked.st_blocks  # hard link, or reflink
     assert copied.st_nlink == 1
     assert copied.st_mode & 0o200
+
+
+def test_a_cached_file_is_found_wherever_dvc_keeps_it(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dvc("cache", "dir", str(tmp_path / "elsewhere"))
+    rows = make_images(tmp_path / "raw", 1)
+    md5 = rows["md5"][0]
+    assert cached_file(md5) is None
+    with locked_repository() as repo:
+        add_to_cache(repo, rows, tmp_path / "raw", hardlink=True)
+    found = cached_file(md5)
+    assert found is not None and found.is_relative_to(tmp_path / "elsewhere")
+    assert found.read_bytes() == b"image 0"
+    monkeypatch.chdir(tmp_path)
+    assert cached_file(md5) is None  # no repository is no mistake
 
 
 def test_dvc_diff_names_what_an_iteration_removed(workspace: Path, tmp_path: Path) -> None:
