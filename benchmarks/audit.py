@@ -75,7 +75,7 @@ def irp(arguments: list[str], code: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(code)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's commands are compiled once, not each time
     subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments], capture_output=True, env=environment, check=True
+        [sys.executable, "-m", "flows.cli.main", *arguments], capture_output=True, env=environment, check=True
     )
 
 

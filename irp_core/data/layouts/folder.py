@@ -19,7 +19,17 @@ def matches(root: Path) -> bool:
 
 
 def read(root: Path) -> list[Entry]:
-    """List the images of `root`."""
+    """List the images of `root`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("good/1.png", "scratch/2.png"):
+        ...         (Path(root) / name).parent.mkdir()
+        ...         (Path(root) / name).touch()
+        ...     [(entry.image_id, entry.label, entry.defect_type) for entry in read(Path(root))]
+        [('good/1.png', 'good', None), ('scratch/2.png', 'defective', 'scratch')]
+    """
     folders = sub_folders(root)
     if not any(_is_good(folder) for folder in folders):
         return [Entry(image_id, split="train") for image_id in images_below(root)]

@@ -30,7 +30,18 @@ def matches(root: Path) -> bool:
 
 
 def read(root: Path) -> list[Entry]:
-    """List the images of both splits, labelled by their ground truth."""
+    """List the images of both splits, labelled by their ground truth.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     (Path(root) / "train").mkdir()
+        ...     for name in ("10000.png", "10000_GT.png"):
+        ...         Image.new("L", (8, 8), "white").save(Path(root) / "train" / name)
+        ...     [(entry.image_id, entry.label, entry.mask_path) for entry in read(Path(root))]
+        [('train/10000.png', 'defective', 'train/10000_GT.png')]
+    """
     images = []
     for split in _SPLITS:
         paths = map(PurePosixPath, images_below(root, root / split))

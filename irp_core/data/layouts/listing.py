@@ -30,6 +30,14 @@ def images_below(root: Path, folder: Path | None = None) -> list[str]:
     """Relative paths of all image files below `folder` (default `root`), recursively, sorted.
 
     Hidden files and folders (`.git`, `._x.png` of macOS) are passed over.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("b.PNG", "a.jpg", "notes.txt", ".hidden.png"):
+        ...         (Path(root) / name).touch()
+        ...     images_below(Path(root))
+        ['a.jpg', 'b.PNG']
     """
     found = []
     for directory, folders, files in os.walk(folder or root, followlinks=True):

@@ -20,7 +20,17 @@ def matches(root: Path) -> bool:
 
 
 def read(root: Path) -> list[Entry]:
-    """List the images; a PNG beside another image of the same stem is that image's mask."""
+    """List the images; a PNG beside another image of the same stem is that image's mask.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("MT_Crack/Imgs/1.jpg", "MT_Crack/Imgs/1.png"):
+        ...         (Path(root) / name).parent.mkdir(parents=True, exist_ok=True)
+        ...         (Path(root) / name).touch()
+        ...     [(entry.image_id, entry.defect_type, entry.mask_path) for entry in read(Path(root))]
+        [('MT_Crack/Imgs/1.jpg', 'crack', 'MT_Crack/Imgs/1.png')]
+    """
     entries = []
     for folder in sub_folders(root):
         if not folder.name.startswith("MT_"):

@@ -29,7 +29,17 @@ def categories_below(root: Path) -> list[str]:
 
 
 def read(root: Path) -> list[Entry]:
-    """List the images of one category; a defect without a mask file has no `mask_path`."""
+    """List the images of one category; a defect without a mask file has no `mask_path`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("test/hole/1.png", "ground_truth/hole/1_mask.png"):
+        ...         (Path(root) / name).parent.mkdir(parents=True)
+        ...         (Path(root) / name).touch()
+        ...     [(entry.image_id, entry.split, entry.mask_path) for entry in read(Path(root))]
+        [('test/hole/1.png', 'test', 'ground_truth/hole/1_mask.png')]
+    """
     entries = [Entry(i, split="train", label="good") for i in images_below(root, root / "train" / "good")]
     for folder in sub_folders(root / "test"):
         if folder.name == "good":
