@@ -258,7 +258,7 @@ class Sweep(_Section):
 
 
 class Figures(_Section):
-    """How the paper's figures look; nothing here changes a number."""
+    """How the paper's figures are drawn; nothing here changes a number."""
 
     width: Annotated[float, Field(ge=3.0, le=20.0)] = 6.8
     font_size: Annotated[float, Field(ge=4.0, le=24.0)] = 8.5

@@ -21,7 +21,7 @@ _PAPER = {
     "confidence": 0.0,
     "start": "all",
 }
-# What only the training's methods need: they look at no scores.
+# What only the training's methods need: they read no scores.
 _UNSCORED = {"score_on": "in_sample", "reversible": False, "detector": None}
 
 
@@ -115,7 +115,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             Method(
                 "irp_max_one",
                 "IRP, one at a time",
-                "the paper's Algorithm 1: only the highest score goes, if it exceeds the threshold",
+                "the paper's Algorithm 1: only the highest score is removed, if it exceeds the threshold",
                 Style("#56b4e9", "^"),
                 changes=MappingProxyType({"removal": "max_one"}),
                 iterations_key="max_one_iterations",
@@ -124,7 +124,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             Method(
                 "irp",
                 "IRP, all above",
-                "the paper's iterative refinement process (eq. 6, all above the threshold go)",
+                "the paper's iterative refinement process (eq. 6, all above the threshold are removed)",
                 Style("#0072b2", "D"),
                 in_paper="irp",
             ),

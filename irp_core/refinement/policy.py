@@ -27,7 +27,7 @@ class Policy:
     reversible: bool = False
     score_on: Literal["in_sample", "out_of_fold"] = "in_sample"
     detector: str | None = None
-    """Who scores for the removal; None is the detector that is trained."""
+    """The detector that scores for the removal; None: the one that is trained."""
     confidence: float = 0.0
     """Of the scorer's lower bound on the share of defective images, in [0, 1); 0: none is asked for."""
     start: Start = "all"

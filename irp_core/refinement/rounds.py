@@ -31,7 +31,7 @@ class Round:
     Attributes:
         iteration: the number (1, 2, …) of the model that would be trained on what is kept.
         images: a row per scored image: `image_id`, `md5`, `score`, `inside` (in the current training set; the others
-            were removed before) and `protected` (a reviewer keeps it: it counts for the threshold, but never goes).
+            were removed before) and `protected` (a reviewer keeps it: it counts for the threshold, but is never removed).
         lower_bound: the scorer's lower confidence bound on the share of defective images; None where it has none.
         seed: of the draw of `selection: random`, and of a rule's resamples.
         injected: for `selection: oracle` and `answered` only, the images that are known to be defective; no other may
@@ -115,7 +115,7 @@ def decide(this: Round, policy: Policy, history: Sequence[frozenset[str]]) -> De
             decision for one of them would go in circles; `max_removed_fraction` is of the first.
 
     Returns:
-        The decision. At `max_removed_fraction` the highest scores go first and the rest stays; the next round
+        The decision. At `max_removed_fraction` the highest scores are removed first and the rest stays; the next round
         then stops for that reason.
 
     Example:
@@ -155,7 +155,7 @@ def decide(this: Round, policy: Policy, history: Sequence[frozenset[str]]) -> De
         return stop("max_iterations")
     restored = _NONE
     if policy.reversible and not within.all():
-        # Without the rule's bound: an image that went on strong evidence returns when the evidence turns, not
+        # Without the rule's bound: an image that strong evidence removed returns when the evidence turns, not
         # when it gets weaker.
         restored = np.flatnonzero((scores <= policy.rule.for_return().threshold(scores)) & ~within)
     chosen = above if assessed is None else assessed.removed & within
@@ -182,7 +182,7 @@ _NONE = np.empty(0, dtype=np.intp)
 def _candidates(
     this: Round, policy: Policy, scores: NDArray[np.float64], chosen: NDArray[np.bool_], free: NDArray[np.bool_]
 ) -> NDArray[np.intp]:
-    """Positions of the images that may go, the first ones first."""
+    """Positions of the images that may be removed, the first ones first."""
     if policy.selection == "oracle":
         return np.flatnonzero(_known_defective(this, policy))
     if policy.selection == "random":

@@ -1,4 +1,4 @@
-"""The run's folder, by what it holds: outside nobody knows where that lies or what its file is called."""
+"""The run's folder, by what it holds: no other room knows a path or a file name in it."""
 
 from __future__ import annotations
 

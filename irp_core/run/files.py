@@ -1,4 +1,4 @@
-"""The names of a run's files, said once: in its folder, and among the artifacts of its MLflow runs."""
+"""The names of a run's files, stated once: in its folder, and among the artifacts of its MLflow runs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ TABLES = "tables"
 LAST_ROUND = "last_round"
 REMOVALS_SHOWN = "removals.json"
 
-# What was called otherwise by irp up to 0.6: read where a run of that time has it, never written.
+# Former names, of runs from before `images.parquet`: read where a run has them, never written.
 FORMERLY = {
     REMOVALS: "removed.parquet",
     DECIDED: "removed.parquet",
@@ -63,7 +63,7 @@ FORMERLY = {
     f"{TABLES}/{REMOVALS}": f"{TABLES}/removed.parquet",
     f"{TABLES}/{DECIDED}": f"{TABLES}/removed.parquet",
 }
-_OLD_KEYS = {"supported": "defective_lower_bound"}
+_OLD_KEYS = {"supported": "defective_lower_bound", "last_look": "last_round"}
 
 
 def found_in(folder: Path, name: str) -> Path:

@@ -149,7 +149,7 @@ class TrackedRun:
         return self._table(files.REMOVALS, REMOVAL_SCHEMA, where=where)
 
     def images(self) -> pd.DataFrame | None:
-        """The final state of every training image; None of a run of irp up to 0.6."""
+        """The final state of every training image; None of an older run."""
         if not self.has(f"{files.TABLES}/{files.IMAGES}"):
             return None
         return self._table(files.IMAGES, IMAGE_SCHEMA)
