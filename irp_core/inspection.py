@@ -26,6 +26,7 @@ from irp_core.features import PooledExtractor, resolve_device, resolve_precision
 from irp_core.hashing import file_sha256
 from irp_core.images import decode, square, view_angles, views
 from irp_core.local_features import feature_set, local_extractor
+from irp_core.regular_file import read_regular
 from irp_core.run.files import DETECTOR, INSPECTOR, WEIGHTS
 
 __all__ = ["Inspector", "save_inspector"]
@@ -49,7 +50,7 @@ def save_inspector(
     described = {
         "threshold": operating["threshold"],
         "operating": dict(operating),
-        "images": params.images.model_dump(mode="json"),
+        "images": params.images.set_keys(),
         "views": params.views.model_dump(mode="json"),
         "features": params.features.model_dump(
             mode="json", include={"backbone", "scales", "precision", "patch_grid", "patch_channels", "kurtosis_scale"}
@@ -111,9 +112,9 @@ class Inspector:
 
         def load(path: Path) -> tuple[str, NDArray[np.uint8] | None, str | None]:
             try:
-                content = path.read_bytes()
-                image = square(decode(content), self._images.size, self._images.crop)
-            except (OSError, InputError) as error:
+                content = read_regular(path, self._images.max_bytes)
+                image = square(decode(content, self._images), self._images.size, self._images.crop)
+            except InputError as error:
                 return "", None, str(error)
             return hashlib.md5(content, usedforsecurity=False).hexdigest(), views(image, angles), None
 
