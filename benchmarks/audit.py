@@ -17,21 +17,21 @@ from prefect.logging import disable_run_logger
 
 from irp_core.atomic import write_json
 from irp_core.config import Params
+from irp_core.data.manifest import MANIFEST_SCHEMA, training_rows, write_table
+from irp_core.data.schemas import SCORES_SCHEMA
 from irp_core.detectors import DifferNet, EpochReport
-from irp_core.feature_set import FeatureSet
-from irp_core.manifest import MANIFEST_SCHEMA, training_rows, write_table
+from irp_core.features.feature_set import FeatureSet
 from irp_core.params_file import load_params
 from irp_core.run.directory import RunDirectory
 from irp_core.run.inputs import RunInputs
 from irp_core.run.prepared import PreparedSet
 from irp_core.run.step_files import write_scored, write_trained
-from irp_core.tables import SCORES_SCHEMA
-from tasks.auditing import compare_sets, describe_model, history_of_image
-from tasks.data import create_run
-from tasks.refining import decide_removal
-from tasks.reporting import write_results
-from tasks.tracking import finish_parent, start_parent, track_iteration
-from tasks.verification import verify
+from tasks.audit.questions import compare_sets, describe_model, history_of_image
+from tasks.audit.verify import verify
+from tasks.reports.results import write_results
+from tasks.steps.prepare import create_run
+from tasks.steps.refine import decide_removal
+from tasks.tracking.writer import finish_parent, start_parent, track_iteration
 
 __all__ = ["BENCHMARKS"]
 

@@ -9,10 +9,10 @@ import pandas as pd
 from prefect import flow
 
 from flows.refine import refine
-from irp_core.evaluation import recovery
 from irp_core.methods import METHODS, in_order
-from irp_core.policy import epochs_per_iteration
+from irp_core.refinement.policy import epochs_per_iteration
 from irp_core.run.directory import RunDirectory
+from irp_core.statistics.metrics import recovery
 
 __all__ = ["compare", "comparison_table", "options_of"]
 

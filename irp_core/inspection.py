@@ -21,15 +21,18 @@ from irp_core.atomic import read_json, write_json
 from irp_core.backbones import Backbone, load_backbone
 from irp_core.config import Features, Images, Params, Views
 from irp_core.detectors import load_detector
+from irp_core.detectors.saving import DETECTOR, WEIGHTS
 from irp_core.errors import InputError
-from irp_core.features import PooledExtractor, resolve_device, resolve_precision
+from irp_core.features.images import decode, square, view_angles, views
+from irp_core.features.local import feature_set, local_extractor
+from irp_core.features.pooled import PooledExtractor, resolve_device, resolve_precision
 from irp_core.hashing import file_sha256
-from irp_core.images import decode, square, view_angles, views
-from irp_core.local_features import feature_set, local_extractor
 from irp_core.regular_file import read_regular
-from irp_core.run.files import DETECTOR, INSPECTOR, WEIGHTS
 
-__all__ = ["Inspector", "save_inspector"]
+__all__ = ["INSPECTOR", "Inspector", "save_inspector"]
+
+INSPECTOR = "inspector.json"
+"""What makes a folder with a detector a complete inspector."""
 
 _BACKBONE = "backbone.safetensors"
 

@@ -15,15 +15,15 @@ from flows.paper.places import cell, features, metrics, prepared, raw
 from flows.paper.progress import Clock, duration
 from irp_core.atomic import atomic_directory, write_json
 from irp_core.config import Params, digest
+from irp_core.data.manifest import training_rows
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
-from irp_core.manifest import training_rows
 from irp_core.methods import in_order
 from irp_core.removals import standing_removals
 from irp_core.run.directory import RunDirectory
 from irp_core.run.prepared import PreparedSet
-from tasks.server import prefect_server
-from tasks.thumbnails import jpeg
+from tasks.reports.thumbnails import jpeg
+from tasks.runtime.prefect_server import prefect_server
 
 __all__ = ["run_cell"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from flows.paper.places import features, raw, scanned
 from irp_core.atomic import atomic_directory
 from irp_core.config import Params
-from irp_core.feature_set import Local
-from irp_core.pipeline import local_needed
+from irp_core.features.feature_set import Local
+from irp_core.features.store import FeatureStore
+from irp_core.refinement.scoring import local_needed
 from irp_core.run.prepared import PreparedSet
-from irp_core.store import FeatureStore
-from tasks.extraction import open_pipeline
-from tasks.progress import bar
+from tasks.runtime.progress import bar
+from tasks.steps.extract import open_pipeline
 
 __all__ = ["extract_entity"]
 

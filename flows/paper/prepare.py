@@ -5,10 +5,10 @@ from __future__ import annotations
 from flows.paper.places import prepared, raw, scanned
 from irp_core.atomic import atomic_directory
 from irp_core.config import Params
-from irp_core.contamination import contaminate
-from irp_core.datasets import scan
+from irp_core.data.contamination import contaminate
+from irp_core.data.scan import scan
 from irp_core.run.prepared import PreparedSet
-from tasks.progress import bar
+from tasks.runtime.progress import bar
 
 __all__ = ["prepare_entity"]
 

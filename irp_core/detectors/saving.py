@@ -12,9 +12,12 @@ from torch import Tensor
 
 from irp_core.atomic import read_json, write_json
 from irp_core.errors import InputError
-from irp_core.run.files import DETECTOR, WEIGHTS
 
-__all__ = ["read_saved", "write_saved"]
+__all__ = ["DETECTOR", "WEIGHTS", "read_saved", "write_saved"]
+
+DETECTOR = "detector.json"
+WEIGHTS = "weights.safetensors"
+"""The two files of a saved detector."""
 
 
 def write_saved(directory: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:

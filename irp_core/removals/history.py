@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 import pyarrow as pa
 
-from irp_core.reviews import KEPT_BY_REVIEW, REMOVED_BY_REVIEW, current_decisions
+from irp_core.refinement.reviews import KEPT_BY_REVIEW, REMOVED_BY_REVIEW, current_decisions
 
 __all__ = [
     "DECISIONS",
@@ -155,7 +155,7 @@ def review_removals(
 
     Args:
         removals: the table as the refinement left it.
-        events: review events (`irp_core.reviews.REVIEW_SCHEMA`).
+        events: review events (`irp_core.refinement.reviews.REVIEW_SCHEMA`).
         last_scores: `image_id, md5, score` of the images that the last model trained on, by that model.
         last_round: `iteration`, `threshold` and `rule` of the last decision round.
     """

@@ -10,16 +10,17 @@ import pandas as pd
 
 from irp_core.atomic import read_json, write_json
 from irp_core.config import Params
+from irp_core.data.manifest import read_manifest, read_table, training_rows, write_table
+from irp_core.data.schemas import DUPLICATES_SCHEMA, ITERATIONS_SCHEMA, QUARANTINE_SCHEMA, SCORES_SCHEMA
+from irp_core.detectors.saving import DETECTOR, WEIGHTS
 from irp_core.errors import InputError
-from irp_core.manifest import read_manifest, read_table, training_rows, write_table
 from irp_core.params_file import checked_params
-from irp_core.policy import Policy, policy_of
+from irp_core.refinement.policy import Policy, policy_of
+from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, excluded_rows
-from irp_core.reviews import REVIEW_SCHEMA, no_events
 from irp_core.run import files, step_files
 from irp_core.run.inputs import RunInputs
 from irp_core.run.steps import Steps
-from irp_core.tables import DUPLICATES_SCHEMA, ITERATIONS_SCHEMA, QUARANTINE_SCHEMA, SCORES_SCHEMA
 
 __all__ = ["RunDirectory", "is_run", "list_runs", "open_run"]
 
@@ -108,7 +109,7 @@ class RunDirectory(Steps):
 
     def detector_files(self, iteration: int) -> list[Path]:
         """The files of the trained detector, to be kept elsewhere."""
-        return [self.step("train", iteration) / name for name in (files.DETECTOR, files.WEIGHTS)]
+        return [self.step("train", iteration) / name for name in (DETECTOR, WEIGHTS)]
 
     def scores(self, iteration: int) -> pd.DataFrame:
         """What model `iteration` (or the detector that decides) gave its training set."""

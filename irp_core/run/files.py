@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 __all__ = [
-    "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DETECTOR", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY",
-    "HISTORY", "IMAGES", "INSPECTOR", "ITERATIONS", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW", "MODEL",
+    "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY",
+    "HISTORY", "IMAGES", "ITERATIONS", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW", "MODEL",
     "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN", "REPORT", "REVIEWS", "SCORES",
-    "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET", "WEIGHTS",
+    "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET",
     "found_in", "with_new_names",
 ]  # fmt: skip
 
@@ -47,11 +47,6 @@ DECIDED = "decided.parquet"  # the removal rows of one round
 OPERATING = "operating.json"
 SNAPSHOT = "snapshot.json"
 TRACKED = "mlflow_run_id.txt"
-
-# Of a detector's folder.
-DETECTOR = "detector.json"
-WEIGHTS = "weights.safetensors"
-INSPECTOR = "inspector.json"
 
 # Folders among a run's artifacts in MLflow, and the removal table that its own page displays.
 TABLES = "tables"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from irp_core.atomic import atomic_path
-from irp_core.manifest import read_manifest, write_manifest, write_table
+from irp_core.data.manifest import read_manifest, write_manifest, write_table
+from irp_core.data.schemas import CROP_LOSS_SCHEMA, DUPLICATES_SCHEMA, QUARANTINE_SCHEMA
 from irp_core.run.files import CROP_LOSS, DUPLICATES, MANIFEST, QUARANTINE
-from irp_core.tables import CROP_LOSS_SCHEMA, DUPLICATES_SCHEMA, QUARANTINE_SCHEMA
 
 __all__ = ["PreparedSet"]
 

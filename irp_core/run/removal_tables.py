@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from irp_core.manifest import training_rows
+from irp_core.data.manifest import training_rows
 from irp_core.removals import excluded_rows, image_states, joined_rounds, removal_history, with_truth
 from irp_core.run.directory import RunDirectory
 

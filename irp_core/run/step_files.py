@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from irp_core.atomic import read_json, write_json
+from irp_core.data.manifest import read_table, write_table
+from irp_core.data.schemas import HISTORY_SCHEMA, SCORES_SCHEMA, TRAINING_SET_SCHEMA
+from irp_core.detectors.saving import WEIGHTS
 from irp_core.hashing import file_sha256
-from irp_core.manifest import read_table, write_table
 from irp_core.removals import REMOVAL_SCHEMA
 from irp_core.run.files import (
     DECIDED,
@@ -25,11 +27,9 @@ from irp_core.run.files import (
     TRACKED,
     TRAINED,
     TRAINING_SET,
-    WEIGHTS,
     found_in,
     with_new_names,
 )
-from irp_core.tables import HISTORY_SCHEMA, SCORES_SCHEMA, TRAINING_SET_SCHEMA
 
 if TYPE_CHECKING:
     from irp_core.detectors import EpochReport

@@ -56,8 +56,8 @@ def main(folder: Path, archive: Path) -> None:
     ):
         subprocess.run(command, check=True)
     os.environ["PREFECT_HOME"] = str(folder.parent / f"{folder.name}-prefect")
-    from irp_core.datasets.demo import write_demo_plant
-    from tasks.server import prefect_server
+    from irp_core.demo.plant import write_demo_plant
+    from tasks.runtime.prefect_server import prefect_server
 
     write_demo_plant(Path("plant"), size=64, train_good=14, test_good=4, defective=12, seed=1)
     subprocess.run(["git", "add", "-A"], check=True)
@@ -74,8 +74,8 @@ def _runs() -> None:
     import flows.refine as module
     from irp_core.params_file import load_params
     from irp_core.run.directory import RunDirectory
-    from tasks.reviewing import Review
-    from tasks.tracking import log_review
+    from tasks.review.session import Review
+    from tasks.tracking.writer import log_review
 
     def refine(*overrides: str) -> Path:
         params = load_params(None, [*SETTINGS, *overrides]).model_dump(mode="json")

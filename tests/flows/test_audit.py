@@ -14,14 +14,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner, Result
 
-from flows.cli import app
+from flows.cli.main import app
+from irp_core.audit.findings import Finding
 from irp_core.config import Params
 from irp_core.errors import InputError
-from irp_core.findings import Finding
 from irp_core.hashing import file_sha256
 from irp_core.params_file import load_params
-from tasks.tracked import PENDING_TAG, TrackedRun, find_run
-from tasks.verification import verify
+from tasks.audit.verify import verify
+from tasks.tracking.reader import PENDING_TAG, TrackedRun, find_run
 from tests.flows.harness import store_of
 
 

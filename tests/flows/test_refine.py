@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from irp_core.manifest import read_manifest, write_manifest
+from irp_core.data.manifest import read_manifest, write_manifest
 from irp_core.params_file import load_params
 from tests.conftest import TINY, make_workspace
 from tests.flows.harness import TABLES, refine_in, store_of, table_hashes
@@ -173,7 +173,7 @@ def test_another_seed_pushes_no_image_through_the_network(in_workspace: Path, pl
     # Registered, it scores as the run's own model does, through `irp score` and as MLflow's pyfunc.
     from mlflow.pyfunc import load_model
 
-    from tasks.inspecting import score_images
+    from tasks.scoring import score_images
 
     params = load_params(None, [f"tracking.uri={store_of(Path.cwd())}"])
     ours, registered = (score_images(m, plant / "test" / "good", params) for m in (str(run), "plant/1"))

@@ -22,10 +22,10 @@ import pandas as pd
 import pytest
 
 from irp_core.errors import InputError
-from irp_core.reviews import read_events
+from irp_core.refinement.reviews import read_events
 from irp_core.run.directory import RunDirectory
-from tasks.review_server import ReviewServer
-from tasks.reviewing import Review
+from tasks.review.server import ReviewServer
+from tasks.review.session import Review
 from tests.conftest import make_workspace
 from tests.flows.harness import refine_in, store_of
 
@@ -60,7 +60,7 @@ def server(reviewed: Review) -> Iterator[ReviewServer]:
 def test_a_missing_file_of_decisions_is_said_before_anything_starts(plant: Path, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from flows.cli import app
+    from flows.cli.main import app
 
     with pytest.raises(InputError, match="no such file of review decisions"):
         CliRunner().invoke(app, ["refine", str(plant), "--decisions", str(tmp_path / "d.csv")], catch_exceptions=False)
@@ -69,7 +69,7 @@ def test_a_missing_file_of_decisions_is_said_before_anything_starts(plant: Path,
 @pytest.mark.timeout(120)
 def test_ctrl_c_ends_a_review_and_still_tells_what_was_decided(reviewed: Review, plant: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "review", str(reviewed.run.path), "--no-browser", "--reviewer", "Ada"],
+        [sys.executable, "-m", "flows.cli.main", "review", str(reviewed.run.path), "--no-browser", "--reviewer", "Ada"],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -102,7 +102,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr("webbrowser.open", opened.put)
     monkeypatch.setattr(ReviewServer, "run", decides)
-    monkeypatch.setattr("tasks.tracking.log_review", lambda review: None)  # the session's store stays as it is
+    monkeypatch.setattr("tasks.tracking.writer.log_review", lambda review: None)  # the session's store stays as it is
     return seen
 
 
@@ -111,7 +111,7 @@ def test_a_review_from_elsewhere_writes_where_the_run_belongs(
 ) -> None:
     from typer.testing import CliRunner
 
-    from flows.cli import app
+    from flows.cli.main import app
 
     workspace, run = Path.cwd(), reviewed.run.path.resolve()
     elsewhere = tmp_path / "elsewhere"
@@ -137,7 +137,7 @@ def test_the_token_is_in_a_file_of_ones_own_and_not_in_the_browsers_arguments(
 ) -> None:
     from typer.testing import CliRunner
 
-    from flows.cli import app
+    from flows.cli.main import app
 
     CliRunner().invoke(app, ["review", str(reviewed.run.path)], catch_exceptions=False)
     (seen,) = asked
@@ -223,7 +223,7 @@ def test_later_runs_keep_what_was_kept_and_leave_out_what_was_removed(
     assert kinds[removed["md5"]] == "kept_by_review"
     assert kinds[borderline["md5"]] == "removed_by_review"
     from irp_core.params_file import load_params
-    from tasks.verification import verify
+    from tasks.audit.verify import verify
 
     findings = verify(again.name, load_params(None, [f"tracking.uri={store_of(Path.cwd())}"]))
     assert [finding for finding in findings if finding.status == "failed"] == []
