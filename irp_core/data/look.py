@@ -22,7 +22,7 @@ THUMBNAIL = 64  # pixels, side of the grey picture that near-copies are found by
 
 @dataclass(frozen=True)
 class Facts:
-    """Of a readable image; `lowest`, `highest`, `white`, `bits` and `pages` as in `irp_core.features.image_formats.Decoded`.
+    """Of a readable image; `lowest`, `highest`, `white`, `bits` and `pages` as in `Decoded`.
 
     Attributes:
         near_binary: nearly every pixel is as dark as the darkest or as bright as the brightest, as in a mask.

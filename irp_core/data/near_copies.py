@@ -122,5 +122,4 @@ def _rest(
     if onto is not None:
         rows = rows @ onto
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = rows / np.where(lengths > 1e-3, lengths, np.inf)
-    return unit
+    return (rows / np.where(lengths > 1e-3, lengths, np.inf)).astype(np.float32)

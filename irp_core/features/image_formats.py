@@ -108,7 +108,7 @@ def _scaled(stored: _Stored, images: Images) -> Decoded:
         )
     else:
         white = 65535.0
-        grey = (values >> 8).clip(0, 255).astype(np.uint8)
+        grey = (values // 256).clip(0, 255).astype(np.uint8)
     return Decoded(Image.fromarray(grey).convert("RGB"), stored.bits, lowest, highest, white, stored.pages)
 
 
