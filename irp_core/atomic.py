@@ -16,7 +16,16 @@ __all__ = ["atomic_directory", "atomic_path", "read_json", "write_json"]
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is flushed to disk and takes `path`'s place."""
+    """Yield a temporary path beside `path`; on success it is flushed to disk and takes `path`'s place.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with atomic_path(Path(folder) / "scores.csv") as temporary:
+        ...         _ = temporary.write_text("whole or not at all")
+        ...         before = (Path(folder) / "scores.csv").exists()
+        ...     before, (Path(folder) / "scores.csv").read_text()
+        (False, 'whole or not at all')
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)

@@ -282,7 +282,15 @@ class Figures(_Section):
 
 
 class Params(_Section):
-    """All sections of `params.yaml`."""
+    """All sections of `params.yaml`.
+
+    Example:
+        >>> params = Params(training=Training(epochs=3))
+        >>> params.training.epochs, params.training.batch_size
+        (3, 96)
+        >>> digest(params) == digest(Params())
+        False
+    """
 
     dataset: Dataset = Dataset()
     contamination: Contamination = Contamination()

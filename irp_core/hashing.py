@@ -24,6 +24,14 @@ def file_md5(path: Path) -> str:
 
     Raises:
         InputError: the file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     image = Path(folder) / "plate.png"
+        ...     _ = image.write_bytes(b"pixels")
+        ...     file_md5(image)
+        'd399848208da8b80a306af0fd62bb03f'
     """
     return _digest(path, "md5")
 

@@ -73,6 +73,25 @@ class Inspector:
 
     Raises:
         InputError: an incomplete folder, or weights that are not the ones it was saved with.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from PIL import Image
+        >>> from irp_core.detectors import Gaussian
+        >>> from irp_core.features.feature_set import FeatureSet
+        >>> small = Params(features=Features(scales=(64, 32)), images=Images(size=64))
+        >>> detector = Gaussian(torch.device("cpu"))
+        >>> _ = detector.fit(FeatureSet(np.random.default_rng(0).normal(size=(8, 4, 512)).astype(np.float32)))
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     folder = Path(name)
+        ...     (folder / "trained").mkdir()
+        ...     detector.save(folder / "trained")
+        ...     save_inspector(folder, folder / "trained", load_backbone("bundled", None), small, {"threshold": 1.5})
+        ...     Image.new("RGB", (90, 70)).save(folder / "plate.png")
+        ...     table = Inspector(folder).score([folder / "plate.png"])
+        >>> list(table.columns)
+        ['path', 'md5', 'score', 'threshold', 'decision', 'error']
     """
 
     def __init__(self, directory: Path, device: str = "auto") -> None:

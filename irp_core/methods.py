@@ -172,7 +172,12 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """`names` so that each comes after those it builds on, and besides them what a control copies."""
+    """`names` so that each comes after those it builds on, and besides them what a control copies.
+
+    Example:
+        >>> in_order(["random", "vanilla"])  # the control copies what `irp` removed
+        ['vanilla', 'irp', 'random']
+    """
     wanted = set(names)
     wanted |= {method.builds_on for name in names if (method := METHODS[name]).copies and method.builds_on}
     return [name for name in METHODS if name in wanted]

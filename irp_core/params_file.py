@@ -24,6 +24,13 @@ def load_params(file: Path | None = None, overrides: Iterable[str] = ()) -> Para
 
     Raises:
         InputError: a file that cannot be read, an unknown key, a value out of range.
+
+    Example:
+        >>> load_params(None, ["training.epochs=3"]).training.epochs
+        3
+        >>> load_params(None, ["training.epoch=3"])
+        Traceback (most recent call last):
+        irp_core.errors.InputError: defaults with -S overrides: unknown key 'training.epoch'; did you mean 'epochs'?
     """
     values: dict[str, Any] = {}
     source = "defaults"

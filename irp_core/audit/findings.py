@@ -33,7 +33,13 @@ def names(what: str, images: Iterable[str]) -> list[str]:
 
 
 def row_differences(expected: pd.DataFrame, found: pd.DataFrame) -> list[str]:
-    """Images whose rows differ between two tables of the same columns, whatever the order of the rows."""
+    """Images whose rows differ between two tables of the same columns, whatever the order of the rows.
+
+    Example:
+        >>> logged = pd.DataFrame({"image_id": ["a.png", "b.png"], "score": [1.0, 2.0]})
+        >>> row_differences(logged, logged.assign(score=[1.0, 9.0]))
+        ['rows changed: b.png']
+    """
     ours, theirs = _rows_by_image(expected), _rows_by_image(found)
     changed = [name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]]
     return [

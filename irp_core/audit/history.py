@@ -49,6 +49,11 @@ def thresholds_applied(iterations: pd.DataFrame, last_look: Mapping[str, Any]) -
 
     Args:
         last_look: of the run's summary.
+
+    Example:
+        >>> iterations = pd.DataFrame({"iteration": [0, 1], "threshold": [None, 2.4]})
+        >>> thresholds_applied(iterations, {"threshold": 2.1})
+        {0: 2.4, 1: 2.1}
     """
     return _by_model(iterations, last_look, "threshold")
 

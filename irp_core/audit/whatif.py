@@ -114,6 +114,11 @@ def removal_curve(scores: NDArray[np.float64], injected: NDArray[np.bool_]) -> p
 
     Returns:
         Columns `lowest_removed` (t, rising), `n_removed`, `precision`, `recall`.
+
+    Example:
+        >>> curve = removal_curve(np.array([1.0, 2.0, 3.0]), np.array([False, False, True]))
+        >>> curve[["lowest_removed", "n_removed", "precision"]].to_numpy().tolist()[-1]
+        [3.0, 1.0, 1.0]
     """
     precision, recall, limits = sklearn.metrics.precision_recall_curve(injected, scores)
     # scikit-learn closes the curve with a point without a threshold; nothing is removed there.

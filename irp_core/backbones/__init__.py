@@ -53,6 +53,13 @@ def load_backbone(name: str, weights: Path | None, layers: tuple[str, ...] | Non
 
     Raises:
         InputError: an unknown layer, or a weights file that is absent or does not fit.
+
+    Example:
+        >>> import torch
+        >>> backbone = load_backbone("bundled", None)
+        >>> maps = backbone.network(torch.zeros(1, 3, 64, 64))
+        >>> backbone.layers, tuple(maps["layer3"].shape)
+        (('layer3',), (1, 256, 4, 4))
     """
     layers = layers or LAYERS[name][-1:]
     for layer in layers:

@@ -16,7 +16,14 @@ ALEXNET_SHA256_PREFIX = "7be5be79"
 
 
 class AlexNet(nn.Module):
-    """torchvision's `alexnet().features`, with its parameter names (`features.0.weight`, …)."""
+    """torchvision's `alexnet().features`, with its parameter names (`features.0.weight`, …).
+
+    Example:
+        >>> import torch
+        >>> maps = AlexNet()(torch.zeros(1, 3, 128, 128))
+        >>> tuple(maps["conv2"].shape), tuple(maps["features"].shape)
+        ((1, 192, 15, 15), (1, 256, 3, 3))
+    """
 
     def __init__(self) -> None:
         super().__init__()

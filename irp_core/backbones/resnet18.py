@@ -32,7 +32,13 @@ class _Block(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """Stem and the first `depth` of layers 1 to 3 (64, 128, 256 channels at strides 4, 8, 16)."""
+    """Stem and the first `depth` of layers 1 to 3 (64, 128, 256 channels at strides 4, 8, 16).
+
+    Example:
+        >>> maps = ResNet18(depth=2)(torch.zeros(1, 3, 64, 64))
+        >>> {name: tuple(values.shape) for name, values in maps.items()}
+        {'layer1': (1, 64, 16, 16), 'layer2': (1, 128, 8, 8)}
+    """
 
     def __init__(self, depth: int = 3) -> None:
         super().__init__()

@@ -18,6 +18,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Raises:
         InputError: the file is absent or neither.
+
+    Example:
+        >>> import tempfile
+        >>> from safetensors.torch import save_file
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_file({"bias": torch.zeros(2)}, Path(folder) / "w.safetensors")
+        ...     read_state(Path(folder) / "w.safetensors")
+        {'bias': tensor([0., 0.])}
     """
     if not path.is_file():
         raise InputError(f"{path}: weights not found; features.weights must name a file.")

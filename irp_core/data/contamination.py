@@ -32,6 +32,15 @@ def contaminate(manifest: pd.DataFrame, dataset: Dataset, noise: Contamination, 
 
     Raises:
         InputError: labels are needed and absent, or a pool is too small (says how many are missing).
+
+    Example:
+        >>> names = [f"{kind}/{i}.png" for kind in ("good", "bad") for i in range(10)]
+        >>> manifest = pd.DataFrame({"image_id": names, "md5": names, "split": "unassigned", "injected": False})
+        >>> manifest["label"] = ["good"] * 10 + ["defective"] * 10
+        >>> noisy = contaminate(manifest, Dataset(), Contamination(fraction=0.2), seed=0)
+        >>> noisy.groupby(["split", "label"]).size().to_dict()  # doctest: +NORMALIZE_WHITESPACE
+        {('test', 'defective'): 5, ('test', 'good'): 2, ('train', 'defective'): 2, ('train', 'good'): 8,
+         ('unused', 'defective'): 3}
     """
     result = manifest.sort_values("image_id", ignore_index=True).copy()
     if result["label"].isna().all():

@@ -39,6 +39,11 @@ def count_lost(table: pd.DataFrame) -> tuple[int, int]:
     """(lost, cut): defects of which nothing is left inside the crop, and of which a part is.
 
     A mask without a single pixel (four of the magnetic tiles) is neither.
+
+    Example:
+        >>> table = pd.DataFrame({"defect_pixels": [40, 40, 40], "kept_pixels": [40, 15, 0]})
+        >>> count_lost(table)
+        (1, 1)
     """
     kept, whole = table["kept_pixels"], table["defect_pixels"]
     lost = (whole > 0) & (kept == 0)

@@ -106,7 +106,13 @@ def set_digest(rows: pd.DataFrame) -> str:
 
 
 def training_rows(manifest: pd.DataFrame) -> pd.DataFrame:
-    """`image_id` and `md5` of the training images: all that scoring and removal may see."""
+    """`image_id` and `md5` of the training images: all that scoring and removal may see.
+
+    Example:
+        >>> manifest = pd.DataFrame({"image_id": ["a.png", "b.png"], "md5": ["0", "1"], "split": ["train", "test"]})
+        >>> training_rows(manifest)["image_id"].tolist(), testing_rows(manifest)["image_id"].tolist()
+        (['a.png'], ['b.png'])
+    """
     return manifest.loc[manifest["split"].isin(("train", "both")), ["image_id", "md5"]].reset_index(drop=True)
 
 

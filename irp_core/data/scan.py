@@ -111,6 +111,16 @@ def scan(
 
     Raises:
         InputError: no folder, not the layout asked for, an unclear one, or not one readable image.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     Image.new("RGB", (8, 8)).save(Path(root) / "plate.png")
+        ...     (Path(root) / "empty.png").touch()
+        ...     found = scan(Path(root))
+        >>> found.manifest["image_id"].tolist(), found.quarantine["reason"].tolist()
+        (['plate.png'], ['empty file'])
     """
     tree, good = walk(root), Good(good_names)
     name = _detect(tree, layout, good)

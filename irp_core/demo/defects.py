@@ -1,4 +1,12 @@
-"""What each defect of the demo plant does to a plate: a scene and a severity in, a flaw to compose out."""
+"""What each defect of the demo plant does to a plate: a scene and a severity in, a flaw to compose out.
+
+Example:
+    >>> from irp_core.demo.render import build_scene
+    >>> scene = build_scene(np.random.default_rng(0), size=64, position=0.5, odd=None)
+    >>> flaw = DEFECTS["scratch"](np.random.default_rng(1), scene, 0.8)
+    >>> flaw.gain.shape, bool((flaw.gain != 1).any())
+    ((64, 64), True)
+"""
 
 from __future__ import annotations
 

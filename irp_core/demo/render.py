@@ -62,6 +62,17 @@ class Flaw:
 
 
 def build_scene(rng: np.random.Generator, size: int, position: float, odd: str | None) -> Scene:
+    """A sound plate under the camera, `size` pixels wide and high.
+
+    Args:
+        position: in the shift, in [0, 1]: how far the lamps have drifted.
+        odd: one of `ODD_KINDS`, or None.
+
+    Example:
+        >>> scene = build_scene(np.random.default_rng(0), size=64, position=0.5, odd=None)
+        >>> expose(scene, compose(scene, Flaw())).shape
+        (64, 64, 3)
+    """
     # Numbers go in as Python floats: numpy's own would turn every field into float64, at twice the time.
     drift = float(position) - 0.5
     turn, light = float(rng.normal(0, 0.022)), -2.2 + 0.25 * drift + float(rng.normal(0, 0.05))

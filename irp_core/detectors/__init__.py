@@ -45,6 +45,13 @@ def detector_class(name: str) -> type[Detector]:
 
     Raises:
         InputError: no such detector, or a class that is none.
+
+    Example:
+        >>> detector_class("gaussian")
+        <class 'irp_core.detectors.gaussian.Gaussian'>
+        >>> detector_class("gausian")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        irp_core.errors.InputError: detector must be one of [...] or package.module:Class. Got 'gausian' (...).
     """
     if name in DETECTORS:
         return DETECTORS[name]

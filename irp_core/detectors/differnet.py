@@ -35,6 +35,14 @@ class DifferNet:
         params: the flow's shape.
         training: optimiser and batch size.
         device: where the flow lives.
+
+    Example:
+        >>> views = FeatureSet(np.random.default_rng(0).normal(size=(8, 2, 6)).astype(np.float32))
+        >>> shape = DifferNetParams(blocks=2, hidden=8)
+        >>> detector = DifferNet(6, shape, Training(), torch.device("cpu"))
+        >>> history = detector.fit(views, epochs=2, seed=0)
+        >>> len(history), detector.score(views).shape
+        (2, (8,))
     """
 
     needs: ClassVar[tuple[Local, ...]] = ()

@@ -40,7 +40,13 @@ class StackedLinear(nn.Module):
 
 
 def stacked(model: Module, count: int) -> Module:
-    """A copy of `model` that is `count` models side by side, all equal so far: every linear layer is stacked."""
+    """A copy of `model` that is `count` models side by side, all equal so far: every linear layer is stacked.
+
+    Example:
+        >>> three = stacked(nn.Sequential(nn.Linear(4, 2)), 3)
+        >>> three(torch.zeros(3, 10, 4)).shape
+        torch.Size([3, 10, 2])
+    """
     copied = copy.deepcopy(model)
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Linear):

@@ -30,6 +30,12 @@ def assign_folds(contents: Sequence[str], inside: NDArray[np.bool_], folds: int,
 
     Raises:
         ValueError: fewer than two different contents inside, or fewer than two folds.
+
+    Example:
+        >>> contents = ["red", "red", "green", "blue"]  # the first two are copies of one image
+        >>> folds = assign_folds(contents, np.array([True, True, True, False]), 2, seed=0)
+        >>> bool(folds[0] == folds[1] != folds[2]), int(folds[3])
+        (True, -1)
     """
     known = sorted({content for content, within in zip(contents, inside, strict=True) if within})
     if len(known) < 2 or folds < 2:

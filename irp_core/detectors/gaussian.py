@@ -28,6 +28,14 @@ class Gaussian:
 
     The covariance of the standardised features is shrunk towards a multiple of the identity (Ledoit and Wolf, 2004):
     there are more dimensions than images.
+
+    Example:
+        >>> good = np.random.default_rng(0).normal(size=(50, 1, 4)).astype(np.float32)
+        >>> detector = Gaussian(torch.device("cpu"))
+        >>> _ = detector.fit(FeatureSet(good))
+        >>> typical, odd = detector.score(FeatureSet(np.stack([good[0], good[0] + 9])))
+        >>> bool(odd > 10 * typical)
+        True
     """
 
     needs: ClassVar[tuple[Local, ...]] = ()

@@ -28,6 +28,16 @@ class Kurtosis:
 
     Each image is described by itself alone (`irp_core.features.local.map_kurtosis`), and median and MAD bear
     almost half of the set being defective: contamination hardly moves the scores.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> peaked = rng.normal(1.4, 0.1, size=(50, 8)).astype(np.float32)
+        >>> peaked[0] += 2  # this image's maps answer in one spot
+        >>> images = FeatureSet(np.zeros((50, 1, 2), dtype=np.float32), kurtosis=peaked)
+        >>> detector = Kurtosis()
+        >>> _ = detector.fit(images)
+        >>> int(detector.score(images).argmax())
+        0
     """
 
     needs: ClassVar[tuple[Local, ...]] = ("kurtosis",)

@@ -35,6 +35,14 @@ class PatchKnn:
 
     The bank holds at most `bank` images, drawn at random, which bounds memory and time (a score costs bank x patches² x
     channels multiplications).
+
+    Example:
+        >>> patches = np.random.default_rng(0).normal(size=(20, 4, 8)).astype(np.float32)
+        >>> images = FeatureSet(np.zeros((20, 1, 2), dtype=np.float32), patches=patches)
+        >>> detector = PatchKnn(PatchKnnParams(), torch.device("cpu"))
+        >>> _ = detector.fit(images)
+        >>> detector.score(images).shape
+        (20,)
     """
 
     needs: ClassVar[tuple[Local, ...]] = ("patches",)

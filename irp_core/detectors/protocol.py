@@ -36,6 +36,11 @@ class Detector(Protocol):
 
     The score of an image does not depend on the images scored with it, nor on their order. `fit` and `score` raise
     ValueError for features of another shape, or that are not finite.
+
+    Example:
+        >>> from irp_core.detectors import DETECTORS
+        >>> {name: kind.needs for name, kind in DETECTORS.items() if kind.needs}
+        {'patch_knn': ('patches',), 'kurtosis': ('kurtosis',), 'consensus': ('patches', 'kurtosis')}
     """
 
     needs: ClassVar[tuple[Local, ...]]

@@ -21,7 +21,15 @@ WEIGHTS = "weights.safetensors"
 
 
 def write_saved(directory: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Write `weights.safetensors` and `detector.json` into an existing directory."""
+    """Write `weights.safetensors` and `detector.json` into an existing directory.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_saved(Path(folder), {"mean": torch.zeros(2)}, {"detector": "gaussian"})
+        ...     read_saved(Path(folder), ("mean",), torch.device("cpu"))
+        ({'mean': tensor([0., 0.])}, {'detector': 'gaussian'})
+    """
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
               directory / WEIGHTS)  # fmt: skip
     write_json(directory / DETECTOR, dict(description))

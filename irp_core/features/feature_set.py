@@ -23,6 +23,12 @@ class FeatureSet:
     `patches` (n, patches, channels): of the upright view, the deepest map on a grid.
     `kurtosis` (n, channels): of the upright view, log (1 + kurtosis) of each channel of the middle map over the image.
     The last two are None where no detector asked.
+
+    Example:
+        >>> images = FeatureSet(np.zeros((5, 2, 16), dtype=np.float32))
+        >>> kept = images[np.array([True, False, True, True, False])]
+        >>> len(kept), kept.pooled.shape
+        (3, (3, 2, 16))
     """
 
     pooled: NDArray[np.float32]

@@ -44,6 +44,13 @@ def view_angles(count: int, *, jitter_degrees: float = 0.0, seed: int = 0) -> tu
     View v is at 360° times the base-2 radical inverse of v: 0, 180, 90, 270, 45, … so every prefix of
     the bank is spread evenly and a larger bank contains the smaller one. Jitter is uniform in
     ±`jitter_degrees`, drawn once per view and the same for every image.
+
+    Example:
+        >>> view_angles(4)
+        (0.0, 180.0, 90.0, 270.0)
+        >>> plate = square(Image.new("RGB", (40, 30)), 32)
+        >>> views(plate, view_angles(4)).shape
+        (4, 32, 32, 3)
     """
     jitter = np.random.default_rng(seed).uniform(-jitter_degrees, jitter_degrees, size=64)
     return tuple(round(360.0 * _radical_inverse(v) + float(jitter[v]), 6) % 360.0 for v in range(count))

@@ -92,7 +92,15 @@ def extractor_spec(params: Params, backbone: Backbone, precision: torch.dtype) -
 
 
 class PooledExtractor:
-    """A frozen backbone, applied at several scales and pooled."""
+    """A frozen backbone, applied at several scales and pooled.
+
+    Example:
+        >>> from irp_core.backbones import load_backbone
+        >>> cpu = torch.device("cpu")
+        >>> extractor = PooledExtractor(load_backbone("bundled", None), (64, 32), cpu, torch.float32)
+        >>> extractor(np.zeros((3, 64, 64, 3), dtype=np.uint8)).shape  # 256 channels at two scales
+        (3, 512)
+    """
 
     def __init__(self, backbone: Backbone, scales: Sequence[int], device: torch.device, precision: torch.dtype) -> None:
         self.backbone = backbone

@@ -42,6 +42,14 @@ class FeatureStore:
         root: directory shared by all runs, detectors and processes.
         spec: everything that the numbers depend on (weights, layers, scales, views, precision); its
             digest is the `fingerprint`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     store = FeatureStore(Path(root), {"backbone": "bundled"})
+        ...     store.append([("md5 of a.png", 0)], np.zeros((1, 256), dtype=np.float32))
+        ...     store.missing(["md5 of a.png", "md5 of b.png"], views=1)
+        [('md5 of b.png', 0)]
     """
 
     def __init__(self, root: Path, spec: dict[str, object]) -> None:

@@ -68,7 +68,14 @@ def table2(summary: pd.DataFrame, reference: Reference) -> pd.DataFrame:
 
 
 def differences(runs: pd.DataFrame) -> pd.DataFrame:
-    """`paired_differences` of each iterative refinement against the methods that are none, with a column `method`."""
+    """`paired_differences` of each iterative refinement against the methods that are none, with a column `method`.
+
+    Example:
+        >>> runs = pd.DataFrame({"entity": "demo", "level": 20, "seed": [0, 0, 1, 1], "method": ["vanilla", "irp"] * 2})
+        >>> table = differences(runs.assign(auroc=[0.80, 0.85, 0.82, 0.91]))
+        >>> table[["method", "against", "level", "mean"]].round(3).to_numpy().tolist()  # -1: over all levels
+        [['irp', 'vanilla', 20, 0.07], ['irp', 'vanilla', -1, 0.07]]
+    """
     parts = []
     for method in iterative():
         others = [name for name in METHODS if name not in iterative()]

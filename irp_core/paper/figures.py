@@ -40,7 +40,14 @@ class Thumbnail:
 
 
 def figure1(runs: pd.DataFrame, look: Figures) -> Figure:
-    """AUROC against noise level, mean over entities, of vanilla and all that remove by score; band: ± sd over seeds."""
+    """AUROC against noise level, mean over entities, of vanilla and all that remove by score; band: ± sd over seeds.
+
+    Example:
+        >>> row = {"entity": "demo", "seed": 0, "method": "vanilla"}
+        >>> runs = pd.DataFrame([row | {"level": level, "auroc": 0.9 - level / 1000} for level in (0, 20)])
+        >>> [axes.get_xlabel() for axes in figure1(runs, Figures()).axes]
+        ['defective images in the training set (%)']
+    """
     methods = [name for name in _SCORED if name in set(runs["method"])]
     with _printed(look):
         figure = Figure(figsize=(0.72 * look.width, 0.48 * look.width), layout="constrained")

@@ -41,5 +41,10 @@ class Reference:
 
 
 def load_reference() -> Reference:
-    """Read the packaged file."""
+    """Read the packaged file.
+
+    Example:
+        >>> load_reference().auroc("bottle", 10)
+        0.9495
+    """
     return Reference(yaml.safe_load(files("irp_core.paper").joinpath("reference.yaml").read_text(encoding="utf-8")))

@@ -56,6 +56,14 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns `entity, level, method`, and `<measure>_mean, _sd, _n`: n counts the seeds where the measure is
         defined, the standard deviation of a single one is NaN. Rows keep the order of first appearance.
+
+    Example:
+        >>> columns = dict.fromkeys(MEASURES, 0.0)
+        >>> runs = pd.DataFrame(
+        ...     {"entity": "demo", "level": 20, "seed": [0, 1], "method": "irp"} | columns | {"auroc": [0.9, 0.94]}
+        ... )
+        >>> summarise(runs)[["auroc_mean", "auroc_n"]].round(3).to_numpy().tolist()
+        [[0.92, 2.0]]
     """
     grouped = runs.groupby(["entity", "level", "method"], sort=False)[list(MEASURES)]
     parts = {"mean": grouped.mean(), "sd": grouped.std(ddof=1), "n": grouped.count()}

@@ -97,7 +97,16 @@ def format_differences(table: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A Markdown table; numbers right-aligned, repeated row headers blanked."""
+    """A Markdown table; numbers right-aligned, repeated row headers blanked.
+
+    Example:
+        >>> table = pd.DataFrame({"entity": ["demo", "demo"], "method": ["vanilla", "IRP"], "20 %": [".85", ".93"]})
+        >>> print(markdown(table).strip())
+        | entity   | method   |   20 % |
+        |:---------|:---------|-------:|
+        | demo     | vanilla  |    .85 |
+        |          | IRP      |    .93 |
+    """
     shown = _without_repeats(table)
     alignment = ["left" if i < _headers(table) else "right" for i in range(len(table.columns))]
     return str(shown.to_markdown(index=False, disable_numparse=True, colalign=alignment)) + "\n"

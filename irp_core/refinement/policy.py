@@ -44,6 +44,13 @@ def policy_of(refinement: Refinement, *, random_counts: tuple[int, ...] = ()) ->
     Args:
         refinement: the section of the parameters.
         random_counts: for the control `random`, how many images IRP removed in each iteration.
+
+    Example:
+        >>> policy = policy_of(Refinement(method="irp"))
+        >>> policy.rule_label, policy.retrain, policy.reversible
+        ('median_multiple(1.25)', 'warm_start', False)
+        >>> policy_of(Refinement(method="robust")).rule_label
+        'mixture(0.2)'
     """
     method = METHODS[refinement.method]
     given = {key: getattr(refinement, key) for key in method.preset}

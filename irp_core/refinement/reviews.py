@@ -74,6 +74,15 @@ def current_decisions(events: pd.DataFrame) -> pd.DataFrame:
 
     Later times win over earlier ones, of equal times the later row. `withdrawn` takes back what its reviewer decided in
     the same run's review, no more: what another reviewer or an earlier run's review said stands again.
+
+    Example:
+        >>> said = {"image_id": "a.png", "md5": "0" * 32, "reviewer": "Ada", "note": "", "run_id": "r"}
+        >>> events = [
+        ...     event(KEPT_BY_REVIEW, reviewed_at="2026-01-01T10:00", **said),
+        ...     event(REMOVED_BY_REVIEW, reviewed_at="2026-01-01T11:00", **said),
+        ... ]
+        >>> current_decisions(pd.DataFrame(events))["decision"].tolist()
+        ['removed_by_review']
     """
     about = events[events["decision"] != APPROVED].sort_values("reviewed_at", kind="stable")
     latest = about.drop_duplicates(["md5", "run_id", "reviewer"], keep="last")

@@ -55,6 +55,10 @@ def recovery(method: float, vanilla: float, oracle: float) -> float | None:
     """(method - vanilla) / (oracle - vanilla): the share of the lost AUROC that came back.
 
     None where the oracle is not above vanilla: there is nothing to recover.
+
+    Example:
+        >>> recovery(method=0.875, vanilla=0.75, oracle=1.0)
+        0.5
     """
     gap = oracle - vanilla
     return (method - vanilla) / gap if gap > 0 and math.isfinite(gap) else None

@@ -38,6 +38,11 @@ def operating_point(scores: NDArray[np.float64], false_alarm_rate: float) -> Ope
     Args:
         scores: out-of-fold scores (n,) of good images, positive, n ≥ 1.
         false_alarm_rate: in (0, 1).
+
+    Example:
+        >>> point = operating_point(np.arange(1.0, 100.0), false_alarm_rate=0.05)
+        >>> point.threshold, point.basis
+        (95.0, 'quantile')
     """
     count = len(scores)
     if count == 0 or not np.isfinite(scores).all():

@@ -25,7 +25,14 @@ def matches(tree: Tree, good: Good = DEFAULT_GOOD) -> bool:
 
 
 def read(tree: Tree, good: Good = DEFAULT_GOOD) -> list[Entry]:
-    """List the images of the folder."""
+    """List the images of the folder.
+
+    Example:
+        >>> from pathlib import Path
+        >>> tree = Tree(Path(), ("Good/1.png", "mask/2.png", "scratch/2.png"), {}, ())
+        >>> [(entry.image_id, entry.label, entry.mask_path) for entry in read(tree) if not entry.ignored]
+        [('Good/1.png', 'good', None), ('scratch/2.png', 'defective', 'mask/2.png')]
+    """
     masks = [image for image in tree.images if _in_masks(image)]
     entries = [Entry(image, ignored=_MASK) for image in masks]
     images = [image for image in tree.images if not _in_masks(image)]

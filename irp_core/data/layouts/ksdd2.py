@@ -35,7 +35,19 @@ def matches(tree: Tree, good: Good = DEFAULT_GOOD) -> bool:
 
 
 def read(tree: Tree, good: Good = DEFAULT_GOOD) -> list[Entry]:
-    """List the images of both splits, labelled by their ground truth."""
+    """List the images of both splits, labelled by their ground truth.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     (Path(root) / "train").mkdir()
+        ...     for name in ("10000.png", "10000_GT.png"):
+        ...         Image.new("L", (8, 8), "white").save(Path(root) / "train" / name)
+        ...     tree = Tree(Path(root), ("train/10000.png", "train/10000_GT.png"), {}, ())
+        ...     [(entry.image_id, entry.label, entry.mask_path) for entry in read(tree) if not entry.ignored]
+        [('train/10000.png', 'defective', 'train/10000_GT.png')]
+    """
     paths = [(split, PurePosixPath(image)) for split in _SPLITS for image in tree.below(split)]
     truths = [Entry(str(path), split, ignored="ground truth") for split, path in paths if _is_truth(path)]
     images = [(split, path) for split, path in paths if not path.stem.endswith(_GROUND_TRUTH)]

@@ -34,6 +34,10 @@ def masks_by_image(masks: Iterable[str]) -> dict[tuple[str, str], str]:
     MVTec AD's own are `<stem>_mask.png`; converted copies have other endings or suffixes, or the bare stem; MVTec LOCO
     AD has a folder `<stem>/` of masks per image, of which the first is taken. The folder's name is that of the defect,
     or "" where masks lie in the mask folder itself.
+
+    Example:
+        >>> masks_by_image(["ground_truth/hole/1_mask.png", "masks/2.png"])
+        {('', '2'): 'masks/2.png', ('hole', '1'): 'ground_truth/hole/1_mask.png'}
     """
     found: dict[tuple[str, str], str] = {}
     # A suffix marks the publisher's form: it comes last, so that it wins where a folder holds both.

@@ -22,7 +22,14 @@ def matches(tree: Tree, good: Good = DEFAULT_GOOD) -> bool:
 
 
 def read(tree: Tree, good: Good = DEFAULT_GOOD) -> list[Entry]:
-    """List the images; a PNG beside another image of the same stem is that image's mask."""
+    """List the images; a PNG beside another image of the same stem is that image's mask.
+
+    Example:
+        >>> from pathlib import Path
+        >>> tree = Tree(Path(), ("MT_Crack/Imgs/1.jpg", "MT_Crack/Imgs/1.png"), {}, ())
+        >>> [(entry.image_id, entry.defect_type, entry.mask_path) for entry in read(tree) if not entry.ignored]
+        [('MT_Crack/Imgs/1.jpg', 'crack', 'MT_Crack/Imgs/1.png')]
+    """
     entries = []
     for folder in tree.folders():
         if not folder.startswith("MT_"):

@@ -45,7 +45,14 @@ def _splits(tree: Tree, folder: str = "") -> dict[str, str]:
 
 
 def read(tree: Tree, good: Good = DEFAULT_GOOD) -> list[Entry]:
-    """List the images of one category; a defect without a mask file has no `mask_path`."""
+    """List the images of one category; a defect without a mask file has no `mask_path`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> tree = Tree(Path(), ("ground_truth/hole/1_mask.png", "test/hole/1.png", "train/ok/1.png"), {}, ())
+        >>> [(entry.image_id, entry.label, entry.mask_path) for entry in read(tree) if not entry.ignored]
+        [('train/ok/1.png', 'good', None), ('test/hole/1.png', 'defective', 'ground_truth/hole/1_mask.png')]
+    """
     splits = _splits(tree)
     masks = [image for image in tree.images if is_mask_folder(PurePosixPath(image).parts[0])]
     mask_of = masks_by_image(masks)
