@@ -31,7 +31,8 @@ class Round:
     Attributes:
         iteration: the number (1, 2, …) of the model that would be trained on what is kept.
         images: a row per scored image: `image_id`, `md5`, `score`, `inside` (in the current training set; the others
-            were removed before) and `protected` (a reviewer keeps it: it counts for the threshold, but is never removed).
+            were removed before) and `protected` (a reviewer keeps it: it counts for the threshold, but is never
+            removed).
         lower_bound: the scorer's lower confidence bound on the share of defective images; None where it has none.
         seed: of the draw of `selection: random`, and of a rule's resamples.
         injected: for `selection: oracle` and `answered` only, the images that are known to be defective; no other may
