@@ -17,19 +17,21 @@ from prefect.logging import disable_run_logger
 
 from irp_core.atomic import write_json
 from irp_core.config import Params
-from irp_core.detectors import DifferNet
-from irp_core.feature_set import FeatureSet
-from irp_core.hashing import file_sha256
-from irp_core.manifest import MANIFEST_SCHEMA, training_rows, write_manifest, write_table
+from irp_core.data.manifest import MANIFEST_SCHEMA, training_rows, write_table
+from irp_core.data.schemas import SCORES_SCHEMA
+from irp_core.detectors import DifferNet, EpochReport
+from irp_core.features.feature_set import FeatureSet
 from irp_core.params_file import load_params
-from irp_core.tables import HISTORY_SCHEMA, SCORES_SCHEMA
-from tasks.auditing import compare_sets, describe_model, history_of_image
-from tasks.data import RunOptions, create_run
-from tasks.refining import decide_removal, training_set
-from tasks.reporting import write_results
-from tasks.rundir import RunDirectory
-from tasks.tracking import finish_parent, start_parent, track_iteration
-from tasks.verification import verify
+from irp_core.run.directory import RunDirectory
+from irp_core.run.inputs import RunInputs
+from irp_core.run.prepared import PreparedSet
+from irp_core.run.step_files import write_scored, write_trained
+from tasks.audit.questions import compare_sets, describe_model, history_of_image
+from tasks.audit.verify import verify
+from tasks.reports.results import write_results
+from tasks.steps.prepare import create_run
+from tasks.steps.refine import decide_removal
+from tasks.tracking.writer import finish_parent, start_parent, track_iteration
 
 __all__ = ["BENCHMARKS"]
 
@@ -50,7 +52,7 @@ def audit() -> list[tuple[str, str]]:
                 ],
             )
             first, second = (_made_up_run(params, seed).run_id for seed in (0, 1))
-            image = str(pd.read_parquet(Path("runs") / first / "removed.parquet")["md5"].iloc[-1])
+            image = str(RunDirectory(Path("runs") / first).removals()["md5"].iloc[-1])
             queries: dict[str, tuple[Callable[[], object], list[str]]] = {
                 "model": (lambda: describe_model(first, params), ["model", first]),
                 "image": (lambda: history_of_image(image, params), ["image", image]),
@@ -100,10 +102,10 @@ def _made_up_run(params: Params, seed: int) -> RunDirectory:
         }
     )
     prepared = Path(f"prepared-{seed}")
-    write_manifest(manifest[MANIFEST_SCHEMA.names], prepared / "manifest.parquet")
-    run = create_run(Path("data"), params, prepared, RunOptions())
+    PreparedSet(prepared).write_manifest(manifest[MANIFEST_SCHEMA.names])
+    run = create_run(Path("data"), params, prepared, RunInputs())
     path = str(run.path)
-    (run.path / "features.json").write_text('{"fingerprint": "made-up"}')
+    run.write_features({"fingerprint": "made-up"})
     detector = DifferNet(4, params.differnet, params.training, torch.device("cpu"))
     detector.fit(FeatureSet(rng.normal(size=(4, 1, 4)).astype(np.float32)), epochs=1, seed=0)
     base = dict(zip(names, rng.gamma(50, 0.02, IMAGES), strict=True))
@@ -111,18 +113,16 @@ def _made_up_run(params: Params, seed: int) -> RunDirectory:
 
     def train(folder: Path) -> None:
         detector.save(folder)
-        write_json(folder / "trained.json", {"weights_sha256": file_sha256(folder / "weights.safetensors")})
-        history = pd.DataFrame([(1, 1.0, 1e-3, 1.0)], columns=HISTORY_SCHEMA.names)
-        write_table(history, folder / "history.parquet", HISTORY_SCHEMA)
+        write_trained(folder, [EpochReport(1, 1, 1.0, 1e-3, 1.0)])
 
     with disable_run_logger():
         parent = start_parent.fn(path)
         for iteration in range(MODELS + 1):
             if iteration > 0:
-                rows = training_set(run, iteration - 1)
+                rows = run.training_set(iteration - 1)
                 drawn = rows["image_id"].map(base) * rng.normal(1, 0.02, len(rows))
                 table = rows.assign(iteration=iteration - 1, score=drawn)
-                run.do("score", iteration - 1, f"{iteration}", lambda folder: _write_scores(folder, table))  # noqa: B023
+                run.do("score", iteration - 1, f"{iteration}", lambda folder: write_scored(folder, table))  # noqa: B023
                 nested[iteration - 1] = track_iteration.fn(path, parent, iteration - 1, "made-up")
                 decide_removal.fn(path, iteration)
             if iteration < MODELS:

@@ -1,8 +1,8 @@
 """The table of docs/choosing.md: data sets x noise levels x seeds x detectors x methods.
 
-`python -m benchmarks.choosing DATA... -S features.backbone=resnet18 -S features.weights=FILE`. The
-refinement runs in memory (`irp_core.in_memory`), without a run's directory, Prefect, MLflow or DVC: hundreds of runs
-would otherwise spend their time there.
+`python -m benchmarks.choosing DATA... -S features.backbone=resnet18 -S features.weights=FILE`. The refinement runs in
+memory (`irp_core.refinement.in_memory`), without a run's directory, Prefect, MLflow or DVC: hundreds of runs would
+otherwise spend their time there.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import pandas as pd
 import typer
 
 from irp_core.config import Params
-from irp_core.contamination import contaminate
-from irp_core.datasets import scan
-from irp_core.evaluation import detection
-from irp_core.feature_set import FeatureSet, Local
-from irp_core.in_memory import Refined, fit_final_detector, refine_in_memory
-from irp_core.manifest import testing_rows, training_rows
-from irp_core.mixture import estimate_contamination
+from irp_core.data.contamination import contaminate
+from irp_core.data.manifest import testing_rows, training_rows
+from irp_core.data.scan import scan
+from irp_core.features.feature_set import FeatureSet, Local
 from irp_core.params_file import load_params
-from irp_core.policy import policy_of
-from tasks.extraction import open_pipeline
-from tasks.progress import bar
+from irp_core.refinement.in_memory import Refined, fit_final_detector, refine_in_memory
+from irp_core.refinement.policy import policy_of
+from irp_core.statistics.metrics import detection
+from irp_core.statistics.mixture import estimate_contamination
+from tasks.runtime.progress import bar
+from tasks.steps.extract import open_pipeline
 
 __all__ = ["loaded"]
 
@@ -65,7 +65,7 @@ def _cell(
 ) -> list[dict[str, Any]]:
     rows, test = training_rows(manifest), testing_rows(manifest)
     features, tested = of(rows), of(test)
-    injected = rows["injected"].to_numpy(dtype=bool)
+    injected = manifest.set_index("image_id").loc[rows["image_id"], "injected"].to_numpy(dtype=bool)
     known = frozenset(rows.loc[injected, "image_id"])
     results = []
     cleaned: dict[str, tuple[Refined, float]] = {}  # who goes, and how long it took

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from irp_core.evaluation import recovery
 from irp_core.plots import COLOURS
+from irp_core.statistics.metrics import recovery
 
 __all__ = ["auroc_figure", "auroc_table", "removal_table"]
 

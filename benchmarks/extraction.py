@@ -16,11 +16,11 @@ from irp_core.backbones.alexnet import AlexNet
 from irp_core.backbones.resnet18 import ResNet18
 from irp_core.backbones.weights import freeze
 from irp_core.config import Params
-from irp_core.datasets import scan
-from irp_core.datasets.demo import write_demo_plant
-from irp_core.features import PooledExtractor, extract, extractor_spec
-from irp_core.images import decode, square, view_angles, views
-from irp_core.store import FeatureStore
+from irp_core.data.scan import scan
+from irp_core.demo.plant import write_demo_plant
+from irp_core.features.images import decode, square, view_angles, views
+from irp_core.features.pooled import PooledExtractor, extract, extractor_spec
+from irp_core.features.store import FeatureStore
 
 __all__ = ["BENCHMARKS"]
 

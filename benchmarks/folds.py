@@ -9,8 +9,8 @@ import torch
 
 from irp_core.config import DifferNetParams, Training
 from irp_core.detectors import DifferNet
-from irp_core.feature_set import FeatureSet
-from irp_core.folds import assign_folds, fold_by_fold
+from irp_core.detectors.folds import assign_folds, fold_by_fold
+from irp_core.features.feature_set import FeatureSet
 
 __all__ = ["BENCHMARKS"]
 

@@ -18,10 +18,10 @@ import typer
 from PIL import Image, ImageEnhance, ImageFilter
 
 from benchmarks.choosing import loaded
-from irp_core.datasets import scan
-from irp_core.images import decode
-from irp_core.in_memory import refine_in_memory
+from irp_core.data.scan import scan
+from irp_core.features.images import decode
 from irp_core.params_file import load_params
+from irp_core.refinement.in_memory import refine_in_memory
 
 KINDS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "plain": lambda image: image,

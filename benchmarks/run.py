@@ -11,7 +11,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-import tasks.environment  # noqa: F401
+import tasks.runtime.environment  # noqa: F401
 from benchmarks import audit, extraction, folds, snapshots, training
 
 BENCHMARKS = {

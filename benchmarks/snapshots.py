@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.snapshots import add_to_cache, locked_repository, write_snapshot
+from tasks.versions.snapshots import add_to_cache, locked_repository, write_snapshot
 
 __all__ = ["BENCHMARKS"]
 

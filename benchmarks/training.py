@@ -7,7 +7,7 @@ import torch
 
 from irp_core.config import DifferNetParams, Training
 from irp_core.detectors import DifferNet
-from irp_core.feature_set import FeatureSet
+from irp_core.features.feature_set import FeatureSet
 
 __all__ = ["BENCHMARKS"]
 

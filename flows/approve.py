@@ -12,11 +12,11 @@ from prefect.logging import get_run_logger
 from prefect.runtime import deployment
 from pydantic import Field
 
-from irp_core.manifest import training_rows
-from tasks.reporting import publish_removed_images
-from tasks.reviewing import Review
-from tasks.rundir import RunDirectory
-from tasks.tracking import log_review
+from irp_core.data.manifest import training_rows
+from irp_core.run.directory import RunDirectory
+from tasks.reports.results import publish_removed_images
+from tasks.review.session import Review
+from tasks.tracking.writer import log_review
 
 __all__ = ["Approval", "approved"]
 

@@ -9,13 +9,10 @@ import pandas as pd
 from prefect import flow
 
 from flows.refine import refine
-from irp_core.atomic import read_json
-from irp_core.evaluation import recovery
-from irp_core.manifest import read_table
 from irp_core.methods import METHODS, in_order
-from irp_core.policy import epochs_per_iteration
-from irp_core.tables import ITERATIONS_SCHEMA
-from tasks.rundir import RunDirectory
+from irp_core.refinement.policy import epochs_per_iteration
+from irp_core.run.directory import RunDirectory
+from irp_core.statistics.metrics import recovery
 
 __all__ = ["compare", "comparison_table", "options_of"]
 
@@ -50,7 +47,7 @@ def options_of(method: str, done: dict[str, str]) -> dict[str, Any]:
 
 def removals_per_iteration(run_path: Path) -> tuple[int, ...]:
     """How many images each iteration of a finished run removed."""
-    table = read_table(run_path / "iterations.parquet", ITERATIONS_SCHEMA)
+    table = RunDirectory(run_path).iterations()
     return tuple(int(n) for n in table.loc[table["iteration"] > 0, "n_removed"])
 
 
@@ -64,12 +61,13 @@ def comparison_table(runs: dict[str, str]) -> pd.DataFrame:
     """One row per method: AUROC, average precision, removal quality, recovery (None without labels)."""
     rows = []
     for method, path in runs.items():
-        last = read_table(Path(path) / "iterations.parquet", ITERATIONS_SCHEMA).iloc[-1]
+        run = RunDirectory(Path(path))
+        last = run.iterations().iloc[-1]
         rows.append(
             {
                 "method": method,
                 "n_train": last["n_train"],
-                "n_removed": read_json(Path(path) / "summary.json")["n_removed"],
+                "n_removed": run.summary()["n_removed"],
                 **{name: last[name] for name in ("auroc", "average_precision", "removal_precision", "removal_recall")},
             }
         )

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from prefect import flow
 
-from irp_core.manifest import other_rows, testing_rows
-from tasks.extraction import extract_features
-from tasks.refining import score_test_set
-from tasks.rundir import RunDirectory
+from irp_core.data.manifest import other_rows, testing_rows
+from irp_core.run.directory import RunDirectory
+from tasks.steps.extract import extract_features
+from tasks.steps.refine import score_test_set
 
 __all__ = ["evaluate"]
 

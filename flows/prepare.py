@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.data import prepare
+from tasks.steps.prepare import prepare
 
 __all__ = ["prepare_dataset"]
 

@@ -1,12 +1,14 @@
-"""The refinement as a tracked flow: prepare, run the loop (`irp_core.loop`) with tasks as its steps, evaluate, report.
+"""The refinement as a tracked flow: prepare, run the loop with tasks as its steps, evaluate, report.
 
-Vanilla, one-shot removal, IRP, the oracle and the controls are settings of the one loop (`irp_core.methods`).
+Vanilla, one-shot removal, IRP, the oracle and the controls are settings of the one loop
+(`irp_core.refinement.loop`, `irp_core.methods`).
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,19 @@ from flows.approve import approved
 from flows.evaluate import evaluate
 from irp_core.config import Params
 from irp_core.errors import InputError
-from irp_core.loop import refinement_loop
-from irp_core.rounds import StopReason
-from tasks.data import RunOptions, create_run, prepare, standing_decisions
-from tasks.extraction import extract_features
-from tasks.operating import set_operating_point
-from tasks.page import write_page
-from tasks.refining import decide_removal, score_training_set, train_detector
-from tasks.reporting import publish_artifacts, write_results
-from tasks.reviewing import Review
-from tasks.rundir import RunDirectory, open_run
-from tasks.snapshots import check_repository, snapshot
-from tasks.tracking import fail_parent, finish_parent, register_model, start_parent, track_iteration
+from irp_core.refinement.loop import refinement_loop
+from irp_core.refinement.rounds import StopReason
+from irp_core.run.directory import RunDirectory, open_run
+from irp_core.run.inputs import RunInputs
+from tasks.reports.page import write_page
+from tasks.reports.results import publish_artifacts, write_results
+from tasks.review.session import Review
+from tasks.steps.extract import extract_features
+from tasks.steps.operate import set_operating_point
+from tasks.steps.prepare import create_run, prepare, standing_decisions
+from tasks.steps.refine import decide_removal, score_training_set, train_detector
+from tasks.tracking.writer import fail_parent, finish_parent, register_model, start_parent, track_iteration
+from tasks.versions.snapshots import check_repository, snapshot
 
 __all__ = ["refine"]
 
@@ -59,33 +62,41 @@ def refine(
     checked = Params.model_validate(params)
     if checked.snapshots.enabled:
         check_repository()
-    options = RunOptions(
-        share_with=share_with,
+    inputs = RunInputs(
         total_epochs=total_epochs,
         random_counts=tuple(random_counts),
-        decisions=decisions,
         operating=operating,
+        share_with=share_with,
+        manifest=manifest,
+        decisions=decisions,
     )
-    while True:
-        run = _prepare_run(root, checked, manifest, options)
-        if checked.run.outputs == "tables" and run.finished():  # a sweep goes on from its last finished run
-            return str(run.path)
-        with tags(f"method:{checked.refinement.method}", f"dataset:{run.record()['dataset']}", f"run:{run.run_id}"):
-            _tracked(run)
-        if not (checked.review.required and Review(run).approved() and len(Review(run).contradictions())):
-            return str(run.path)
-        # The approval named images to keep or to remove: another run respects them, and asks again.
-        now = standing_decisions(checked, run.manifest(), options.decisions)
-        if now[["md5", "decision"]].equals(run.decisions()[["md5", "decision"]]):
-            raise InputError(f"{checked.review.decisions}: expected the decisions of the approval, found none of them.")
+    run = _prepare_run(root, checked, inputs)
+    if checked.run.outputs == "tables" and run.finished():  # a sweep goes on from its last finished run
+        return str(run.path)
+    return _until_respected(run)
 
 
 @flow(name="resume", flow_run_name="resume-{run_path}", persist_result=False)
 def resume(run_path: str) -> str:
     """Go on with the run in `run_path` where it was."""
-    run = open_run(Path(run_path))
-    _tracked(run)
-    return str(run.path)
+    return _until_respected(open_run(Path(run_path)))
+
+
+def _until_respected(run: RunDirectory) -> str:
+    """Carry out a run, and another as long as an approval names images to keep or to remove: it respects them, and asks
+    again. Returns the last one's directory."""
+    while True:
+        params, record = run.params(), run.record()
+        with tags(f"method:{params.refinement.method}", f"dataset:{record['dataset']}", f"run:{run.run_id}"):
+            _tracked(run)
+        if not (params.review.required and Review(run).approved() and len(Review(run).contradictions())):
+            return str(run.path)
+        inputs, sibling = run.inputs(), run.shares_with()
+        now = standing_decisions(params, run.manifest(), Path(inputs.decisions) if inputs.decisions else None)
+        if now[["md5", "decision"]].equals(run.decisions()[["md5", "decision"]]):
+            raise InputError(f"{params.review.decisions}: expected the decisions of the approval, found none of them.")
+        asked = replace(inputs, share_with=str(sibling.path) if sibling else None)
+        run = _prepare_run(str(run.data_root()), params, asked)
 
 
 def _tracked(run: RunDirectory) -> None:
@@ -98,13 +109,13 @@ def _tracked(run: RunDirectory) -> None:
         raise
 
 
-def _prepare_run(root: str, params: Params, manifest: str | None, options: RunOptions) -> RunDirectory:
-    if manifest is not None:
-        return create_run(Path(root), params, Path(manifest), options)
+def _prepare_run(root: str, params: Params, inputs: RunInputs) -> RunDirectory:
+    if inputs.manifest is not None:
+        return create_run(Path(root), params, Path(inputs.manifest), inputs)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as prepared:
         prepare(root, params.model_dump(mode="json"), prepared)
-        run = create_run(Path(root), params, Path(prepared), options)
+        run = create_run(Path(root), params, Path(prepared), inputs)
     run.add_time("read images", time.perf_counter() - started)
     return run
 
@@ -143,7 +154,7 @@ def _refine_and_report(run: RunDirectory, parent: str) -> None:
     steps = _Tracked(run, parent)
     last = refinement_loop(steps)  # train → score → track → decide, until a round says why it stops
     evaluate(path, last)
-    point = set_operating_point(path, last, steps.features) if full and run.record()["operating"] else None
+    point = set_operating_point(path, last, steps.features) if full and run.inputs().operating else None
     write_results(path, last, point)
     if full:
         write_page(path)

@@ -51,7 +51,7 @@ else:
     MethodName = Literal[tuple(METHODS)]
     RuleName = Literal[tuple(RULES)]
 Start = Literal["all", "ordinary"]
-"""Of the first decision round: all images, or those that a local detector finds ordinary (`irp_core.out_of_fold`)."""
+"""Of the first decision round: all images, or those that a local detector finds ordinary."""
 DetectorName = Annotated[
     str, Field(pattern=r"^(differnet|gaussian|patch_knn|kurtosis|consensus|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")
 ]

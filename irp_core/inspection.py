@@ -21,15 +21,19 @@ from irp_core.atomic import read_json, write_json
 from irp_core.backbones import Backbone, load_backbone
 from irp_core.config import Features, Images, Params, Views
 from irp_core.detectors import load_detector
+from irp_core.detectors.saving import DETECTOR, WEIGHTS
 from irp_core.errors import InputError
-from irp_core.features import PooledExtractor, resolve_device, resolve_precision
+from irp_core.features.images import decode, square, view_angles, views
+from irp_core.features.local import feature_set, local_extractor
+from irp_core.features.pooled import PooledExtractor, resolve_device, resolve_precision
 from irp_core.hashing import file_sha256
-from irp_core.images import decode, square, view_angles, views
-from irp_core.local_features import feature_set, local_extractor
 
-__all__ = ["Inspector", "save_inspector"]
+__all__ = ["INSPECTOR", "Inspector", "save_inspector"]
 
-_DETECTOR_FILES = ("detector.json", "weights.safetensors")
+INSPECTOR = "inspector.json"
+"""What makes a folder with a detector a complete inspector."""
+
+_BACKBONE = "backbone.safetensors"
 
 
 def save_inspector(
@@ -41,12 +45,10 @@ def save_inspector(
         detector: directory of the saved detector.
         operating: `threshold`, above which a score is anomalous, and what is known of it.
     """
-    for name in _DETECTOR_FILES:
+    for name in (DETECTOR, WEIGHTS):
         (directory / name).write_bytes((detector / name).read_bytes())
     if backbone.name != "bundled":
-        save_file(
-            {k: v.contiguous() for k, v in backbone.network.state_dict().items()}, directory / "backbone.safetensors"
-        )
+        save_file({k: v.contiguous() for k, v in backbone.network.state_dict().items()}, directory / _BACKBONE)
     described = {
         "threshold": operating["threshold"],
         "operating": dict(operating),
@@ -56,9 +58,9 @@ def save_inspector(
             mode="json", include={"backbone", "scales", "precision", "patch_grid", "patch_channels", "kurtosis_scale"}
         )
         | {"layers": list(backbone.layers)},
-        "detector_sha256": file_sha256(directory / "weights.safetensors"),
+        "detector_sha256": file_sha256(directory / WEIGHTS),
     }
-    write_json(directory / "inspector.json", described)
+    write_json(directory / INSPECTOR, described)
 
 
 class Inspector:
@@ -76,7 +78,7 @@ class Inspector:
         >>> import torch
         >>> from PIL import Image
         >>> from irp_core.detectors import Gaussian
-        >>> from irp_core.feature_set import FeatureSet
+        >>> from irp_core.features.feature_set import FeatureSet
         >>> small = Params(features=Features(scales=(64, 32)), images=Images(size=64))
         >>> detector = Gaussian(torch.device("cpu"))
         >>> _ = detector.fit(FeatureSet(np.random.default_rng(0).normal(size=(8, 4, 512)).astype(np.float32)))
@@ -92,21 +94,20 @@ class Inspector:
     """
 
     def __init__(self, directory: Path, device: str = "auto") -> None:
-        file = directory / "inspector.json"
+        file = directory / INSPECTOR
         if not file.is_file():
             raise InputError(f"{directory}: expected a refined detector (inspector.json), found none.")
         described = read_json(file)
-        found = file_sha256(directory / "weights.safetensors")
+        found = file_sha256(directory / WEIGHTS)
         if found != described["detector_sha256"]:
             raise InputError(
-                f"{directory / 'weights.safetensors'}: expected sha256 {described['detector_sha256'][:16]}…, "
-                f"found {found[:16]}…"
+                f"{directory / WEIGHTS}: expected sha256 {described['detector_sha256'][:16]}…, found {found[:16]}…"
             )
         self.threshold = float(described["threshold"])
         self._images = Images.model_validate(described["images"])
         self._views = Views.model_validate(described["views"])
         features = self._features = Features.model_validate(described["features"])
-        weights = None if features.backbone == "bundled" else directory / "backbone.safetensors"
+        weights = None if features.backbone == "bundled" else directory / _BACKBONE
         backbone = load_backbone(features.backbone, weights, features.layers)
         target = resolve_device(device)
         self._batch = features.batch_size

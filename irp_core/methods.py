@@ -39,7 +39,7 @@ class Method:
     """One setting of the loop in `flows/refine.py`.
 
     `preset` holds where a key of section `refinement` is null; `changes` hold whatever the section says (the names are
-    those of `irp_core.policy.Policy`).
+    those of `irp_core.refinement.policy.Policy`).
     """
 
     name: str

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from irp_core.audit.whatif import removal_curve
 from irp_core.methods import METHODS
-from irp_core.whatif import removal_curve
 
 __all__ = ["COLOURS", "iteration_curves", "score_histograms", "what_if_curves"]
 

@@ -124,7 +124,7 @@ class Mad(_Multiple):
 
 @dataclass(frozen=True)
 class Mixture:
-    """The false discovery rate of a mixture of two normal distributions (`irp_core.mixture`).
+    """The false discovery rate of a mixture of two normal distributions (`irp_core.statistics.mixture`).
 
     `fdr` is the expected share of good images among the removed; with a `confidence` no more images go than a lower
     confidence bound allows.
@@ -144,7 +144,7 @@ class Mixture:
         return f"{self.name}({self.fdr:g})"
 
     def threshold(self, scores: Scores, *, lower_bound: float | None = None, seed: int = 0) -> float:
-        from irp_core.mixture import mixture_threshold
+        from irp_core.statistics.mixture import mixture_threshold
 
         return mixture_threshold(
             _checked(scores), self.fdr, confidence=self.confidence, lower_bound=lower_bound, seed=seed

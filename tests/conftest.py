@@ -14,9 +14,9 @@ import pytest
 # byte), and homes of their own, so that a developer's Prefect database and DVC cache stay out of it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import tasks.environment  # noqa: F401
+import tasks.runtime.environment  # noqa: F401
 from irp_core.config import Params
-from irp_core.datasets.demo import write_demo_plant
+from irp_core.demo.plant import write_demo_plant
 
 TINY = [
     "images.size=64",
@@ -86,7 +86,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One real Prefect server for the whole session, with a database of its own."""
-    from tasks.server import prefect_server
+    from tasks.runtime.prefect_server import prefect_server
 
     folder = tmp_path_factory.mktemp("prefect")
     patch = pytest.MonkeyPatch()

@@ -11,15 +11,15 @@ from sklearn.metrics import roc_auc_score
 
 from irp_core.backbones import load_backbone
 from irp_core.config import Contamination, Dataset
-from irp_core.contamination import contaminate
-from irp_core.datasets import scan
+from irp_core.data.contamination import contaminate
+from irp_core.data.manifest import testing_rows as held_out
+from irp_core.data.manifest import training_rows
+from irp_core.data.scan import scan
 from irp_core.detectors import DifferNet
-from irp_core.feature_set import FeatureSet
-from irp_core.features import PooledExtractor, extract, extractor_spec
-from irp_core.manifest import testing_rows as held_out
-from irp_core.manifest import training_rows
+from irp_core.features.feature_set import FeatureSet
+from irp_core.features.pooled import PooledExtractor, extract, extractor_spec
+from irp_core.features.store import FeatureStore
 from irp_core.params_file import load_params
-from irp_core.store import FeatureStore
 from tests.conftest import shared
 
 pytestmark = pytest.mark.realdata

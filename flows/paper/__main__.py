@@ -10,7 +10,7 @@ from pathlib import Path
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-import tasks.environment  # noqa: E402, F401  (before any of the libraries that it quiets)
+import tasks.runtime.environment  # noqa: E402, F401  (before any of the libraries that it quiets)
 from irp_core.errors import InputError  # noqa: E402
 from irp_core.params_file import load_params  # noqa: E402
 

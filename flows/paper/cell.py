@@ -13,17 +13,17 @@ import yaml
 from flows.paper.jobs import Job, run_jobs
 from flows.paper.places import cell, features, metrics, prepared, raw
 from flows.paper.progress import Clock, duration
-from irp_core.atomic import atomic_directory, read_json, write_json
+from irp_core.atomic import atomic_directory, write_json
 from irp_core.config import Params, digest
+from irp_core.data.manifest import training_rows
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
-from irp_core.manifest import read_manifest, read_table, training_rows
 from irp_core.methods import in_order
-from irp_core.removals import REMOVAL_SCHEMA, standing_removals
-from irp_core.tables import ITERATIONS_SCHEMA
-from tasks.rundir import RunDirectory
-from tasks.server import prefect_server
-from tasks.thumbnails import jpeg
+from irp_core.removals import standing_removals
+from irp_core.run.directory import RunDirectory
+from irp_core.run.prepared import PreparedSet
+from tasks.reports.thumbnails import jpeg
+from tasks.runtime.prefect_server import prefect_server
 
 __all__ = ["run_cell"]
 
@@ -78,9 +78,9 @@ def run_cell(entity: str, level: int, params: Params) -> None:
 def _set_sizes(params: Params) -> dict[str, int]:
     sizes = {}
     for entity in params.sweep.entities:
-        file = prepared(entity, params.sweep.levels[0], params.sweep.seeds[0]) / "manifest.parquet"
-        if file.is_file():
-            sizes[entity] = len(training_rows(read_manifest(file)))
+        found = PreparedSet(prepared(entity, params.sweep.levels[0], params.sweep.seeds[0]))
+        if found.exists():
+            sizes[entity] = len(training_rows(found.manifest()))
     return sizes
 
 
@@ -122,7 +122,7 @@ def _write(entity: str, level: int, runs: dict[Job, str]) -> None:
     """`runs.csv` (a row per run), `removed.csv` (a row per removed image), thumbnails, and the metrics file."""
     rows, removed = [], []
     for (seed, method), path in runs.items():
-        row, table = _read(Path(path))
+        row, table = _read(RunDirectory(Path(path)))
         rows.append({"entity": entity, "level": level, "seed": seed, "method": method, **row})
         removed.append(table.assign(entity=entity, level=level, seed=seed, method=method))
     table = pd.DataFrame(rows)
@@ -148,11 +148,9 @@ def _write(entity: str, level: int, runs: dict[Job, str]) -> None:
     write_json(metrics(entity, level), {name: round(float(value), 4) for name, value in means.items()})
 
 
-def _read(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-    last = read_table(run / "iterations.parquet", ITERATIONS_SCHEMA).iloc[-1]
-    removed = read_table(run / "removed.parquet", REMOVAL_SCHEMA)
-    removed = standing_removals(removed)
-    summary = read_json(run / "summary.json")
+def _read(run: RunDirectory) -> tuple[dict[str, Any], pd.DataFrame]:
+    last, summary = run.iterations().iloc[-1], run.summary()
+    removed = standing_removals(run.removals())
     bad = int(removed["injected"].eq(True).sum())
     row = {
         **{name: last[name] for name in ("auroc", "average_precision", "removal_precision", "removal_recall")},

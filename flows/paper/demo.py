@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flows.paper.places import DEMO, raw
 from irp_core.config import Params
-from irp_core.datasets.demo import write_demo_plant
+from irp_core.demo.plant import write_demo_plant
 from irp_core.errors import InputError
-from tasks.progress import bar
+from tasks.runtime.progress import bar
 
 __all__ = ["make_demo"]
 

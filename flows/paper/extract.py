@@ -7,12 +7,12 @@ from pathlib import Path
 from flows.paper.places import features, raw, scanned
 from irp_core.atomic import atomic_directory
 from irp_core.config import Params
-from irp_core.feature_set import Local
-from irp_core.manifest import read_manifest
-from irp_core.pipeline import local_needed
-from irp_core.store import FeatureStore
-from tasks.extraction import open_pipeline
-from tasks.progress import bar
+from irp_core.features.feature_set import Local
+from irp_core.features.store import FeatureStore
+from irp_core.refinement.scoring import local_needed
+from irp_core.run.prepared import PreparedSet
+from tasks.runtime.progress import bar
+from tasks.steps.extract import open_pipeline
 
 __all__ = ["extract_entity"]
 
@@ -23,7 +23,7 @@ def extract_entity(entity: str, params: Params) -> None:
     The shared store spares what any earlier run extracted, and keeps what is done when this one is killed; the
     entity's own is one segment under a fixed name, so that the same images give the same bytes.
     """
-    rows = read_manifest(scanned(entity) / "manifest.parquet")[["image_id", "md5"]]
+    rows = PreparedSet(scanned(entity)).manifest()[["image_id", "md5"]]
     pipeline = open_pipeline(params, _local_needed(params))
     use = pipeline.fill(rows, raw(entity), entity, bar)
     stored = pipeline.stored

@@ -132,7 +132,7 @@ def _begin() -> None:
 def _run(settings: dict[str, Any], roots: tuple[str, str], method: str, before: dict[str, str]) -> str:
     from flows.compare import options_of
     from flows.refine import refine
-    from tasks.server import without_heartbeats
+    from tasks.runtime.prefect_server import without_heartbeats
 
     plain = {**settings, "refinement": {**settings["refinement"], "method": method}}
     with without_heartbeats():

@@ -39,7 +39,7 @@ def write_page(params: Params, runs: pd.DataFrame, summary: pd.DataFrame) -> Non
     """Write the page from the tables in `docs/results/tables/`."""
     between = pd.read_csv(TABLES / "differences.csv")
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from flows.paper.places import prepared, raw, scanned
 from irp_core.atomic import atomic_directory
 from irp_core.config import Params
-from irp_core.contamination import contaminate
-from irp_core.datasets import DUPLICATES_SCHEMA, QUARANTINE_SCHEMA, scan
-from irp_core.manifest import write_manifest, write_table
-from tasks.progress import bar
+from irp_core.data.contamination import contaminate
+from irp_core.data.scan import scan
+from irp_core.run.prepared import PreparedSet
+from tasks.runtime.progress import bar
 
 __all__ = ["prepare_entity"]
 
@@ -23,15 +23,14 @@ def prepare_entity(entity: str, params: Params) -> None:
         found = scan(raw(entity), params.dataset.layout, workers=params.features.workers, progress=advance)
     top = scanned(entity).parent
     with atomic_directory(top) as folder:
-        images = folder / scanned(entity).name
-        write_manifest(found.manifest, images / "manifest.parquet")
-        write_table(found.quarantine, images / "quarantine.parquet", QUARANTINE_SCHEMA)
-        write_table(found.duplicates, images / "duplicates.parquet", DUPLICATES_SCHEMA)
+        images = PreparedSet(folder / scanned(entity).name)
+        images.write_manifest(found.manifest)
+        images.write_left_out(found.quarantine, found.duplicates)
         for level in sweep.levels:
             noise = params.contamination.model_copy(
                 update={"fraction": level / 100, "max_fraction": sweep.max_level / 100}
             )
             for seed in sweep.seeds:
                 manifest = contaminate(found.manifest, params.dataset, noise, seed=seed)
-                write_manifest(manifest, folder / prepared(entity, level, seed).relative_to(top) / "manifest.parquet")
+                PreparedSet(folder / prepared(entity, level, seed).relative_to(top)).write_manifest(manifest)
     print(f"{entity}: {len(found.manifest)} images (layout {found.layout}), {len(found.quarantine)} unreadable")

@@ -1,6 +1,6 @@
 """Frozen CNNs. A backbone maps images (n, 3, h, w) to named feature maps; it is never trained here.
 
-Downloads are not made here (the core knows no network): `tasks.weights` fetches what `WEIGHT_URLS` names.
+Downloads are not made here (the core knows no network): `tasks.fetch.weights` fetches what `WEIGHT_URLS` names.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from irp_core.detectors.gaussian import Gaussian
 from irp_core.detectors.kurtosis import Kurtosis
 from irp_core.detectors.patch_knn import PatchKnn
 from irp_core.detectors.protocol import Detector, EpochReport
+from irp_core.detectors.saving import DETECTOR
 from irp_core.errors import InputError
 
 __all__ = [
@@ -72,7 +73,7 @@ def load_detector(directory: Path, device: torch.device | None = None) -> Detect
     Raises:
         InputError: no saved detector, or one of an unknown kind.
     """
-    description = directory / "detector.json"
+    description = directory / DETECTOR
     if not description.is_file():
         raise InputError(f"{directory}: expected a saved detector (detector.json), found none.")
     name = read_json(description).get("detector")

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from irp_core.config import Params
+from irp_core.detectors.folds import assign_folds, fold_by_fold
 from irp_core.detectors.gaussian import Gaussian
 from irp_core.detectors.kurtosis import Kurtosis
 from irp_core.detectors.local import LocalDetector, LocalScores, Scale, scale_of, standardised
@@ -19,8 +20,7 @@ from irp_core.detectors.patch_knn import PatchKnn
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
-from irp_core.feature_set import FeatureSet, Local
-from irp_core.folds import assign_folds, fold_by_fold
+from irp_core.features.feature_set import FeatureSet, Local
 
 __all__ = ["Consensus"]
 
@@ -38,7 +38,7 @@ class Consensus:
     normal distribution, a rare mark to the votes) stays, because a good image lost is lost for nothing.
     The normal distribution is blind where many defects shaped it; many defects hardly move the local detector. So the
     local one is scored first (`score_locally`): its `LocalScores` say which images the normal distribution trains on,
-    and how many images may be removed (`irp_core.out_of_fold.LocalAndGlobal`).
+    and how many images may be removed (`irp_core.detectors.out_of_fold.LocalAndGlobal`).
     """
 
     needs: ClassVar[tuple[Local, ...]] = ("patches", "kurtosis")

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from irp_core.config import DifferNetParams, Params, Training
 from irp_core.detectors.flow_folds import copy_of_one, stacked, train_stacked
+from irp_core.detectors.folds import score_folds
+from irp_core.detectors.normalizing_flow import NormalizingFlow, negative_log_likelihood
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
-from irp_core.feature_set import FeatureSet, Local
-from irp_core.folds import score_folds
-from irp_core.normalizing_flow import NormalizingFlow, negative_log_likelihood
+from irp_core.features.feature_set import FeatureSet, Local
 
 __all__ = ["DifferNet"]
 
@@ -123,7 +123,7 @@ class DifferNet:
     def score_out_of_fold(
         self, features: FeatureSet, folds: NDArray[np.intp], *, epochs: int, seed: int
     ) -> NDArray[np.float64]:
-        """Scores (images,) of `irp_core.folds.fold_by_fold`, up to rounding, from flows that train side by side.
+        """Scores (images,) as `fold_by_fold` gives them, up to rounding, from flows that train side by side.
 
         Each fold's flow is the one that `fit` would train from scratch on the images of the other folds: same
         start, standardisation of its own, same batches. An image outside (fold -1) trains nothing and gets the

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from irp_core.normalizing_flow import negative_log_likelihood
+from irp_core.detectors.normalizing_flow import negative_log_likelihood
 
 __all__ = ["StackedLinear", "copy_of_one", "stacked", "train_stacked"]
 

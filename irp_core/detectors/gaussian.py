@@ -16,7 +16,7 @@ from torch import Tensor
 from irp_core.config import Params
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
-from irp_core.feature_set import FeatureSet, Local
+from irp_core.features.feature_set import FeatureSet, Local
 
 __all__ = ["Gaussian"]
 

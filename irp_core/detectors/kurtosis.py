@@ -16,7 +16,7 @@ from torch import Tensor
 from irp_core.config import Params
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
-from irp_core.feature_set import FeatureSet, Local
+from irp_core.features.feature_set import FeatureSet, Local
 
 __all__ = ["Kurtosis"]
 
@@ -26,8 +26,8 @@ _FARTHEST = 6.0  # robust standard deviations: one channel alone does not decide
 class Kurtosis:
     """Score: mean over the channels of min(|k - median| / (1.4826 MAD), 6)², k the log kurtosis of a channel's map.
 
-    Each image is described by itself alone (`irp_core.local_features.map_kurtosis`), and median and MAD bear
-    almost half of the set being defective: a witness that contamination hardly moves.
+    Each image is described by itself alone (`irp_core.features.local.map_kurtosis`), and median and MAD bear
+    almost half of the set being defective: contamination hardly moves the scores.
 
     Example:
         >>> rng = np.random.default_rng(0)

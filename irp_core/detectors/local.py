@@ -14,8 +14,8 @@ from torch import Tensor
 from irp_core.config import PatchKnnParams
 from irp_core.detectors.kurtosis import Kurtosis
 from irp_core.detectors.patch_knn import PatchKnn
-from irp_core.feature_set import FeatureSet
-from irp_core.mixture import fit_mixture, resampled_shares, share_bound
+from irp_core.features.feature_set import FeatureSet
+from irp_core.statistics.mixture import fit_mixture, resampled_shares, share_bound
 
 __all__ = ["LocalDetector", "LocalScores", "Scale", "scale_of", "standardised"]
 
@@ -46,7 +46,7 @@ class LocalScores:
         return lower | (self.scores <= np.median(self.scores))
 
     def lower_bound(self, confidence: float) -> float:
-        """The lower confidence bound on the share of defective images (`irp_core.mixture.share_bound`)."""
+        """The lower confidence bound on the share of defective images (`irp_core.statistics.mixture.share_bound`)."""
         return share_bound(self.resampled_shares, confidence)
 
 

@@ -17,7 +17,7 @@ from irp_core.config import Params, PatchKnnParams
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
-from irp_core.feature_set import FeatureSet, Local
+from irp_core.features.feature_set import FeatureSet, Local
 
 __all__ = ["PatchKnn"]
 
@@ -33,8 +33,8 @@ class PatchKnn:
     Patches are standardised within their image (mean and spread of each channel over its patches): what is
     common to an image, such as lighting or the grain of its material, is not a local defect.
 
-    The bank holds at most `bank` images, drawn at random: a poll instead of a census, which bounds memory and time
-    (a score costs bank x patches² x channels multiplications).
+    The bank holds at most `bank` images, drawn at random, which bounds memory and time (a score costs bank x patches² x
+    channels multiplications).
 
     Example:
         >>> patches = np.random.default_rng(0).normal(size=(20, 4, 8)).astype(np.float32)

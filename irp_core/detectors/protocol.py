@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from irp_core.config import Params
-from irp_core.feature_set import FeatureSet, Local
+from irp_core.features.feature_set import FeatureSet, Local
 
 __all__ = ["Detector", "EpochReport", "Report"]
 

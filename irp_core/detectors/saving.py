@@ -13,7 +13,11 @@ from torch import Tensor
 from irp_core.atomic import read_json, write_json
 from irp_core.errors import InputError
 
-__all__ = ["read_saved", "write_saved"]
+__all__ = ["DETECTOR", "WEIGHTS", "read_saved", "write_saved"]
+
+DETECTOR = "detector.json"
+WEIGHTS = "weights.safetensors"
+"""The two files of a saved detector."""
 
 
 def write_saved(directory: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
@@ -27,8 +31,8 @@ def write_saved(directory: Path, tensors: Mapping[str, Tensor], description: Map
         ({'mean': tensor([0., 0.])}, {'detector': 'gaussian'})
     """
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-              directory / "weights.safetensors")  # fmt: skip
-    write_json(directory / "detector.json", dict(description))
+              directory / WEIGHTS)  # fmt: skip
+    write_json(directory / DETECTOR, dict(description))
 
 
 def read_saved(directory: Path, names: tuple[str, ...], device: torch.device) -> tuple[dict[str, Tensor], Any]:
@@ -38,11 +42,11 @@ def read_saved(directory: Path, names: tuple[str, ...], device: torch.device) ->
         InputError: a file is missing or unreadable, or lacks one of the tensors `names`.
     """
     try:
-        description = read_json(directory / "detector.json")
-        tensors = load_file(directory / "weights.safetensors", device=str(device))
+        description = read_json(directory / DETECTOR)
+        tensors = load_file(directory / WEIGHTS, device=str(device))
     except Exception as error:  # safetensors raises its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{directory}: is not a saved detector ({reason}).") from None
     if missing := sorted(set(names) - set(tensors)):
-        raise InputError(f"{directory / 'weights.safetensors'}: expected tensors {missing}, found {sorted(tensors)}.")
+        raise InputError(f"{directory / WEIGHTS}: expected tensors {missing}, found {sorted(tensors)}.")
     return tensors, description

@@ -23,7 +23,7 @@ SMALLEST = {
 
 def in_this_process(arguments: list[str], code: Path) -> None:
     """The command without the seconds that a new process spends on imports."""
-    from flows.cli import app
+    from flows.cli.main import app
 
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output

@@ -12,7 +12,7 @@ from tests.conftest import TINY
 
 __all__ = ["TABLES", "refine_in", "store_of", "table_hashes"]
 
-TABLES = ("manifest", "scores", "removed", "iterations", "test_scores", "quarantine", "duplicates")
+TABLES = ("manifest", "scores", "removals", "images", "iterations", "test_scores", "quarantine", "duplicates")
 
 
 def store_of(workspace: Path) -> str:

@@ -14,8 +14,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from flows.approve import Approval, record
-from tasks.reviewing import Review
-from tasks.rundir import RunDirectory
+from irp_core.run.directory import RunDirectory
+from tasks.review.session import Review
 from tests.conftest import make_workspace
 from tests.flows.harness import refine_in, store_of
 
@@ -80,7 +80,7 @@ def test_a_deployment_waits_and_the_answer_is_respected(
 
     def keep_one() -> dict[str, Any]:
         (run,) = Path("runs").iterdir()
-        spared.append(pd.read_parquet(run / "removed.parquet")["image_id"].iloc[0])
+        spared.append(pd.read_parquet(run / "removals.parquet")["image_id"].iloc[0])
         assert registered() == []
         return {"reviewer": "Ada", "keep": spared, "note": "only a shadow"}
 
@@ -109,7 +109,7 @@ def test_a_deployment_waits_and_the_answer_is_respected(
 def test_outside_a_deployment_nothing_waits_and_nothing_is_registered(
     plant: Path, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.tracking import log_review, review_is_logged
+    from tasks.tracking.writer import log_review, review_is_logged
 
     def refused(*_: Any) -> None:
         raise MlflowException("the registry is down")
@@ -129,7 +129,7 @@ def test_outside_a_deployment_nothing_waits_and_nothing_is_registered(
     review.approve("Ada")
     # A registration that fails is not forgotten: the next review, or the next run, tries it again.
     with monkeypatch.context() as patch, pytest.raises(MlflowException):
-        patch.setattr("tasks.tracking._register", refused)
+        patch.setattr("tasks.tracking.writer._register", refused)
         log_review(review)
     assert not review_is_logged(review.run)
     log_review(review)
@@ -147,9 +147,9 @@ def test_a_run_that_is_asked_for_again_obeys_what_is_asked_now(
     plant: Path, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from irp_core.params_file import load_params
-    from tasks.tracked import find_run
-    from tasks.tracking import log_review
-    from tasks.verification import verify
+    from tasks.audit.verify import verify
+    from tasks.tracking.reader import find_run
+    from tasks.tracking.writer import log_review
 
     monkeypatch.chdir(make_workspace(tmp_path / "w"))
     first = refine_in(Path.cwd(), plant, ["snapshots.enabled=false", "run.outputs=tables"])

@@ -14,14 +14,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner, Result
 
-from flows.cli import app
+from flows.cli.main import app
+from irp_core.audit.findings import Finding
 from irp_core.config import Params
 from irp_core.errors import InputError
-from irp_core.findings import Finding
 from irp_core.hashing import file_sha256
 from irp_core.params_file import load_params
-from tasks.tracked import PENDING_TAG, TrackedRun, find_run
-from tasks.verification import verify
+from tasks.audit.verify import verify
+from tasks.tracking.reader import PENDING_TAG, TrackedRun, find_run
 from tests.flows.harness import store_of
 
 
@@ -51,7 +51,7 @@ def tracked(in_workspace: Path) -> TrackedRun:
 
 def test_a_model_answers_for_its_data_and_its_lineage(in_workspace: Path, tracked: TrackedRun) -> None:
     answer = json.loads(ask("audit", "model", str(in_workspace), "--format", "json"))
-    removed = pd.read_parquet(in_workspace / "removed.parquet")
+    removed = pd.read_parquet(in_workspace / "removals.parquet")
     iterations = pd.read_parquet(in_workspace / "iterations.parquet")
     last = len(iterations) - 1
     dvc_file = Path("snapshots") / in_workspace.name / f"iteration-{last:02d}.dvc"
@@ -78,14 +78,14 @@ def test_mlflows_own_page_shows_the_removal_table(in_workspace: Path, tracked: T
 
     mlflow.set_tracking_uri(store_of(Path.cwd()))
     mlflow.set_experiment("irp")
-    shown = mlflow.load_table("removed.json", run_ids=[tracked.parent.info.run_id])
-    removed = pd.read_parquet(in_workspace / "removed.parquet")
+    shown = mlflow.load_table("removals.json", run_ids=[tracked.parent.info.run_id])
+    removed = pd.read_parquet(in_workspace / "removals.parquet")
     assert shown["image_id"].tolist() == removed["image_id"].tolist()
-    assert json.loads(tracked.tags["mlflow.loggedArtifacts"]) == [{"path": "removed.json", "type": "table"}]
+    assert json.loads(tracked.tags["mlflow.loggedArtifacts"]) == [{"path": "removals.json", "type": "table"}]
 
 
 def test_an_image_answers_for_all_runs(in_workspace: Path, plant: Path) -> None:
-    removed = pd.read_parquet(in_workspace / "removed.parquet").iloc[0]
+    removed = pd.read_parquet(in_workspace / "removals.parquet").iloc[0]
     ours = [row for row in history(str(plant / removed["image_id"])) if row["run"] == in_workspace.name]
     assert [row["iteration"] for row in ours] == list(range(removed["iteration"]))
     assert ours[-1]["decision"] == "removed"
@@ -106,7 +106,7 @@ def history(image: str) -> list[dict[str, object]]:
 
 
 def test_two_sets_answer_for_their_difference(in_workspace: Path) -> None:
-    removed = pd.read_parquet(in_workspace / "removed.parquet")
+    removed = pd.read_parquet(in_workspace / "removals.parquet")
     answer = json.loads(ask("audit", "diff", f"{in_workspace.name}:0", in_workspace.name, "--format", "json"))
     assert {row["image_id"] for row in answer["difference"]} == set(removed["image_id"])
     assert {(row["only_in"], row["why"]) for row in answer["difference"]} == {("A", "removed in B")}
@@ -225,8 +225,9 @@ def forge_list(path: Path) -> None:
 
 
 TAMPERINGS = {
-    "a removal table": ("parent tables/removed.parquet", forge_removal, {"artifact hashes", "removal table"}),
-    "a look's removals": ("1 tables/removed.parquet", forge_removal, {"artifact hashes", "decision", "removal table"}),
+    "a removal table": ("parent tables/removals.parquet", forge_removal, {"artifact hashes", "removal table"}),
+    "the images' final states": ("parent tables/images.parquet", forge_removal, {"artifact hashes", "removal table"}),
+    "a round's removals": ("1 tables/decided.parquet", forge_removal, {"artifact hashes", "decision", "removal table"}),
     "a table of scores": ("1 tables/scores.parquet", forge_score, {"artifact hashes", "decision"}),
     "the manifest": ("parent tables/manifest.parquet", forge_manifest, {"artifact hashes", "manifest"}),
     "a model's weights": ("0 model/weights.safetensors", forge_weights, {"artifact hashes", "weights"}),
@@ -288,10 +289,10 @@ def test_tampering_is_found_and_named(what: str, in_workspace: Path, tracked: Tr
 def test_an_upload_that_broke_off_halfway_is_no_tampering(
     in_workspace: Path, tracked: TrackedRun, tmp_path: Path
 ) -> None:
-    path = tracked.file("tables/removed.parquet")
+    path = tracked.file("tables/removals.parquet")
     parent = tracked.parent.info.run_id
     with altered(path, forge_removal, tmp_path / "spare"):
-        tracked.client.set_tag(parent, PENDING_TAG, json.dumps({"tables/removed.parquet": file_sha256(path)}))
+        tracked.client.set_tag(parent, PENDING_TAG, json.dumps({"tables/removals.parquet": file_sha256(path)}))
         try:
             findings = verify(in_workspace.name, here())
         finally:
@@ -304,7 +305,7 @@ def test_an_upload_that_broke_off_halfway_is_no_tampering(
 def test_a_tampered_table_is_refused_by_queries_and_verify_exits_with_1(
     in_workspace: Path, tracked: TrackedRun, tmp_path: Path
 ) -> None:
-    with altered(tracked.file("tables/removed.parquet"), forge_removal, tmp_path / "spare"):
+    with altered(tracked.file("tables/removals.parquet"), forge_removal, tmp_path / "spare"):
         with pytest.raises(InputError, match="it was changed after it was logged"):
             irp("audit", "model", in_workspace.name)
         result = irp("audit", "verify", in_workspace.name)

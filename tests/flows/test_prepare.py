@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from flows.terminal import show_prepared
-from irp_core.manifest import read_manifest
+from flows.terminal.run import show_prepared
+from irp_core.data.manifest import read_manifest
 from irp_core.params_file import load_params
-from tasks.data import make_manifest
+from tasks.steps.prepare import make_manifest
 from tests.irp_core.test_layouts import kolektor
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from irp_core.manifest import read_manifest, write_manifest
+from irp_core.data.manifest import read_manifest, write_manifest
 from irp_core.params_file import load_params
 from tests.conftest import TINY, make_workspace
 from tests.flows.harness import TABLES, refine_in, store_of, table_hashes
@@ -23,7 +23,7 @@ from tests.flows.harness import TABLES, refine_in, store_of, table_hashes
 def test_a_run_leaves_tables_model_and_history(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())
     tables = {name: pd.read_parquet(finished / f"{name}.parquet") for name in TABLES}
-    iterations, removed = tables["iterations"], tables["removed"]
+    iterations, removed = tables["iterations"], tables["removals"]
     assert summary["stop_reason"] in ("converged", "max_iterations", "max_removed_fraction")
     assert summary["n_removed"] > 0
     assert len(removed) == summary["n_removed"]
@@ -36,6 +36,13 @@ def test_a_run_leaves_tables_model_and_history(finished: Path) -> None:
         later = tables["scores"].query("iteration >= @row.iteration")
         assert row.image_id not in set(later["image_id"])
     assert (finished / "model" / "inspector.json").is_file()
+    images = tables["images"].set_index("image_id")
+    assert images.index[images["state"] == "removed"].tolist() == sorted(removed["image_id"])
+    assert images.loc[removed["image_id"], "since_round"].tolist() == removed["iteration"].tolist()
+    last = tables["scores"].query("iteration == iteration.max()")
+    assert images.index[images["trained_on"]].tolist() == last["image_id"].tolist()
+    assert images.loc[last["image_id"], "score"].tolist() == last["score"].tolist()
+    assert set(images["decided_by"]) == {"refinement"}
 
 
 def test_mlflow_holds_every_model(in_workspace: Path) -> None:
@@ -105,7 +112,7 @@ def test_prefect_shows_the_iterations(in_workspace: Path, prefect_api: str) -> N
     flows = httpx.post(f"{prefect_api}/flow_runs/filter", json=ids).json()
     ours = [f["id"] for f in flows if f["parameters"]["params"]["tracking"]["uri"] == store_of(Path.cwd())]
     artifact = next(a for a in found if a["flow_run_id"] in ours)
-    removed = pd.read_parquet(in_workspace / "removed.parquet")["image_id"].tolist()
+    removed = pd.read_parquet(in_workspace / "removals.parquet")["image_id"].tolist()
     assert [row["image_id"] for row in json.loads(artifact["data"])] == removed
     flow = {"flow_runs": {"id": {"any_": [artifact["flow_run_id"]]}}}
     names = {run["name"] for run in httpx.post(f"{prefect_api}/task_runs/filter", json=flow).json()}
@@ -137,7 +144,7 @@ def test_labels_change_no_score_and_no_removal(finished: Path, plant: Path, tmp_
     assert ours["weights.safetensors"] == theirs["weights.safetensors"]
     columns = ["image_id", "iteration", "score", "threshold"]
     pd.testing.assert_frame_equal(
-        pd.read_parquet(run / "removed.parquet")[columns], pd.read_parquet(finished / "removed.parquet")[columns]
+        pd.read_parquet(run / "removals.parquet")[columns], pd.read_parquet(finished / "removals.parquet")[columns]
     )
 
 
@@ -152,7 +159,7 @@ def test_the_test_images_are_not_read_before_the_evaluation(
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(noisy / image_id)
     run = refine_in(make_workspace(tmp_path / "w"), noisy)
     ours, theirs = table_hashes(run), table_hashes(finished)
-    for name in ("scores.parquet", "removed.parquet", "weights.safetensors"):
+    for name in ("scores.parquet", "removals.parquet", "weights.safetensors"):
         assert ours[name] == theirs[name]
     assert ours["test_scores.parquet"] != theirs["test_scores.parquet"]
 
@@ -166,7 +173,7 @@ def test_another_seed_pushes_no_image_through_the_network(in_workspace: Path, pl
     # Registered, it scores as the run's own model does, through `irp score` and as MLflow's pyfunc.
     from mlflow.pyfunc import load_model
 
-    from tasks.inspecting import score_images
+    from tasks.scoring import score_images
 
     params = load_params(None, [f"tracking.uri={store_of(Path.cwd())}"])
     ours, registered = (score_images(m, plant / "test" / "good", params) for m in (str(run), "plant/1"))

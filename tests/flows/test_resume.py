@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from irp_core.run.directory import RunDirectory, list_runs
 from tests.conftest import TINY, make_workspace
-from tests.flows.harness import table_hashes
+from tests.flows.harness import refine_in, table_hashes
 
 KILLS = 5
 
@@ -21,7 +22,7 @@ KILLS = 5
 def start(workspace: Path, data: Path) -> subprocess.Popen[bytes]:
     options = [part for override in TINY for part in ("-S", override)]
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "refine", str(data), *options],
+        [sys.executable, "-m", "flows.cli.main", "refine", str(data), *options],
         cwd=workspace,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,
@@ -58,3 +59,31 @@ def test_five_kills_change_nothing(finished: Path, plant: Path, tmp_path: Path, 
     assert run.parent.name == finished.name
     assert table_hashes(run.parent) == table_hashes(finished)
     assert "Traceback" not in output
+
+
+def test_resuming_does_what_was_asked_for_first(
+    finished: Path, plant: Path, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A comparison's run shares another's pre-trained detector and needs no operating threshold: resumed, neither."""
+    import flows.refine
+
+    workspace = make_workspace(tmp_path / "w")
+
+    def interrupted(path: str, iteration: int) -> None:
+        raise KeyboardInterrupt
+
+    def trained_again(*arguments: object, **options: object) -> None:
+        raise AssertionError("the detector should have been taken over")
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(flows.refine, "snapshot", interrupted)
+        refine_in(workspace, plant, ["refinement.method=vanilla"], share_with=str(finished), operating=False)
+    monkeypatch.chdir(workspace)
+    (run,) = list_runs(Path("runs"))
+    assert not run.has_results()
+    monkeypatch.setattr("irp_core.detectors.differnet.DifferNet.fit", trained_again)
+    flows.refine.resume(str(run.path))
+    shared = RunDirectory(finished)
+    assert run.weights_sha256(0) == shared.weights_sha256(0)
+    assert run.summary()["operating"] is None
+    assert shared.summary()["operating"] is not None

@@ -22,10 +22,10 @@ import pandas as pd
 import pytest
 
 from irp_core.errors import InputError
-from irp_core.reviews import read_events
-from tasks.review_server import ReviewServer
-from tasks.reviewing import Review
-from tasks.rundir import RunDirectory
+from irp_core.refinement.reviews import read_events
+from irp_core.run.directory import RunDirectory
+from tasks.review.server import ReviewServer
+from tasks.review.session import Review
 from tests.conftest import make_workspace
 from tests.flows.harness import refine_in, store_of
 
@@ -60,7 +60,7 @@ def server(reviewed: Review) -> Iterator[ReviewServer]:
 def test_a_missing_file_of_decisions_is_said_before_anything_starts(plant: Path, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from flows.cli import app
+    from flows.cli.main import app
 
     with pytest.raises(InputError, match="no such file of review decisions"):
         CliRunner().invoke(app, ["refine", str(plant), "--decisions", str(tmp_path / "d.csv")], catch_exceptions=False)
@@ -69,7 +69,7 @@ def test_a_missing_file_of_decisions_is_said_before_anything_starts(plant: Path,
 @pytest.mark.timeout(120)
 def test_ctrl_c_ends_a_review_and_still_tells_what_was_decided(reviewed: Review, plant: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "review", str(reviewed.run.path), "--no-browser", "--reviewer", "Ada"],
+        [sys.executable, "-m", "flows.cli.main", "review", str(reviewed.run.path), "--no-browser", "--reviewer", "Ada"],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -102,7 +102,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr("webbrowser.open", opened.put)
     monkeypatch.setattr(ReviewServer, "run", decides)
-    monkeypatch.setattr("tasks.tracking.log_review", lambda review: None)  # the session's store stays as it is
+    monkeypatch.setattr("tasks.tracking.writer.log_review", lambda review: None)  # the session's store stays as it is
     return seen
 
 
@@ -111,7 +111,7 @@ def test_a_review_from_elsewhere_writes_where_the_run_belongs(
 ) -> None:
     from typer.testing import CliRunner
 
-    from flows.cli import app
+    from flows.cli.main import app
 
     workspace, run = Path.cwd(), reviewed.run.path.resolve()
     elsewhere = tmp_path / "elsewhere"
@@ -137,7 +137,7 @@ def test_the_token_is_in_a_file_of_ones_own_and_not_in_the_browsers_arguments(
 ) -> None:
     from typer.testing import CliRunner
 
-    from flows.cli import app
+    from flows.cli.main import app
 
     CliRunner().invoke(app, ["review", str(reviewed.run.path)], catch_exceptions=False)
     (seen,) = asked
@@ -149,7 +149,7 @@ def test_the_token_is_in_a_file_of_ones_own_and_not_in_the_browsers_arguments(
 
 def test_what_is_up_for_review(reviewed: Review) -> None:
     items = reviewed.items
-    removed = pd.read_parquet(reviewed.run.path / "removed.parquet")
+    removed = pd.read_parquet(reviewed.run.path / "removals.parquet")
     assert set(items.loc[items["kind"] == "removed", "image_id"]) == set(removed["image_id"])
     borderline = items[items["kind"] == "borderline"]
     assert len(borderline) == 10
@@ -167,10 +167,10 @@ def test_what_is_up_for_review(reviewed: Review) -> None:
 def test_decisions_reach_the_removal_table_and_the_standing_file(reviewed: Review) -> None:
     items = reviewed.items
     first, last = items.iloc[0], items.iloc[-1]
-    before = pd.read_parquet(reviewed.run.path / "removed.parquet")
+    before = pd.read_parquet(reviewed.run.path / "removals.parquet")
     reviewed.decide(first["md5"], keep=True, reviewer="Ada", note="a shadow")
     reviewed.decide(last["md5"], keep=False, reviewer="Grace")
-    table = pd.read_parquet(reviewed.run.path / "removed.parquet").set_index("md5")
+    table = pd.read_parquet(reviewed.run.path / "removals.parquet").set_index("md5")
     assert table.loc[first["md5"], ["decision", "reviewer", "note"]].tolist() == ["kept_by_review", "Ada", "a shadow"]
     assert table.loc[last["md5"], ["decision", "reviewer"]].tolist() == ["removed_by_review", "Grace"]
     assert len(table) == len(before) + 1
@@ -183,7 +183,7 @@ def test_decisions_reach_the_removal_table_and_the_standing_file(reviewed: Revie
     assert (approval["reviewer"], approval["note"]) == ("Grace", None)
     for md5, reviewer in ((first["md5"], "Ada"), (last["md5"], "Grace")):
         reviewed.withdraw(md5, reviewer)
-    after = pd.read_parquet(reviewed.run.path / "removed.parquet")
+    after = pd.read_parquet(reviewed.run.path / "removals.parquet")
     pd.testing.assert_frame_equal(after, before)
     assert reviewed.contradictions().empty
     with pytest.raises(InputError, match="expected an image of this run"):
@@ -203,7 +203,7 @@ def test_later_runs_keep_what_was_kept_and_leave_out_what_was_removed(
     kept = scores[scores["md5"] == removed["md5"]]
     assert kept["iteration"].tolist() == sorted(scores["iteration"].unique())
     assert borderline["md5"] not in set(scores["md5"])
-    table = pd.read_parquet(again / "removed.parquet")
+    table = pd.read_parquet(again / "removals.parquet")
     spared = table[table["md5"] == removed["md5"]]
     assert set(spared["decision"]) == {"kept_by_review"}
     assert (spared["score"] > spared["threshold"]).all()
@@ -223,7 +223,7 @@ def test_later_runs_keep_what_was_kept_and_leave_out_what_was_removed(
     assert kinds[removed["md5"]] == "kept_by_review"
     assert kinds[borderline["md5"]] == "removed_by_review"
     from irp_core.params_file import load_params
-    from tasks.verification import verify
+    from tasks.audit.verify import verify
 
     findings = verify(again.name, load_params(None, [f"tracking.uri={store_of(Path.cwd())}"]))
     assert [finding for finding in findings if finding.status == "failed"] == []
@@ -355,7 +355,7 @@ def test_three_decisions_by_keyboard(server: ReviewServer, reviewed: Review, pla
         items[1]["md5"]: "removed_by_review",
         borderline["md5"]: "removed_by_review",
     }
-    table = pd.read_parquet(reviewed.run.path / "removed.parquet").set_index("md5")
+    table = pd.read_parquet(reviewed.run.path / "removals.parquet").set_index("md5")
     assert {md5: table.loc[md5, "decision"] for md5 in decisions} == decisions
     assert set(table.loc[list(decisions), "reviewer"]) == {"Ada"}
     scores = pd.read_parquet(refine_in(Path.cwd(), plant) / "scores.parquet")

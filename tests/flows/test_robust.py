@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from flows.terminal import show_run
+from flows.terminal.run import show_run
 from irp_core.atomic import read_json, write_json
+from irp_core.data.manifest import read_manifest, write_manifest
 from irp_core.inspection import Inspector
-from irp_core.manifest import read_manifest, write_manifest
 from irp_core.params_file import load_params
-from tasks.rundir import RunDirectory
+from irp_core.run.directory import RunDirectory
 from tests.conftest import TINY, make_workspace
 from tests.flows.harness import refine_in, store_of, table_hashes
 
@@ -35,7 +35,7 @@ def robust(tmp_path_factory: pytest.TempPathFactory, plant: Path, prefect_api: s
 
 
 def test_the_sets_add_up_over_removals_and_restorations(robust: Path) -> None:
-    removed = pd.read_parquet(robust / "removed.parquet")
+    removed = pd.read_parquet(robust / "removals.parquet")
     scores = pd.read_parquet(robust / "scores.parquet")
     sets = scores.groupby("iteration")["image_id"].agg(set).to_dict()
     assert len(sets) > 1
@@ -45,10 +45,10 @@ def test_the_sets_add_up_over_removals_and_restorations(robust: Path) -> None:
 
 
 def test_a_refinement_in_memory_keeps_what_a_run_keeps(robust: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from irp_core.in_memory import refine_in_memory
-    from irp_core.manifest import training_rows
-    from irp_core.pipeline import local_needed
-    from tasks.extraction import open_pipeline
+    from irp_core.data.manifest import training_rows
+    from irp_core.refinement.in_memory import refine_in_memory
+    from irp_core.refinement.scoring import local_needed
+    from tasks.steps.extract import open_pipeline
 
     monkeypatch.chdir(robust.parents[1])
     params = load_params(None, [*TINY, *ROBUST])
@@ -85,7 +85,7 @@ def test_the_estimated_contamination_is_reported(robust: Path) -> None:
 
 
 def test_the_audit_decides_the_same_again(robust: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.verification import verify
+    from tasks.audit.verify import verify
 
     workspace = robust.parents[1]
     monkeypatch.chdir(workspace)

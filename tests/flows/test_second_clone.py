@@ -22,7 +22,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.main import app
 from tests.conftest import make_workspace
 from tests.flows.harness import refine_in
 
@@ -124,7 +124,7 @@ def test_every_question_is_answered_on_another_machine(
             data,
             [f"tracking.uri={url}", "tracking.registered_model=plant", "refinement.removal=max_one"],
         )
-        scores, removed = (pd.read_parquet(trained / f"{name}.parquet") for name in ("scores", "removed"))
+        scores, removed = (pd.read_parquet(trained / f"{name}.parquet") for name in ("scores", "removals"))
         assert scores["iteration"].max() == 3
         run(sys.executable, "-m", "dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "remote"), cwd=first)
         run("git", "add", "-A", ".dvc", "snapshots", cwd=first)

@@ -14,7 +14,7 @@ from irp_core.errors import InputError
 from irp_core.methods import METHODS, in_order, iterative
 from irp_core.params_file import load_params
 from irp_core.plots import iteration_curves
-from irp_core.policy import Policy, epochs_per_iteration, policy_of
+from irp_core.refinement.policy import Policy, epochs_per_iteration, policy_of
 from irp_core.rules import Mad, MedianMultiple
 
 ROOT = Path(__file__).parents[2]

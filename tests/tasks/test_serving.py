@@ -18,7 +18,7 @@ import irp_core
 from irp_core.backbones import load_backbone
 from irp_core.config import Params
 from irp_core.detectors import DifferNet
-from irp_core.feature_set import FeatureSet
+from irp_core.features.feature_set import FeatureSet
 from irp_core.inspection import Inspector, save_inspector
 from tasks.serving import LIBRARIES, save_pyfunc
 

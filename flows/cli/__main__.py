@@ -1,0 +1,5 @@
+"""`python -m flows.cli.main` is the command `irp`."""
+
+from flows.cli.main import main
+
+main()

@@ -1,0 +1,126 @@
+"""`irp audit`: an auditor's questions, answered from MLflow and DVC alone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.cli.options import Format, Overrides, ParamsFile, read_params
+from irp_core.errors import InputError
+
+__all__ = ["audit"]
+
+audit = typer.Typer(
+    help="Who was removed, when, why: answered from MLflow and DVC alone.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+Reference = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A run's id or directory, or a registered model NAME[@alias|/version]; :ITERATION if wanted.",
+    ),
+]
+As = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
+
+
+@audit.command()
+def model(model: Reference, as_: As = Format.table, params: ParamsFile = None, set_param: Overrides = None) -> None:
+    """A model's data set, the command that checks it out, its lineage, and the images removed before it."""
+    from flows.terminal.audit import write_answer
+    from tasks.audit.questions import describe_model
+
+    facts, removals = describe_model(model, read_params(params, set_param))
+    write_answer(facts, removals, as_.value, "Removed and reviewed images", "removed")
+
+
+@audit.command()
+def image(
+    image: Annotated[str, typer.Argument(metavar="PATH|MD5", help="An image file, its md5, or its id in a data set.")],
+    as_: As = Format.table,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+) -> None:
+    """An image's history over all runs: its scores against the thresholds, kept or removed, and whose training set."""
+    from flows.terminal.audit import write_answer
+    from tasks.audit.questions import history_of_image
+
+    history = history_of_image(image, read_params(params, set_param))
+    facts = {"md5": ", ".join(history["md5"].unique()), "runs": history["run"].nunique()}
+    write_answer(facts, history, as_.value, "History", "history")
+
+
+@audit.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help="A run or model, with :ITERATION if wanted.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    as_: As = Format.table,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+) -> None:
+    """Which images two training sets do not share, and why."""
+    from flows.terminal.audit import write_answer
+    from tasks.audit.questions import compare_sets
+
+    facts, table = compare_sets(first, second, read_params(params, set_param))
+    write_answer(facts, table, as_.value, "Images that only one of them has", "difference")
+
+
+@audit.command()
+def verify(
+    model: Reference,
+    rescore: Annotated[
+        bool, typer.Option("--rescore", help="Score the training set with the stored weights too.")
+    ] = False,
+    as_: As = Format.table,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+) -> None:
+    """Recompute all that can be: hashes, sets, decisions, tables, weights. Exit code 1 where something disagrees."""
+    from dataclasses import asdict
+
+    import pandas as pd
+
+    from flows.terminal.audit import write_answer
+    from tasks.audit.verify import verify as verify_run
+    from tasks.runtime.progress import bar
+
+    with bar("Checking images") as advance:
+        findings = verify_run(model, read_params(params, set_param), rescore=rescore, progress=advance)
+    counts = {status: sum(f.status == status for f in findings) for status in ("ok", "failed", "skipped")}
+    table = pd.DataFrame([asdict(f) for f in findings])
+    write_answer({"model": model, **counts}, table, as_.value, "Checks", "findings")
+    if counts["failed"]:
+        sys.exit(1)
+
+
+@audit.command()
+def checkout(
+    model: Reference,
+    to: Annotated[Path | None, typer.Option(help="Folder to make; default: snapshots/RUN/iteration-NN.")] = None,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+) -> None:
+    """Make a folder with exactly the images a model was trained on, from DVC's cache or remote."""
+    from tasks.tracking.reader import find_run
+    from tasks.versions.snapshots import checkout as checkout_set
+
+    checked = read_params(params, set_param)
+    run, iteration = find_run(model, checked)
+    tags = run.model(iteration).data.tags
+    number = int(tags["irp.iteration"])
+    md5 = tags.get("irp.dvc_md5")
+    if md5 is None:
+        raise InputError(
+            f"{run.run_id}: expected a run with DVC versions, found one made with snapshots.enabled=false."
+        )
+    target = to or Path(checked.snapshots.directory) / run.run_id / f"iteration-{number:02d}"
+    checkout_set(md5, target, {"irp": {"run": run.run_id, "iteration": number}})
+    Console(stderr=True).print(f"{target}: {md5}", highlight=False, soft_wrap=True)

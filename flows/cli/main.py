@@ -1,0 +1,326 @@
+"""The command line. Heavy libraries are imported inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+import tasks.runtime.environment  # noqa: F401  (before any of the libraries that it quiets)
+from flows.cli.audit import audit
+from flows.cli.fetch import fetch
+from flows.cli.options import DataPath, NoDvc, Overrides, ParamsFile, read_params
+from flows.cli.review import review
+from flows.cli.whatif import whatif
+from irp_core import __version__
+from irp_core.errors import InputError
+from irp_core.methods import METHODS
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="irp",
+    help="Clean the contaminated training set of an industrial visual anomaly detector.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(audit, name="audit")
+app.command()(whatif)
+app.command()(review)
+console = Console()
+_STARTED = time.perf_counter()
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence on stderr and exit code 2, an interruption 130."""
+    try:
+        if app(standalone_mode=False) == 130:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
+    except InputError as error:
+        _fail(str(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("Interrupted; the same command goes on where this one stopped.", 130)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except Exception as error:
+        # click's own complaints (unknown option …), whichever copy of click typer brings along.
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            _fail(error.format_message(), error.exit_code)
+        raise
+
+
+def _fail(message: str, code: int) -> None:
+    Console(stderr=True).print(f"[bold red]irp:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _without_dvc(no_dvc: bool) -> list[str]:
+    return ["snapshots.enabled=false"] if no_dvc else []
+
+
+@contextmanager
+def _prefect(meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """A Prefect API for what runs inside, and none of its log lines on the terminal.
+
+    Args:
+        meanwhile: work that can be done while the server starts.
+    """
+    from tasks.runtime.prefect_server import prefect_server
+
+    # The terminal shows our own progress and summary, and errors as one sentence from `main`; every log
+    # line still reaches the Prefect API.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    with prefect_server(Path(".irp/prefect-server.log")) as wait:
+        meanwhile()
+        with Console(stderr=True).status("Starting Prefect …"):
+            import flows.compare  # noqa: F401  (the long imports, while the server starts)
+
+            wait()
+        yield
+
+
+def _close_session(runs: list[Path]) -> None:
+    """Book what no stage accounts for (imports, the Prefect server, orchestration) on the session's runs."""
+    from irp_core.run.directory import RunDirectory
+
+    since = time.time() - (time.perf_counter() - _STARTED)
+    booked = sum(sum(RunDirectory(path).timings(since).values()) for path in runs)
+    rest = time.perf_counter() - _STARTED - booked
+    for path in runs:
+        RunDirectory(path).add_time("prefect", max(0.0, rest / len(runs)))
+
+
+@app.command()
+def refine(
+    path: Annotated[Path | None, typer.Argument(metavar="PATH", help="Folder of images.")] = None,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+    manifest: Annotated[Path | None, typer.Option(help="Folder written by `irp prepare`, instead of scanning.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Run directory to go on with.")] = None,
+    decisions: Annotated[
+        Path | None, typer.Option(help="More decisions to respect: a CSV, or a run's removals.parquet.")
+    ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(help=f"Methods to compare on the same set, comma-separated: {', '.join(METHODS)} (or: all)."),
+    ] = None,
+    no_dvc: NoDvc = False,
+) -> None:
+    """Refine a data set: train, score, remove, retrain, until nothing stands out."""
+    if decisions is not None:
+        from irp_core.refinement.reviews import read_events
+
+        read_events(decisions)  # a mistake in the file is said before anything starts
+        if resume is not None or compare is not None:
+            raise InputError("--decisions goes with PATH alone: a run that is resumed keeps those it began with.")
+    if (path is None) == (resume is None):
+        raise InputError("irp refine expects either PATH or --resume RUN.")
+    if resume is not None:
+        from irp_core.run.directory import open_run
+
+        open_run(resume)
+        run_path = _resume(resume)
+    else:
+        assert path is not None
+        from irp_core.data.scan import detect_layout
+
+        detect_layout(path)
+        overrides = [*(set_param or ()), *_without_dvc(no_dvc)]
+        plain = read_params(params, overrides).model_dump(mode="json")
+        if compare is not None:
+            _compare(path, plain, _methods(compare))
+            return
+        with _prefect():
+            from flows.refine import refine as refine_flow
+
+            said = str(decisions) if decisions else None
+
+            run_path = Path(refine_flow(str(path), plain, str(manifest) if manifest else None, decisions=said))
+            _close_session([run_path])
+    from flows.terminal.run import show_run
+    from irp_core.run.directory import RunDirectory
+
+    show_run(console, RunDirectory(run_path))
+
+
+def _resume(run: Path) -> Path:
+    with _prefect():
+        from flows.refine import resume
+
+        path = Path(resume(str(run)))
+        _close_session([path])
+    return path
+
+
+def _compare(
+    path: Path, params: dict[str, Any], methods: tuple[str, ...], meanwhile: Callable[[], None] = lambda: None
+) -> dict[str, str]:
+    with _prefect(meanwhile):
+        from flows.compare import compare, comparison_table
+
+        runs = compare(str(path), params, methods)
+        _close_session([Path(run) for run in runs.values()])
+    from flows.terminal.run import show_comparison
+
+    show_comparison(console, comparison_table(runs), runs)
+    return runs
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    names = tuple(METHODS) if text == "all" else tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in METHODS:
+            raise InputError(f"--compare must list methods among {', '.join(METHODS)} (or all). Got {name!r}.")
+    return names
+
+
+@app.command()
+def prepare(
+    path: DataPath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables.")] = Path("prepared"),
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+) -> None:
+    """Read a data set, quarantine what is unreadable, contaminate it, write its manifest. Trains nothing."""
+    from irp_core.data.scan import detect_layout
+
+    detect_layout(path)
+    plain = read_params(params, set_param).model_dump(mode="json")
+    with _prefect():
+        from flows.prepare import prepare_dataset
+
+        counts = prepare_dataset(str(path), plain, str(output))
+    from flows.terminal.run import show_prepared
+
+    show_prepared(console, counts, path, output)
+
+
+app.command()(fetch)
+
+
+@app.command()
+def runs(params: ParamsFile = None, set_param: Overrides = None) -> None:
+    """List the runs, newest first."""
+    from flows.terminal.run import show_runs
+    from irp_core.run.directory import list_runs
+
+    show_runs(console, list_runs(Path(read_params(params, set_param).run.directory)))
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")],
+    removed: Annotated[bool, typer.Option("--removed", help="List the removed images too.")] = False,
+) -> None:
+    """Show a run: iterations, why it stopped, where everything lies; with --removed every removed image."""
+    from flows.terminal.run import show_removed, show_run
+    from irp_core.run.directory import open_run
+
+    opened = open_run(run)
+    if not opened.has_results():
+        raise InputError(f"{run}: is not finished; go on with `irp refine --resume {run}`.")
+    if removed:
+        show_removed(console, opened)
+    show_run(console, opened)
+
+
+@app.command()
+def score(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="RUN|MODEL", help="A run's directory, or a registered model: NAME[@alias|/version]."),
+    ],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="An image or a folder of images.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write here (.csv or .parquet), not to stdout.")
+    ] = None,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+) -> None:
+    """Score new images with a refined detector: one row per image, its decision against the threshold."""
+    if output is not None and output.suffix not in (".csv", ".parquet"):
+        raise InputError(f"--output must end in .csv or .parquet. Got {output.name!r}.")
+    from tasks.scoring import score_images
+
+    checked = read_params(params, set_param)
+    table = score_images(model, path, checked)
+    _write_scores(table, output)
+    errors = table[table["error"].notna()]
+    anomalous = int((table["decision"] == "anomalous").sum())
+    notes = Console(stderr=True)
+    for row in errors.to_dict("records"):
+        notes.print(f"Unreadable: {row['path']} ({row['error']})", style="yellow", highlight=False, soft_wrap=True)
+    notes.print(
+        f"{len(table)} images: {anomalous} anomalous, {len(table) - anomalous - len(errors)} normal, "
+        f"{len(errors)} unreadable" + (f"; written to {output}" if output else ""),
+        highlight=False,
+    )
+
+
+def _write_scores(table: Any, output: Path | None) -> None:
+    from irp_core.atomic import atomic_path
+
+    if output is None:
+        table.to_csv(sys.stdout, index=False)
+        return
+    with atomic_path(output) as temporary:
+        if output.suffix == ".csv":
+            table.to_csv(temporary, index=False)
+        else:
+            table.to_parquet(temporary, index=False)
+
+
+def _make_plant(folder: Path, size: int) -> None:
+    from irp_core.demo.plant import write_demo_plant
+    from tasks.runtime.progress import bar
+
+    try:
+        with bar("Making the demo plant") as advance:
+            write_demo_plant(folder, size=size, progress=advance)
+    except FileExistsError as error:
+        raise InputError(f"{error}") from None
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the made images go.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of split, injection and training.")] = 0,
+    size: Annotated[int, typer.Option(help="Side of the made images in pixels.", min=64, max=1024)] = 256,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+    no_dvc: NoDvc = False,
+) -> None:
+    """Run the main job on a made inspection line: 20 % of the training set is defective, five methods compared."""
+    overrides = [f"run.seed={seed}", "contamination.fraction=0.2", *(set_param or ())]
+    plain = read_params(params, [*overrides, *_without_dvc(no_dvc)]).model_dump(mode="json")
+    done = _compare(folder, plain, ("vanilla", "osr", "irp", "robust", "oracle"), lambda: _make_plant(folder, size))
+    # Not earlier: Prefect must not be imported before its settings stand.
+    from flows.compare import comparison_table
+    from flows.terminal.run import show_run
+    from irp_core.run.directory import RunDirectory
+    from tasks.reports.page import render_page
+
+    run = RunDirectory(Path(done["robust"]))
+    page = render_page(run, comparison_table(done))
+    show_run(console, run)
+    console.print(f"[bold]Open[/bold]  {page.resolve().as_uri()}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    console.print(__version__, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""`irp review`: a person looks at what was removed, and at what nearly was."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import tempfile
+import threading
+import webbrowser
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from irp_core.errors import InputError
+
+if TYPE_CHECKING:
+    from irp_core.run.directory import RunDirectory
+
+__all__ = ["review"]
+
+
+def review(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")],
+    reviewer: Annotated[str | None, typer.Option(help="Your name; default: git's user.name, else the login.")] = None,
+    port: Annotated[int, typer.Option(help="Port on the loopback interface; 0: a free one.", min=0, max=65535)] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+) -> None:
+    """Review a run on a local page: keep or remove by keyboard. Later runs respect every decision."""
+    console = Console()
+    with Console(stderr=True).status("Opening the run …"):
+        from flows.terminal.audit import show_review
+        from irp_core.run.directory import open_run
+        from tasks.review.server import ReviewServer
+        from tasks.review.session import Review
+        from tasks.tracking.writer import log_review, review_is_logged
+
+        opened = Review(_at_home(open_run(run)))
+        server = ReviewServer(opened, reviewer or _default_name(), port)
+    console.print(f"Review page: {server.url}", highlight=False, soft_wrap=True)
+    console.print("Only this machine can reach it. Finish on the page, or with Ctrl-C here.")
+    with ExitStack() as stack:
+        if browser:  # a text browser would block until it is left
+            door = stack.enter_context(_door(opened.run.path, server.url))
+            threading.Thread(target=webbrowser.open, args=(door,), daemon=True).start()
+        stack.enter_context(suppress(KeyboardInterrupt))  # comes after the server has stopped: what is decided counts
+        server.run()
+    if not review_is_logged(opened.run):
+        with Console(stderr=True).status("Writing to MLflow …"):
+            log_review(opened)
+    show_review(console, opened)
+
+
+def _at_home(run: RunDirectory) -> RunDirectory:
+    """The run, from the directory that its relative paths start from: decisions written elsewhere nobody would respect.
+
+    Raises:
+        InputError: the run's tracking store is not there.
+    """
+    from irp_core.run.directory import RunDirectory
+
+    home = run.workspace()
+    if not home.samefile(Path.cwd()):
+        run = RunDirectory(run.path.resolve())
+        os.chdir(home)
+    store = run.params().tracking.uri
+    file = Path(store.removeprefix("sqlite:///"))
+    if store.startswith("sqlite:///") and run.mlflow() is not None and not file.exists():
+        raise InputError(f"{home}: expected the tracking store of {run.path} ({store}), found none.")
+    return run
+
+
+@contextmanager
+def _door(folder: Path, url: str) -> Iterator[str]:
+    """Address of a file that leads to `url` and that nobody else can read.
+
+    A browser's arguments are visible to everybody on the machine, and the token in them would be everybody's. The
+    file is not in /tmp, where a browser from a snap or flatpak sees other files.
+    """
+    with tempfile.NamedTemporaryFile("w", dir=folder, prefix="review-", suffix=".html", encoding="utf-8") as file:
+        file.write(
+            f'<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>Review</title>'
+            f'<meta http-equiv="refresh" content="0; url={url}"><a href="{url}">Review</a>\n'
+        )
+        file.flush()
+        yield Path(file.name).resolve().as_uri()
+
+
+def _default_name() -> str:
+    try:
+        found = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=False)
+    except OSError:
+        found = None
+    try:
+        return (found.stdout.strip() if found else "") or getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in containers: the page asks
+        return ""

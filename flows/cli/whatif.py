@@ -1,0 +1,47 @@
+"""`irp whatif`: other thresholds on stored scores, without training anything."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from flows.cli.options import Format, Overrides, ParamsFile, read_params
+from irp_core.errors import InputError
+from irp_core.rules import RULES
+
+__all__ = ["whatif"]
+
+if TYPE_CHECKING:
+    RuleName = str
+else:
+    RuleName = StrEnum("RuleName", list(RULES))
+
+
+def whatif(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's directory or id, or a registered model.")],
+    rule: Annotated[RuleName | None, typer.Option(help="Another rule; default: the run's.")] = None,
+    lambda_: Annotated[float | None, typer.Option("--lambda", help="λ of median_multiple, above 1.")] = None,
+    k: Annotated[float | None, typer.Option("--k", help="k of iqr or mad, above 0.")] = None,
+    fdr: Annotated[float | None, typer.Option("--fdr", help="Share of good images that mixture allows.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Where the figure goes (.png, .svg, .pdf); default: whatif-RUN.png.")
+    ] = None,
+    as_: Annotated[Format, typer.Option("--format", help="How the answer is written.")] = Format.table,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+) -> None:
+    """Apply other thresholds to a run's stored scores: what would have been removed, without training anything."""
+    if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
+        raise InputError(f"--figure must end in .png, .svg or .pdf. Got {figure.name!r}.")
+    from flows.terminal.audit import write_supposition
+    from tasks.audit.whatif import save_figure, suppose
+
+    answer = suppose(run, read_params(params, set_param), rule=rule, lambda_=lambda_, k=k, fdr=fdr)
+    path = figure or Path(f"whatif-{answer.facts['run']}.png")
+    save_figure(answer.figure, path)  # first: whoever pipes the tables into `head` ends this process early
+    write_supposition(answer.facts, answer.iterations, answer.images, as_.value)
+    Console(stderr=True).print(f"Figure: {path}", highlight=False, soft_wrap=True)

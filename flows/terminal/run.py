@@ -1,0 +1,218 @@
+"""What a person sees in the terminal: tables that read at a glance, where everything lies, what to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from irp_core.methods import METHODS
+from irp_core.removals import REMOVED
+from irp_core.run.directory import RunDirectory
+
+__all__ = ["show_comparison", "show_prepared", "show_removed", "show_run", "show_runs"]
+
+_STOPPED = {
+    "converged": "nothing exceeds the threshold any more",
+    "cycle": "the next set would be one that was there before",
+    "max_iterations": "the number of iterations is used up (refinement.max_iterations)",
+    "max_removed_fraction": "the largest share that may go is gone (refinement.max_removed_fraction)",
+}
+
+_WORDS = ("image", "method", "run", "rule", "decision", "reviewer", "label")
+
+
+def _share(value: Any) -> str:
+    return "–" if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="left" if column in _WORDS else "right")
+    return table
+
+
+def show_prepared(console: Console, counts: dict[str, Any], path: Path, output: Path) -> None:
+    """Counts of a prepared data set."""
+    table = _table(
+        f"Prepared (layout {counts['layout']})", "train", "injected", "test", "unused", "quarantined", "duplicates"
+    )
+    table.add_row(*(str(counts[c]) for c in ("train", "injected", "test", "unused", "quarantined", "duplicates")))
+    console.print(table)
+    if counts["crop"] != "none":
+        told = "there are no masks to tell what it loses"
+        if counts["masks"]:
+            told = (
+                f"of {counts['masks']} defects with a mask it loses {counts['defects_lost']} "
+                f"(no pixel is left inside) and cuts {counts['defects_cut']}"
+            )
+        console.print(f"images.crop {counts['crop']}: {told}.", style="yellow" if counts["defects_lost"] else "")
+    console.print(f"Tables in {output}")
+    console.print(f"[bold]Next[/bold]  irp refine {path} --manifest {output}", highlight=False, soft_wrap=True)
+
+
+def show_run(console: Console, run: RunDirectory, *, closing: bool = True) -> None:
+    """Iterations, why it stopped, time by stage, where things are and the next commands."""
+    iterations, summary = run.iterations(), run.summary()
+    labelled = iterations["auroc"].notna().any() or iterations["removal_precision"].notna().any()
+    columns = ["it.", "images", "removed", "threshold", "highest"]
+    table = _table(run.run_id, *columns, *(("AUROC", "AP", "prec.", "recall") if labelled else ()))
+    for row in iterations.to_dict("records"):
+        came_back = f", {row['n_restored']} back" if row["n_restored"] else ""
+        cells = [str(row["iteration"]), str(row["n_train"])]
+        cells += [f"{row['n_removed']}{came_back}" if row["iteration"] else "–"]
+        cells += [_share(row["threshold"]), _share(row["max_score"])]
+        if labelled:
+            names = ("auroc", "average_precision", "removal_precision", "removal_recall")
+            cells += [_share(row[name]) for name in names]
+        table.add_row(*cells)
+    console.print(table)
+    look = summary["last_look"]
+    console.print(
+        f"Stopped after {summary['iterations']} iterations: {_STOPPED[summary['stop_reason']]} "
+        f"(threshold {look['threshold']:.3f}, highest score {look['max_score']:.3f})."
+    )
+    _show_findings(console, summary)
+    _show_inputs(console, run)
+    if closing:
+        _show_times(console, run)
+        _show_places(console, run)
+
+
+def _show_findings(console: Console, summary: dict[str, Any]) -> None:
+    """What the run says without labels: estimated contamination, operating threshold."""
+    if found := summary.get("contamination"):
+        shares = f"{100 * found['share']:.0f} % of the images (90 % interval {100 * found['low']:.0f} to"
+        text = f"Estimated contamination: {shares} {100 * found['high']:.0f} %)."
+        unsure = round(found["share"] * summary["n_start"]) - summary["n_removed"]
+        if unsure > 0.02 * summary["n_start"]:
+            text += f" About {unsure} more than were removed, but which is not certain: irp review shows them."
+        console.print(text, highlight=False)
+    if point := summary.get("operating"):
+        text = f"Operating threshold: {point['threshold']:.3f}, for {100 * point['false_alarm_rate']:g} % false alarms"
+        if point["basis"] == "extrapolated":
+            text += f", extrapolated: {point['images']} images are too few for that rate"
+        measured = [
+            f"{name} {100 * point[key]:.0f} %"
+            for name, key in (("false alarms", "test_false_alarms"), ("defects found", "test_detected"))
+            if key in point
+        ]
+        console.print(text + (f". On the test images: {', '.join(measured)}." if measured else "."), highlight=False)
+
+
+def _show_inputs(console: Console, run: RunDirectory) -> None:
+    for row in run.quarantine().to_dict("records"):
+        console.print(escape(f"Quarantined: {row['image_id']} ({row['reason']})"), style="yellow", highlight=False)
+    for _, group in run.duplicates().groupby("md5"):
+        console.print(escape(f"Same content: {', '.join(group['image_id'])}"), style="yellow", highlight=False)
+    features = run.features()
+    images = sum(features[split]["images"] for split in ("train", "rest") if split in features)
+    misses = sum(features[split]["misses"] for split in ("train", "rest") if split in features)
+    console.print(f"Features: {images} images, {misses} of them through the network, {images - misses} from the store.")
+
+
+def _show_times(console: Console, run: RunDirectory) -> None:
+    times = run.timings()
+    total = sum(times.values())
+    if not total:
+        return
+    orchestration = sum(times.get(stage, 0.0) for stage in ("prefect", "track", "snapshot"))
+    parts = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in sorted(times.items(), key=lambda item: -item[1]))
+    console.print(f"Time: {total:.1f} s ({parts}).", highlight=False)
+    console.print(
+        f"Prefect, MLflow and DVC took {orchestration:.1f} s of it, {100 * orchestration / total:.0f} %.",
+        highlight=False,
+    )
+
+
+def _show_places(console: Console, run: RunDirectory) -> None:
+    params = run.params()
+    rows = [
+        ("Tables, model", str(run.path)),
+        ("MLflow", f"{params.tracking.uri}, experiment {params.tracking.experiment}"),
+    ]
+    version = run.snapshot(run.summary()["iterations"])
+    if params.snapshots.enabled and version:
+        rows.append(("Cleaned data set", f"{version['dvc_file']} (dvc checkout {version['dvc_file']})"))
+    if run.report.exists():
+        rows.append(("Report", str(run.report)))
+    rows.append(("Next", f"irp show {run.path} --removed"))
+    rows.append(("", f"irp score {run.path} NEW_IMAGES"))
+    rows.append(("", f"mlflow ui --backend-store-uri {params.tracking.uri}"))
+    grid = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        grid.add_row(f"[bold]{name}[/bold]", value)
+    console.print(grid, highlight=False, soft_wrap=True)
+
+
+def show_removed(console: Console, run: RunDirectory) -> None:
+    """The history of removals: every decision about an image with its score."""
+    removed = run.removals()
+    labelled = removed["label"].notna().any()
+    reviewed = removed["reviewer"].notna().any()
+    decided = reviewed or (removed["decision"] != REMOVED).any()
+    table = _table(
+        "Removed images",
+        *("iteration", "score", "threshold", "rule", "image"),
+        *(("decision",) if decided else ()),
+        *(("reviewer",) if reviewed else ()),
+        *(("label",) if labelled else ()),
+    )
+    for row in removed.sort_values(["iteration", "score"], ascending=[True, False]).to_dict("records"):
+        cells = [str(row["iteration"]), _share(row["score"]), _share(row["threshold"]), row["rule"]]
+        cells.append(escape(row["image_id"]))
+        if decided:
+            cells.append(row["decision"].replace("_", " "))
+        if reviewed:
+            cells.append("–" if pd.isna(row["reviewer"]) else escape(row["reviewer"]))
+        style = {"good": "green", "defective": "red"}.get(row["label"], "")
+        table.add_row(*cells, *((f"[{style}]{row['label']}[/]",) if labelled and style else ()))
+    console.print(table)
+
+
+def show_runs(console: Console, runs: list[RunDirectory]) -> None:
+    """One line per run."""
+    table = _table("Runs", "run", "created", "method", "iterations", "removed", "AUROC")
+    for run in runs:
+        record = run.record()
+        method = record["params"]["refinement"]["method"]
+        if run.has_results():
+            summary = run.summary()
+            end = (str(summary["iterations"]), f"{summary['n_removed']}/{summary['n_start']}", _share(run.last_auroc()))
+        else:
+            end = ("unfinished", "–", "–")
+        table.add_row(run.run_id, record["created"].removesuffix("+00:00"), method, *end)
+    console.print(table)
+
+
+def show_comparison(console: Console, table: pd.DataFrame, runs: dict[str, str]) -> None:
+    """One row per method, and each method's run."""
+    has_recovery = "recovery" in table
+    columns = [
+        "method",
+        "images",
+        "removed",
+        "AUROC",
+        "AP",
+        "prec.",
+        "recall",
+        *(["recovery"] if has_recovery else []),
+    ]
+    shown = _table("Methods on the same contaminated set", *columns)
+    for row in table.to_dict("records"):
+        cells = [row["method"], f"{row['n_train']:.0f}", f"{row['n_removed']:.0f}"]
+        names = ("auroc", "average_precision", "removal_precision", "removal_recall")
+        cells += [_share(row[name]) for name in names]
+        if has_recovery:
+            cells.append("–" if pd.isna(row["recovery"]) else f"{100 * row['recovery']:.0f} %")
+        shown.add_row(*cells, style="bold" if METHODS[row["method"]].iterative else "")
+    console.print(shown)
+    for method in table["method"]:
+        told = f"[bold]{method:<13}[/bold] {METHODS[method].summary}: {runs[method]}"
+        console.print(told, highlight=False, soft_wrap=True)

@@ -1,0 +1,137 @@
+"""THE table: one row per image, from the raw folder to the last training set.
+
+`image_id` is the path relative to the data set's root (POSIX separators) and is unique; rows are sorted
+by it. `label` and `injected` are for evaluation only: nothing that scores or removes may read them. `split` is
+`train`, `test`, `both` (a defect that trains and tests, contamination.overlap), `unused`, or, as long as a
+layout without a split has not been through `contamination`, `unassigned`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from irp_core.atomic import atomic_path
+from irp_core.errors import InputError
+
+__all__ = [
+    "LABELS",
+    "MANIFEST_SCHEMA",
+    "SPLITS",
+    "manifest_digest",
+    "other_rows",
+    "read_manifest",
+    "read_table",
+    "set_digest",
+    "testing_rows",
+    "training_rows",
+    "write_manifest",
+    "write_table",
+]
+
+SPLITS = ("train", "test", "both", "unassigned", "unused")
+LABELS = ("good", "defective")
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("md5", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("defect_type", pa.string()),
+        pa.field("mask_path", pa.string()),
+        pa.field("injected", pa.bool_(), nullable=False),
+    ]
+)
+
+
+def write_table(table: pd.DataFrame, path: Path, schema: pa.Schema) -> None:
+    """Write a data frame as parquet, whole and atomically; the same rows give the same bytes."""
+    # Without pandas' own metadata the bytes depend on the rows and the schema alone.
+    arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False).replace_schema_metadata(None)
+    with atomic_path(path) as temporary:
+        pq.write_table(arrow, temporary)
+
+
+def read_table(path: Path, schema: pa.Schema, where: Mapping[str, object] | None = None) -> pd.DataFrame:
+    """Read a parquet file that must have `schema`'s columns; with `where`, only the rows with these values.
+
+    A column whose field says what it was `formerly` called may have that name in the file.
+
+    Raises:
+        InputError: the file is missing, is no parquet file, or has other columns.
+    """
+    try:
+        arrow = pq.read_table(path, filters=[(name, "==", value) for name, value in (where or {}).items()] or None)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: is not a readable parquet file ({error}).") from None
+    former = {(field.metadata or {}).get(b"formerly", b"").decode(): field.name for field in schema}
+    arrow = arrow.rename_columns([former.get(name, name) for name in arrow.schema.names])
+    if arrow.schema.names != schema.names:
+        raise InputError(f"{path}: expected columns {schema.names}, found {arrow.schema.names}.")
+    frame: pd.DataFrame = arrow.cast(schema).to_pandas()
+    return frame
+
+
+def write_manifest(manifest: pd.DataFrame, path: Path) -> None:
+    """Validate and write a manifest, sorted by `image_id`."""
+    ordered = manifest.sort_values("image_id", kind="stable", ignore_index=True)
+    _validate(ordered, str(path))
+    write_table(ordered, path, MANIFEST_SCHEMA)
+
+
+def read_manifest(path: Path) -> pd.DataFrame:
+    """Read and validate a manifest."""
+    manifest = read_table(path, MANIFEST_SCHEMA)
+    _validate(manifest, str(path))
+    return manifest
+
+
+def manifest_digest(manifest: pd.DataFrame) -> str:
+    """SHA-256 (hex) of all rows and columns, independent of the file's encoding."""
+    text = manifest[MANIFEST_SCHEMA.names].to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def set_digest(rows: pd.DataFrame) -> str:
+    """SHA-256 (hex) of a training set's (image_id, md5) rows, in their order: names the set where DVC does not."""
+    text = rows[["image_id", "md5"]].to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def training_rows(manifest: pd.DataFrame) -> pd.DataFrame:
+    """`image_id` and `md5` of the training images: all that scoring and removal may see.
+
+    Example:
+        >>> manifest = pd.DataFrame({"image_id": ["a.png", "b.png"], "md5": ["0", "1"], "split": ["train", "test"]})
+        >>> training_rows(manifest)["image_id"].tolist(), testing_rows(manifest)["image_id"].tolist()
+        (['a.png'], ['b.png'])
+    """
+    return manifest.loc[manifest["split"].isin(("train", "both")), ["image_id", "md5"]].reset_index(drop=True)
+
+
+def testing_rows(manifest: pd.DataFrame) -> pd.DataFrame:
+    """All columns of the test images."""
+    return manifest.loc[manifest["split"].isin(("test", "both"))].reset_index(drop=True)
+
+
+def other_rows(manifest: pd.DataFrame) -> pd.DataFrame:
+    """`image_id` and `md5` of the images that no training sees: test and unused ones."""
+    return manifest.loc[~manifest["split"].isin(("train", "both")), ["image_id", "md5"]].reset_index(drop=True)
+
+
+def _validate(manifest: pd.DataFrame, source: str) -> None:
+    if repeated := manifest.loc[manifest["image_id"].duplicated(), "image_id"].tolist():
+        raise InputError(f"{source}: image_id must be unique, found {repeated[0]!r} more than once.")
+    for column, allowed in (("split", SPLITS), ("label", LABELS)):
+        found = set(manifest[column].dropna().unique()) - set(allowed)
+        if found:
+            raise InputError(f"{source}: {column} must be one of {allowed}, found {sorted(found)[0]!r}.")
+    if not manifest["md5"].str.fullmatch(r"[0-9a-f]{32}").all():
+        raise InputError(f"{source}: md5 must be 32 hexadecimal digits in every row.")

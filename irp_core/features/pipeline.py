@@ -1,0 +1,107 @@
+"""From image files to features, by way of the store: fill it once, read it as often as wanted.
+
+`FeaturePipeline` needs the network and the images; what it leaves (`StoredFeatures`) is a small value that is
+passed between tasks and processes, and reads the same rows anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from irp_core.backbones import load_backbone
+from irp_core.config import Params
+from irp_core.features.feature_set import FeatureSet, Local
+from irp_core.features.local import feature_set, local_extractor, local_spec
+from irp_core.features.pooled import PooledExtractor, extract, extractor_spec, resolve_device, resolve_precision
+from irp_core.features.store import FeatureStore, StoreUse
+
+__all__ = ["FeaturePipeline", "StoredFeatures"]
+
+Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""A progress bar: description → a context that gives `advance(done, total)`."""
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """Where features lie, and what they were made with.
+
+    Attributes:
+        root: directory of the store.
+        spec: everything that the pooled features depend on.
+        fingerprint: the digest of `spec`.
+        local: the same for each local feature that was extracted.
+    """
+
+    root: str
+    spec: dict[str, object]
+    fingerprint: str
+    local: dict[Local, dict[str, Any]] = field(default_factory=dict)
+
+    def read(self, rows: pd.DataFrame, views: int, needs: Iterable[Local] = ()) -> FeatureSet:
+        """Features of `rows` (column `md5`), in their order: `views` views, and the local features asked for.
+
+        Raises:
+            InputError: the store lacks an image.
+            ValueError: local features that were not extracted.
+        """
+        md5s = rows["md5"].tolist()
+        needs = list(needs)
+        if missing := sorted(set(needs) - set(self.local)):
+            raise ValueError(f"StoredFeatures.read: {missing} were not extracted.")
+        pooled = FeatureStore(Path(self.root), self.spec).get(md5s, views)
+        local = {need: FeatureStore(Path(self.root), self.local[need]).get(md5s, 1)[:, 0] for need in needs}
+        grid = int(self.local["patches"]["patches"][0]) if "patches" in local else 0
+        return feature_set(pooled, local, grid)
+
+
+class FeaturePipeline:
+    """The configured network, and the store that it fills.
+
+    Args:
+        params: sections `images`, `views` and `features`.
+        weights: file of the backbone's weights; None for the bundled one.
+        needs: local features to extract beside the pooled ones.
+
+    Raises:
+        InputError: weights that do not fit, a device that is not there.
+    """
+
+    def __init__(self, params: Params, weights: Path | None, needs: Iterable[Local]) -> None:
+        device = resolve_device(params.features.device)
+        precision = resolve_precision(params.features.precision, device)
+        backbone = load_backbone(params.features.backbone, weights, params.features.layers)
+        self._params = params
+        self._extractor = PooledExtractor(backbone, params.features.scales, device, precision)
+        spec = extractor_spec(params, backbone, precision)
+        self._store = FeatureStore(Path(params.features.store), spec)
+        local = {need: local_spec(need, spec, params.features) for need in needs}
+        self.stored = StoredFeatures(params.features.store, spec, self._store.fingerprint, local)
+
+    def fill(self, rows: pd.DataFrame, root: Path, what: str, bar: Bar | None = None) -> StoreUse:
+        """Extract what the store lacks of the images in `rows`.
+
+        Args:
+            rows: `image_id` and `md5` of images below `root`.
+            what: named by the progress bar.
+
+        Returns:
+            How many images the pooled features were found of, and how many went through the network.
+
+        Raises:
+            InputError: a file vanished or changed since the manifest was made.
+        """
+        shown = bar or (lambda description: nullcontext(lambda done, total: None))
+        with shown(f"Extracting features ({what})") as advance:
+            use = extract(rows, root, self._store, self._extractor, self._params, progress=advance)
+        for need, spec in self.stored.local.items():
+            local = local_extractor(need, self._extractor, self._params.features)
+            store = FeatureStore(Path(self._params.features.store), spec)
+            with shown(f"Extracting {need} ({what})") as advance:
+                extract(rows, root, store, local, self._params, views_each=1, progress=advance)
+        return use

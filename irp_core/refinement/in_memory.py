@@ -1,0 +1,140 @@
+"""The refinement in memory: features in, decisions and a detector out; no server, no database, no repository.
+
+The same loop as a tracked run's (`tests/flows/test_robust.py` holds that both remove the same images).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from irp_core.config import Params
+from irp_core.detectors import Detector, detector_class
+from irp_core.features.feature_set import FeatureSet
+from irp_core.features.pooled import resolve_device
+from irp_core.refinement.loop import refinement_loop
+from irp_core.refinement.policy import Policy, epochs_per_iteration, policy_of
+from irp_core.refinement.rounds import Decision, Round, StopReason, decide, decision_round
+from irp_core.refinement.scoring import score_by_policy, scores_with_its_own_model
+
+__all__ = ["Refined", "fit_final_detector", "refine_in_memory"]
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What a refinement leaves.
+
+    Attributes:
+        detector: trained on what was kept.
+        kept: which of the images it trained on (n,).
+        rounds: every decision round with its decision, in order; the last one stopped.
+    """
+
+    detector: Detector
+    kept: NDArray[np.bool_]
+    rounds: list[tuple[Round, Decision]]
+
+    @property
+    def iterations(self) -> int:
+        """How many rounds removed or restored something."""
+        return len(self.rounds) - 1
+
+
+def refine_in_memory(
+    images: pd.DataFrame, features: FeatureSet, params: Params, *, injected: frozenset[str] | None = None
+) -> Refined:
+    """Refine a set of n images.
+
+    Args:
+        images: `image_id` and `md5` (n rows).
+        features: of the images, in their order.
+        params: all settings; what concerns tracking, snapshots and directories is not read.
+        injected: for method `oracle` only, the `image_id`s of the images that are known to be defective.
+
+    Raises:
+        InputError: out-of-fold scores of fewer than two different images.
+    """
+    policy = policy_of(params.refinement)
+    steps = _InMemory(images.reset_index(drop=True), features, params, policy, injected)
+    last = refinement_loop(steps)
+    detector = steps.detector or fit_final_detector(features[steps.inside], params, last)
+    return Refined(detector, steps.inside, steps.rounds)
+
+
+def fit_final_detector(
+    features: FeatureSet, params: Params, iteration: int, warm: Detector | None = None, epochs: int | None = None
+) -> Detector:
+    """The configured detector trained on these features, from scratch or (`warm`) from a model that is trained on."""
+    kind, device = detector_class(params.detector.name), resolve_device(params.features.device)
+    detector = warm or kind.build(features, params, device)
+    detector.fit(features, epochs=epochs or params.training.epochs, seed=params.run.seed * 1000 + iteration)
+    return detector
+
+
+@dataclass
+class _InMemory:
+    """The loop's steps over arrays."""
+
+    images: pd.DataFrame
+    features: FeatureSet
+    params: Params
+    policy: Policy
+    injected: frozenset[str] | None
+    rounds: list[tuple[Round, Decision]] = field(default_factory=list)
+    detector: Detector | None = None
+
+    def __post_init__(self) -> None:
+        self.inside = np.ones(len(self.images), dtype=bool)
+        self._sets: list[frozenset[str]] = []
+        self._tables: tuple[pd.DataFrame, pd.DataFrame]
+        self._lower_bound: float | None = None
+        # Nobody asks for a model before the last round where another detector scores and each starts from scratch.
+        self._only_last = not scores_with_its_own_model(self.policy) and self.policy.retrain == "scratch"
+
+    def snapshot(self, iteration: int) -> None:
+        self._sets.append(frozenset(self.images["image_id"][self.inside]))
+
+    def train(self, iteration: int) -> None:
+        if self._only_last:
+            return
+        again = iteration > 0
+        warm = self.detector if again and self.policy.retrain == "warm_start" else None
+        epochs = epochs_per_iteration(self.params) if again else None
+        self.detector = fit_final_detector(self.features[self.inside], self.params, iteration, warm, epochs)
+
+    def score(self, iteration: int) -> None:
+        chosen = np.ones(len(self.images), dtype=bool) if self.policy.reversible else self.inside
+        everything = chosen.all()
+        table = self.images[chosen]
+        inside = self.inside[chosen]
+        scored = score_by_policy(
+            self.features if everything else self.features[chosen],
+            table["md5"].tolist(), inside, iteration, self.policy, self.params, self._model,
+        )  # fmt: skip
+        table = table.assign(score=scored.scores)
+        self._tables, self._lower_bound = (table[inside], table[~inside]), scored.lower_bound
+
+    def track(self, iteration: int) -> None:
+        pass
+
+    def decide(self, iteration: int) -> StopReason | None:
+        oracle = self.policy.selection == "oracle"
+        this = decision_round(
+            iteration,
+            *self._tables,
+            lower_bound=self._lower_bound,
+            seed=self.params.run.seed,
+            injected=self.injected if oracle else None,
+        )
+        decision = decide(this, self.policy, self._sets)
+        self.rounds.append((this, decision))
+        if decision.stop_reason is None:
+            self.inside = self.images["image_id"].isin(decision.kept["image_id"]).to_numpy()
+        return decision.stop_reason
+
+    def _model(self) -> Detector:
+        assert self.detector is not None
+        return self.detector

@@ -1,0 +1,276 @@
+"""The run's folder, by what it holds: outside nobody knows where that lies or what its file is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from irp_core.atomic import read_json, write_json
+from irp_core.config import Params
+from irp_core.data.manifest import read_manifest, read_table, training_rows, write_table
+from irp_core.data.schemas import DUPLICATES_SCHEMA, ITERATIONS_SCHEMA, QUARANTINE_SCHEMA, SCORES_SCHEMA
+from irp_core.detectors.saving import DETECTOR, WEIGHTS
+from irp_core.errors import InputError
+from irp_core.params_file import checked_params
+from irp_core.refinement.policy import Policy, policy_of
+from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
+from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, excluded_rows
+from irp_core.run import files, step_files
+from irp_core.run.inputs import RunInputs
+from irp_core.run.steps import Steps
+
+__all__ = ["RunDirectory", "is_run", "list_runs", "open_run"]
+
+
+class RunDirectory(Steps):
+    """One run: what it was asked for, what every iteration left, what came of it."""
+
+    # What was asked for; all that a result depends on is fixed when the run begins.
+
+    def record(self) -> dict[str, Any]:
+        """`run.json` as it is."""
+        record: dict[str, Any] = read_json(self.path / files.RECORD)
+        return record
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        write_json(self.path / files.RECORD, dict(record))
+
+    def params(self) -> Params:
+        return checked_params(self.record()["params"], str(self.path / files.RECORD))
+
+    def inputs(self) -> RunInputs:
+        """What the run was asked to do besides its parameters."""
+        return RunInputs.of(self.record())
+
+    def policy(self) -> Policy:
+        """The settings of the loop that decide about removal."""
+        return policy_of(self.params().refinement, random_counts=self.inputs().random_counts)
+
+    def shares_with(self) -> RunDirectory | None:
+        """The run whose pre-trained detector may be taken over."""
+        name = self.inputs().share_with
+        return None if name is None else RunDirectory(self.path.parent / name)
+
+    def data_root(self) -> Path:
+        return Path(self.record()["data_root"])
+
+    def workspace(self) -> Path:
+        """Where the run was made, and what its relative paths (store, decisions, DVC's cache) start from.
+
+        It is where `run.directory` leads to the run from; the current directory where that cannot be told.
+        """
+        place = self.path.absolute().parent
+        for part in reversed(Path(self.params().run.directory).parts):
+            if place.name != part:  # absolute, above, or the run was moved
+                return Path.cwd()
+            place = place.parent
+        return place
+
+    def manifest(self) -> pd.DataFrame:
+        return read_manifest(self.path / files.MANIFEST)
+
+    def quarantine(self) -> pd.DataFrame:
+        """The files of the data set that could not be read."""
+        return _read_if_there(self.path / files.QUARANTINE, QUARANTINE_SCHEMA)
+
+    def duplicates(self) -> pd.DataFrame:
+        """The images of the data set that are copies of another."""
+        return _read_if_there(self.path / files.DUPLICATES, DUPLICATES_SCHEMA)
+
+    def decisions(self) -> pd.DataFrame:
+        """Reviewers' decisions about this run's images that stood when the run began."""
+        file = self.path / files.DECISIONS
+        return read_table(file, REVIEW_SCHEMA) if file.exists() else no_events()
+
+    def write_decisions(self, decisions: pd.DataFrame) -> None:
+        write_table(decisions, self.path / files.DECISIONS, REVIEW_SCHEMA)
+
+    # What each iteration left. Model k is trained on training set k; round k decided about it, from the scores that
+    # model k - 1 gave.
+
+    def training_set(self, iteration: int) -> pd.DataFrame:
+        """`image_id` and `md5` of the images that iteration `iteration` trains on."""
+        if iteration == 0:
+            rows = training_rows(self.manifest())
+            excluded = excluded_rows(self.decisions(), rows)
+            return rows[~rows["md5"].isin(excluded["md5"])].reset_index(drop=True)
+        return step_files.read_training_set(self.step("decide", iteration))
+
+    def training_history(self, iteration: int) -> pd.DataFrame:
+        """Loss, learning rate and seconds by epoch."""
+        return step_files.read_history(self.step("train", iteration))
+
+    def weights_sha256(self, iteration: int) -> str | None:
+        """Digest of model `iteration`'s weights; None where it was dropped."""
+        return step_files.read_weights_sha256(self.step("train", iteration))
+
+    def detector_files(self, iteration: int) -> list[Path]:
+        """The files of the trained detector, to be kept elsewhere."""
+        return [self.step("train", iteration) / name for name in (DETECTOR, WEIGHTS)]
+
+    def scores(self, iteration: int) -> pd.DataFrame:
+        """What model `iteration` (or the detector that decides) gave its training set."""
+        return step_files.read_scores(self.step("score", iteration))
+
+    def outside(self, iteration: int) -> pd.DataFrame:
+        """The same of the images that had been removed by then, where the refinement is reversible."""
+        return step_files.read_outside(self.step("score", iteration))
+
+    def scored(self, iteration: int) -> pd.DataFrame:
+        """All that round `iteration` + 1 decides about: `scores` and `outside`, with a column `inside`."""
+        tables = [self.scores(iteration).assign(inside=True), self.outside(iteration).assign(inside=False)]
+        return pd.concat([table for table in tables if len(table)], ignore_index=True)
+
+    def score_files(self, iteration: int) -> list[Path]:
+        """The files of `scores` and `outside`; the second may not exist."""
+        return [self.step("score", iteration) / name for name in (files.SCORES, files.OUTSIDE)]
+
+    def lower_bound(self, iteration: int) -> float | None:
+        """The lower bound on the share of defective images that model `iteration`'s scores came with."""
+        return step_files.read_lower_bound(self.step("score", iteration))
+
+    def decision(self, iteration: int) -> dict[str, Any]:
+        """Threshold, counts, rule and reason to stop of round `iteration`."""
+        return step_files.read_decision(self.step("decide", iteration))
+
+    def decided(self, iteration: int) -> pd.DataFrame:
+        """The removal rows of round `iteration`."""
+        return step_files.read_decided(self.step("decide", iteration))
+
+    def test_scores(self, iteration: int) -> pd.DataFrame:
+        """What model `iteration` gave the test images."""
+        return step_files.read_scores(self.step("evaluate", iteration))
+
+    def snapshot(self, iteration: int) -> dict[str, str] | None:
+        """DVC version of training set `iteration` (`md5`, `dvc_file`); None where snapshots are off."""
+        return step_files.read_snapshot(self.step("snapshot", iteration))
+
+    # What came of it.
+
+    def features(self) -> dict[str, Any]:
+        """Images that were read, by split, and the fingerprint of their features."""
+        file = self.path / files.FEATURES
+        return dict(read_json(file)) if file.exists() else {}
+
+    def write_features(self, record: Mapping[str, Any]) -> None:
+        write_json(self.path / files.FEATURES, dict(record))
+
+    def mlflow(self) -> dict[str, Any] | None:
+        """`experiment`, `run` and the number of `review_events` that MLflow has; None before the run is tracked."""
+        file = self.path / files.MLFLOW
+        return dict(read_json(file)) if file.exists() else None
+
+    def write_mlflow(self, record: Mapping[str, Any]) -> None:
+        write_json(self.path / files.MLFLOW, dict(record))
+
+    def has_results(self) -> bool:
+        """Whether the refinement ended and its tables are there: the summary is written last."""
+        return (self.path / files.SUMMARY).is_file()
+
+    def summary(self) -> dict[str, Any]:
+        return files.with_new_names(read_json(self.path / files.SUMMARY))
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        write_json(self.path / files.SUMMARY, dict(summary))
+
+    def iterations(self) -> pd.DataFrame:
+        """One row per model."""
+        return read_table(self.path / files.ITERATIONS, ITERATIONS_SCHEMA)
+
+    def last_auroc(self) -> float:
+        """AUROC of the last model, NaN without labels; of a run of any version."""
+        return float(pd.read_parquet(self.path / files.ITERATIONS, columns=["auroc"])["auroc"].iloc[-1])
+
+    def write_iterations(self, table: pd.DataFrame) -> None:
+        write_table(table, self.path / files.ITERATIONS, ITERATIONS_SCHEMA)
+
+    def all_scores(self) -> pd.DataFrame:
+        """The scores of all models on their training sets."""
+        return read_table(self.path / files.SCORES, SCORES_SCHEMA)
+
+    def write_all_scores(self, table: pd.DataFrame) -> None:
+        write_table(table, self.path / files.SCORES, SCORES_SCHEMA)
+
+    def write_all_test_scores(self, table: pd.DataFrame) -> None:
+        write_table(table, self.path / files.TEST_SCORES, SCORES_SCHEMA)
+
+    def removals(self) -> pd.DataFrame:
+        """The history of removals, a row per decision, with the run's reviews laid over it."""
+        return read_table(files.found_in(self.path, files.REMOVALS), REMOVAL_SCHEMA)
+
+    def images(self) -> pd.DataFrame:
+        """The final state of every training image."""
+        return read_table(self.path / files.IMAGES, IMAGE_SCHEMA)
+
+    def write_removals(self, removals: pd.DataFrame, images: pd.DataFrame) -> None:
+        """Write both removal tables."""
+        write_table(images, self.path / files.IMAGES, IMAGE_SCHEMA)
+        write_table(removals, self.path / files.REMOVALS, REMOVAL_SCHEMA)
+        (self.path / files.FORMERLY[files.REMOVALS]).unlink(missing_ok=True)  # of an older run: no longer true
+
+    def reviews(self) -> pd.DataFrame:
+        """Review events about this run, made after it."""
+        file = self.path / files.REVIEWS
+        return read_table(file, REVIEW_SCHEMA) if file.exists() else no_events()
+
+    def write_reviews(self, events: pd.DataFrame) -> None:
+        write_table(events, self.path / files.REVIEWS, REVIEW_SCHEMA)
+
+    @property
+    def review_lock(self) -> Path:
+        """Held while the reviews and the removal tables are changed: two people may review the same run."""
+        return self.path / ".review.lock"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the final detector, complete (`irp_core.inspection`)."""
+        return self.path / files.MODEL
+
+    @property
+    def report(self) -> Path:
+        """The run's page."""
+        return self.path / files.REPORT
+
+    def first_files(self) -> dict[str, list[Path]]:
+        """What is known when the run begins, by artifact folder in MLflow; some may not exist."""
+        names = (files.MANIFEST, files.QUARANTINE, files.DUPLICATES, files.DECISIONS)
+        return {files.TABLES: [self.path / name for name in names], "": [self.path / files.RECORD]}
+
+    def result_files(self) -> dict[str, list[Path]]:
+        """The run's tables, summary and page, by artifact folder in MLflow."""
+        return {
+            files.TABLES: sorted(self.path.glob("*.parquet")),
+            "": [self.path / name for name in (files.SUMMARY, files.REPORT)],
+        }
+
+
+def is_run(path: Path) -> bool:
+    """Whether there is a run in `path`."""
+    return (path / files.RECORD).is_file()
+
+
+def open_run(path: Path) -> RunDirectory:
+    """The run in `path`.
+
+    Raises:
+        InputError: no run there.
+    """
+    if not is_run(path):
+        raise InputError(f"{path}: expected the directory of a run (with run.json), found none; see `irp runs`.")
+    return RunDirectory(path)
+
+
+def list_runs(directory: Path) -> list[RunDirectory]:
+    """All runs below `directory`, newest first."""
+    found = [RunDirectory(file.parent) for file in directory.glob(f"*/{files.RECORD}")]
+    return sorted(found, key=lambda run: (run.record()["created"], run.run_id), reverse=True)
+
+
+def _read_if_there(file: Path, schema: Any) -> pd.DataFrame:
+    if file.exists():
+        return read_table(file, schema)
+    empty: pd.DataFrame = schema.empty_table().to_pandas()
+    return empty

@@ -1,0 +1,79 @@
+"""The names of a run's files, said once: in its folder, and among the artifacts of its MLflow runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = [
+    "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY",
+    "HISTORY", "IMAGES", "ITERATIONS", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW", "MODEL",
+    "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN", "REPORT", "REVIEWS", "SCORES",
+    "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET",
+    "found_in", "with_new_names",
+]  # fmt: skip
+
+# Of a prepared data set, and of the run that was made from it.
+MANIFEST = "manifest.parquet"
+QUARANTINE = "quarantine.parquet"
+DUPLICATES = "duplicates.parquet"
+CROP_LOSS = "crop_loss.parquet"
+
+# Of the whole run.
+RECORD = "run.json"  # what was asked for
+DECISIONS = "decisions.parquet"  # reviewers' decisions that stood when the run began
+REVIEWS = "review.parquet"  # review events, made after it
+FEATURES = "features.json"
+MLFLOW = "mlflow.json"
+TIMINGS = "timings.jsonl"
+ITERATIONS = "iterations.parquet"
+SCORES = "scores.parquet"
+TEST_SCORES = "test_scores.parquet"
+REMOVALS = "removals.parquet"  # the history: a row per decision
+IMAGES = "images.parquet"  # the final state: a row per training image
+SUMMARY = "summary.json"
+REPORT = "report.html"
+MODEL = "model"
+FINISHED = "finished.json"
+
+# Of a step of an iteration.
+STEP = "step.json"
+HISTORY = "history.parquet"
+TRAINED = "trained.json"
+OUTSIDE = "outside.parquet"
+LOWER_BOUND = "lower_bound.json"
+TRAINING_SET = "training_set.parquet"
+DECISION = "decision.json"
+DECIDED = "decided.parquet"  # the removal rows of one round
+OPERATING = "operating.json"
+SNAPSHOT = "snapshot.json"
+TRACKED = "mlflow_run_id.txt"
+
+# Folders among a run's artifacts in MLflow, and the removal table that its own page displays.
+TABLES = "tables"
+LAST_ROUND = "last_round"
+REMOVALS_SHOWN = "removals.json"
+
+# What was called otherwise by irp up to 0.6: read where a run of that time has it, never written.
+FORMERLY = {
+    REMOVALS: "removed.parquet",
+    DECIDED: "removed.parquet",
+    LOWER_BOUND: "supported.json",
+    f"{LAST_ROUND}/{DECIDED}": "last_look/removed.parquet",
+    f"{TABLES}/{REMOVALS}": f"{TABLES}/removed.parquet",
+    f"{TABLES}/{DECIDED}": f"{TABLES}/removed.parquet",
+}
+_OLD_KEYS = {"supported": "defective_lower_bound"}
+
+
+def found_in(folder: Path, name: str) -> Path:
+    """The file `name` in `folder`, under its former name if only that one is there."""
+    former = folder / FORMERLY.get(name, name)
+    return former if former.exists() and not (folder / name).exists() else folder / name
+
+
+def with_new_names(record: dict[str, object]) -> dict[str, object]:
+    """A record of a run (a decision, a summary) under today's keys; nested ones, too."""
+    return {
+        _OLD_KEYS.get(key, key): with_new_names(value) if isinstance(value, dict) else value
+        for key, value in record.items()
+    }

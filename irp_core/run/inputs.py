@@ -1,0 +1,41 @@
+"""What a run was asked to do besides its parameters: all of it is in `run.json`, so that resuming changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["RunInputs"]
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """The inputs of a run that are no parameters.
+
+    Attributes:
+        total_epochs: epochs of the first training, for the control `equal_epochs`.
+        random_counts: removals per iteration, for the control `random`.
+        operating: whether the operating threshold is found, which trains the detector on `operating.folds` folds more.
+        share_with: a finished run whose pre-trained detector may be taken over, relative to the folder that holds the
+            run: a sibling's id.
+        manifest: folder of a prepared data set that was named instead of scanning the images.
+        decisions: file of reviewers' decisions that was named besides `review.decisions`.
+    """
+
+    total_epochs: int | None = None
+    random_counts: tuple[int, ...] = ()
+    operating: bool = True
+    share_with: str | None = None
+    manifest: str | None = None
+    decisions: str | None = None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> RunInputs:
+        """The inputs in a run's record; what an older one does not say was what the defaults say."""
+        known = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
+        return cls(**{**known, "random_counts": tuple(known.get("random_counts", ()))})
+
+    def plain(self) -> dict[str, Any]:
+        """As `of` reads them."""
+        return {**asdict(self), "random_counts": list(self.random_counts)}

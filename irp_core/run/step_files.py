@@ -1,0 +1,159 @@
+"""What each step of an iteration leaves in its folder: one pair of functions to write it and to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from irp_core.atomic import read_json, write_json
+from irp_core.data.manifest import read_table, write_table
+from irp_core.data.schemas import HISTORY_SCHEMA, SCORES_SCHEMA, TRAINING_SET_SCHEMA
+from irp_core.detectors.saving import WEIGHTS
+from irp_core.hashing import file_sha256
+from irp_core.removals import REMOVAL_SCHEMA
+from irp_core.run.files import (
+    DECIDED,
+    DECISION,
+    HISTORY,
+    LOWER_BOUND,
+    OPERATING,
+    OUTSIDE,
+    SCORES,
+    SNAPSHOT,
+    TRACKED,
+    TRAINED,
+    TRAINING_SET,
+    found_in,
+    with_new_names,
+)
+
+if TYPE_CHECKING:
+    from irp_core.detectors import EpochReport
+
+__all__ = [
+    "read_decided", "read_decision", "read_history", "read_lower_bound", "read_operating", "read_outside",
+    "read_scores", "read_snapshot", "read_tracked", "read_training_set", "read_weights_sha256", "write_decision",
+    "write_operating", "write_scored", "write_scores", "write_snapshot", "write_tracked", "write_trained",
+]  # fmt: skip
+
+
+def write_trained(folder: Path, history: Iterable[EpochReport]) -> None:
+    """Beside a detector that was saved in `folder`: the course of its training, and the digest of its weights.
+
+    The digest is noted once: the paper's flow has 690 MB, and it is asked for more than once.
+    """
+    write_json(folder / TRAINED, {"weights_sha256": file_sha256(folder / WEIGHTS)})
+    table = pd.DataFrame([asdict(entry) for entry in history])[HISTORY_SCHEMA.names]
+    write_table(table, folder / HISTORY, HISTORY_SCHEMA)
+
+
+def read_history(folder: Path) -> pd.DataFrame:
+    """`epoch, loss, learning_rate, seconds` of a training."""
+    return read_table(folder / HISTORY, HISTORY_SCHEMA)
+
+
+def read_weights_sha256(folder: Path) -> str | None:
+    """sha256 of a trained detector's weights; None where the model was dropped."""
+    file = folder / TRAINED
+    return str(read_json(file)["weights_sha256"]) if file.exists() else None
+
+
+def write_scores(folder: Path, scores: pd.DataFrame) -> None:
+    """Write `image_id, md5, iteration, score`."""
+    write_table(scores, folder / SCORES, SCORES_SCHEMA)
+
+
+def write_scored(
+    folder: Path, scores: pd.DataFrame, outside: pd.DataFrame | None = None, lower_bound: float | None = None
+) -> None:
+    """Write what a decision round decides about.
+
+    Args:
+        scores: of the training set, as `write_scores` takes them.
+        outside: of the images that had been removed before, where the refinement is reversible.
+        lower_bound: on the share of defective images, where the detector gives one.
+    """
+    write_scores(folder, scores)
+    write_json(folder / LOWER_BOUND, {"defective_lower_bound": lower_bound})
+    if outside is not None:
+        write_table(outside, folder / OUTSIDE, SCORES_SCHEMA)
+
+
+def read_scores(folder: Path) -> pd.DataFrame:
+    return read_table(folder / SCORES, SCORES_SCHEMA)
+
+
+def read_outside(folder: Path) -> pd.DataFrame:
+    """Scores of the images outside the training set; no rows where there were none, or they were not scored."""
+    file = folder / OUTSIDE
+    if not file.exists():
+        empty: pd.DataFrame = SCORES_SCHEMA.empty_table().to_pandas()
+        return empty
+    return read_table(file, SCORES_SCHEMA)
+
+
+def read_lower_bound(folder: Path) -> float | None:
+    """The lower bound on the share of defective images among those that were scored; None where there is none."""
+    bound = with_new_names(read_json(found_in(folder, LOWER_BOUND)))["defective_lower_bound"]
+    return None if bound is None else float(str(bound))
+
+
+def write_decision(
+    folder: Path, decided: pd.DataFrame, training_set: pd.DataFrame, decision: Mapping[str, Any]
+) -> None:
+    """Write a decision round.
+
+    Args:
+        decided: its removal rows (`irp_core.removals.round_rows`).
+        training_set: `image_id` and `md5` of the images that the next model trains on.
+        decision: threshold, counts, rule, reason to stop.
+    """
+    write_table(decided, folder / DECIDED, REMOVAL_SCHEMA)
+    write_table(training_set, folder / TRAINING_SET, TRAINING_SET_SCHEMA)
+    write_json(folder / DECISION, dict(decision))
+
+
+def read_decided(folder: Path) -> pd.DataFrame:
+    return read_table(found_in(folder, DECIDED), REMOVAL_SCHEMA)
+
+
+def read_training_set(folder: Path) -> pd.DataFrame:
+    return read_table(folder / TRAINING_SET, TRAINING_SET_SCHEMA)
+
+
+def read_decision(folder: Path) -> dict[str, Any]:
+    return with_new_names(read_json(folder / DECISION))
+
+
+def write_operating(folder: Path, scores: pd.DataFrame, point: Mapping[str, Any]) -> None:
+    """Write the operating point, and the out-of-fold scores that it was taken from."""
+    write_table(scores, folder / SCORES, SCORES_SCHEMA)
+    write_json(folder / OPERATING, dict(point))
+
+
+def read_operating(folder: Path) -> dict[str, Any]:
+    return dict(read_json(folder / OPERATING))
+
+
+def write_snapshot(folder: Path, md5: str, dvc_file: Path) -> None:
+    """Note the DVC version of a training set."""
+    write_json(folder / SNAPSHOT, {"md5": md5, "dvc_file": str(dvc_file)})
+
+
+def read_snapshot(folder: Path) -> dict[str, str] | None:
+    """`md5` and `dvc_file`; None where no version was made."""
+    file = folder / SNAPSHOT
+    return dict(read_json(file)) if file.exists() else None
+
+
+def write_tracked(folder: Path, mlflow_run: str) -> None:
+    """Note the MLflow run of a model."""
+    (folder / TRACKED).write_text(mlflow_run, encoding="utf-8")
+
+
+def read_tracked(folder: Path) -> str:
+    return (folder / TRACKED).read_text(encoding="utf-8")

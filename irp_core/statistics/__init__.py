@@ -1,0 +1,1 @@
+"""Statistics of scores: populations, quality measures, operating points. Imports no other room."""

@@ -1,0 +1,128 @@
+"""Check the images of a tracked run, as DVC's cache or remote has them (without DVC, as they lie in their folder)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from irp_core.audit.findings import Finding, finding, names, row_differences
+from irp_core.errors import InputError
+from irp_core.hashing import file_md5
+from irp_core.inspection import INSPECTOR
+from irp_core.refinement.policy import policy_of
+from tasks.tracking.reader import TrackedRun
+
+__all__ = ["Progress", "TrackedFiles"]
+
+Progress = Callable[[int, int], None]
+_ABSENT = "the run made no snapshots, and the data's folder is not on this machine"
+_RESCORE_TOLERANCE = 1e-4  # relative: another processor adds in another order
+
+
+class TrackedFiles:
+    """The training sets of a run, and where their images can be had here."""
+
+    def __init__(self, run: TrackedRun, training_sets: list[pd.DataFrame]) -> None:
+        self.run = run
+        self.sets = training_sets
+        self._paths: dict[str, Path] | None = None
+
+    def lists(self) -> Iterator[Finding]:
+        """Each training set against DVC's list of it."""
+        from tasks.versions.snapshots import set_members
+
+        for number, (model, rows) in enumerate(zip(self.run.models, self.sets, strict=True)):
+            place = f"iteration {number}"
+            md5 = model.data.tags.get("irp.dvc_md5")
+            if md5 is None:
+                yield Finding("DVC list", place, "skipped", "the run made no snapshots (snapshots.enabled)")
+                continue
+            try:
+                members = set_members(md5)
+            except InputError as error:
+                yield Finding("DVC list", place, "failed", str(error))
+                continue
+            wrong = row_differences(
+                rows.sort_values("image_id", ignore_index=True), members.sort_values("image_id", ignore_index=True)
+            )
+            file = Path(model.data.tags["irp.dvc_file"])
+            if file.exists() and md5 not in file.read_text(encoding="utf-8"):
+                wrong.append(f"{file} names another version than {md5}")
+            yield finding("DVC list", place, wrong, f"{md5}, {len(members)} images")
+
+    def paths(self) -> dict[str, Path] | None:
+        """Image → file, for every image of the first training set; None where its folder is not on this machine.
+
+        Raises:
+            InputError: DVC has them neither in its cache nor in its remote.
+        """
+        if self._paths is None:
+            from tasks.versions.snapshots import cached_files
+
+            rows = self.sets[0]
+            if self.run.models[0].data.tags.get("irp.dvc_md5") is not None:
+                files = cached_files(rows["md5"].tolist())
+                self._paths = {row.image_id: files[row.md5] for row in rows.itertuples()}
+            else:
+                root = Path(self.run.record()["data_root"])
+                if not root.is_dir():
+                    return None
+                self._paths = {row.image_id: root / row.image_id for row in rows.itertuples()}
+        return self._paths
+
+    def contents(self, progress: Progress) -> Iterator[Finding]:
+        """Every image's bytes against its md5."""
+        paths = self.paths()
+        if paths is None:
+            yield Finding("image contents", "iteration 0", "skipped", _ABSENT)
+            return
+        wrong = []
+        for done, row in enumerate(self.sets[0].itertuples(), start=1):
+            path = paths[row.image_id]
+            if not path.exists():
+                wrong.append(f"{row.image_id} is gone")
+            elif file_md5(path) != row.md5:
+                wrong.append(f"{row.image_id} has other content than it was trained with")
+            progress(done, len(self.sets[0]))
+        yield finding("image contents", "iteration 0", wrong, f"{len(self.sets[0])} images hashed")
+
+    def rescored(self, device: str, progress: Progress) -> Iterator[Finding]:
+        """The last training set scored again with the stored weights, from the images themselves."""
+        from irp_core.inspection import Inspector
+
+        rows, place = self.sets[-1], f"iteration {len(self.sets) - 1}"
+        policy = policy_of(self.run.params().refinement)
+        if policy.score_on == "out_of_fold" or policy.detector is not None:
+            how = f"the stored scores are {policy.score_on.replace('_', ' ')}, of detectors that are not kept"
+            yield Finding("rescored", place, "skipped", how)
+            return
+        paths = self.paths()
+        if paths is None:
+            yield Finding("rescored", place, "skipped", _ABSENT)
+            return
+        with tempfile.TemporaryDirectory() as temporary:
+            inspector = Inspector(_model_folder(self.run, Path(temporary)), device)
+            table = inspector.score([paths[image_id] for image_id in rows["image_id"]], progress=progress)
+        stored = self.run.as_it_is().scores(len(self.sets) - 1)["score"].to_numpy()
+        deviation = np.abs(table["score"].to_numpy(dtype=float) - stored) / stored
+        off = rows.loc[~(deviation <= _RESCORE_TOLERANCE), "image_id"]
+        detail = f"{len(rows)} images, largest relative deviation {np.nanmax(deviation):.1e}"
+        yield finding("rescored", place, names("other score than stored", off), detail)
+
+
+def _model_folder(run: TrackedRun, temporary: Path) -> Path:
+    """The final detector's folder as the store has it: links, so that no weights are fetched or copied again."""
+    for name in run.known_files():
+        if name.startswith("model/"):
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / name).symlink_to(run.file(name, verify=False).resolve())
+    if not (temporary / "model").exists():
+        raise InputError(f"{run.run_id}: expected a run that kept its model, found one that did not (run.outputs).")
+    found = next(temporary.rglob(INSPECTOR), None)
+    if found is None:
+        raise InputError(f"{run.run_id}: expected {INSPECTOR} among the model's files, found none.")
+    return found.parent

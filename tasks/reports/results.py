@@ -1,0 +1,160 @@
+"""The run's final tables and summary: what every view of a run (terminal, artifact, page, MLflow) is made from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from irp_core.atomic import atomic_directory
+from irp_core.backbones import load_backbone
+from irp_core.data.manifest import testing_rows, training_rows
+from irp_core.data.schemas import ITERATIONS_SCHEMA
+from irp_core.features.pooled import resolve_device, resolve_precision
+from irp_core.inspection import save_inspector
+from irp_core.removals import standing_removals
+from irp_core.run.directory import RunDirectory
+from irp_core.run.removal_tables import decided_removals, write_removal_tables
+from irp_core.statistics.metrics import detection, removal
+from tasks.fetch.weights import resolve_weights
+from tasks.reports.thumbnails import thumbnail_uri
+from tasks.runtime.retries import IO_RETRIES
+from tasks.steps.operate import contamination_of
+
+__all__ = ["publish_artifacts", "publish_removed_images", "write_results"]
+
+_ATTACHED = 60  # images shown with a question for approval, about 8 KB each
+
+
+@task(task_run_name="write-results", cache_policy=NO_CACHE)
+def write_results(run_path: str, last_iteration: int, operating: dict[str, Any] | None) -> dict[str, Any]:
+    """Collect the iterations into the run's tables (scores, removals, images, iterations), its model and its summary.
+
+    Args:
+        last_iteration: number of the last trained model.
+        operating: the final detector's operating point; None: the last round's threshold has to serve.
+    """
+    run = RunDirectory(Path(run_path))
+    with run.timed("report"):
+        manifest = run.manifest()
+        policy = run.policy()
+        iterations = range(last_iteration + 1)
+        decided = decided_removals(run, last_iteration + 1)
+        write_removal_tables(run, last_iteration)
+        run.write_all_scores(pd.concat([run.scores(k) for k in iterations], ignore_index=True))
+        if tested := [run.test_scores(k) for k in iterations if run.key("evaluate", k)]:
+            run.write_all_test_scores(pd.concat(tested, ignore_index=True))
+        rows = [_row(run, k, manifest, decided) for k in iterations]
+        run.write_iterations(pd.DataFrame(rows, columns=ITERATIONS_SCHEMA.names))
+        last_round = run.decision(last_iteration + 1)
+        noted = ("threshold", "defective_lower_bound", "max_score", "n_above")
+        summary = {
+            "run_id": run.run_id,
+            "stop_reason": last_round["stop_reason"],
+            "iterations": last_iteration,
+            "n_start": len(training_rows(manifest)),
+            "n_removed": len(training_rows(manifest)) - len(run.training_set(last_iteration)),
+            "n_injected": int(manifest["injected"].sum()),
+            "contamination": contamination_of(run, last_iteration, policy),
+            "operating": operating,
+            "last_look": {name: last_round[name] for name in noted},
+        }
+        if run.params().run.outputs == "full":
+            point = operating or {"threshold": float(last_round["threshold"]), "basis": "last look"}
+            _save_model(run, last_iteration, point)
+        # Last: a run is complete when its summary exists.
+        run.write_summary(summary)
+    return summary
+
+
+def _save_model(run: RunDirectory, iteration: int, operating: dict[str, Any]) -> None:
+    params = run.params()
+    backbone = load_backbone(params.features.backbone, resolve_weights(params.features), params.features.layers)
+    with atomic_directory(run.model) as folder:
+        # As it was resolved here: `auto` may mean another precision, and other scores, where the model is loaded.
+        precision = resolve_precision(params.features.precision, resolve_device(params.features.device))
+        features = params.features.model_copy(update={"precision": str(precision).removeprefix("torch.")})
+        exact = params.model_copy(update={"features": features})
+        save_inspector(folder, run.step("train", iteration), backbone, exact, operating)
+
+
+def _row(run: RunDirectory, iteration: int, manifest: pd.DataFrame, decided: pd.DataFrame) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "iteration": iteration,
+        "n_train": len(run.scores(iteration)),
+    }
+    row |= {"n_removed": 0, "n_restored": 0}
+    if iteration > 0:
+        decision = run.decision(iteration)
+        names = ("n_removed", "n_restored", "threshold", "defective_lower_bound", "max_score", "n_above")
+        row |= {name: decision[name] for name in names}
+    tested = testing_rows(manifest)
+    if run.key("evaluate", iteration):
+        scores = run.test_scores(iteration)
+        found = detection(scores["score"], tested["label"] == "defective")
+        row |= {"auroc": found.auroc, "average_precision": found.average_precision}
+    so_far = standing_removals(decided, iteration)
+    if manifest["label"].notna().any():
+        quality = removal(so_far["injected"].eq(True).tolist(), int(manifest["injected"].sum()))
+        row |= {"removal_precision": quality.precision, "removal_recall": quality.recall}
+    return row
+
+
+@task(task_run_name="artifacts", cache_policy=NO_CACHE, **IO_RETRIES)
+def publish_artifacts(run_path: str) -> None:
+    """Show the iterations and the removal table on the flow run's page in Prefect."""
+    run = RunDirectory(Path(run_path))
+    with run.timed("prefect"):
+        key = _artifact_key(run)
+        iterations, summary = run.iterations(), run.summary()
+        header = "| " + " | ".join(iterations.columns) + " |\n" + "|---" * len(iterations.columns) + "|\n"
+        lines = [
+            "| " + " | ".join("" if pd.isna(v) else f"{v:.4g}" for v in row) + " |"
+            for row in iterations.itertuples(index=False)
+        ]
+        text = (
+            f"# {run.run_id}\n\n{summary['n_removed']} of {summary['n_start']} images removed in "
+            f"{summary['iterations']} iterations; stopped: **{summary['stop_reason']}**.\n\n{header}" + "\n".join(lines)
+        )
+        create_markdown_artifact(text, key=f"{key}-summary", description="Refinement summary")
+        columns = ["image_id", "iteration", "score", "threshold", "rule", "decision", "reviewer", "label"]
+        removals = run.removals()[columns]
+        table = removals.astype(object).where(removals.notna(), None)
+        create_table_artifact(table.to_dict("records"), key=f"{key}-removed", description="Removed images")
+        link = report_link(run)
+        create_link_artifact(link, link_text=run.report.name, key=f"{key}-report", description="The run's report")
+
+
+@task(task_run_name="removed-images", cache_policy=NO_CACHE, **IO_RETRIES)
+def publish_removed_images(run_path: str) -> None:
+    """Show the removed images themselves on the flow run's page in Prefect, for an approval."""
+    run = RunDirectory(Path(run_path))
+    shown = standing_removals(run.removals()).sort_values("margin", ascending=False)
+    lines = ["| image | name | score | threshold | iteration |", "|---|---|---|---|---|"]
+    for row in shown.head(_ATTACHED).itertuples():
+        uri = thumbnail_uri(run, row.image_id, row.md5)
+        picture = f"![{row.image_id}]({uri})" if uri else "not on this machine"
+        lines.append(f"| {picture} | {row.image_id} | {row.score:.4g} | {row.threshold:.4g} | {row.iteration} |")
+    if len(shown) > _ATTACHED:
+        lines.append(f"\n… and {len(shown) - _ATTACHED} more: `irp review {run.path}`.")
+    create_markdown_artifact("\n".join(lines), key=f"{_artifact_key(run)}-images", description="Images up for approval")
+
+
+def report_link(run: RunDirectory) -> str:
+    """Where the run's page is read: on the MLflow server that has it, else as a file."""
+    uri = run.params().tracking.uri
+    known = run.mlflow()
+    if uri.startswith("http") and known is not None:
+        place = f"experiments/{known['experiment']}/runs/{known['run']}/artifacts/{run.report.name}"
+        return f"{uri.rstrip('/')}/#/{place}"
+    return run.report.resolve().as_uri()
+
+
+def _artifact_key(run: RunDirectory) -> str:
+    # Prefect takes a-z, 0-9 and dashes; a data set's folder may be named otherwise.
+    return re.sub(r"[^a-z0-9]+", "-", run.run_id.lower()).strip("-")

@@ -1,0 +1,1 @@
+"""What every command stands on: environment, Prefect server, retries, progress."""

@@ -1,0 +1,127 @@
+"""Read a data set, make its contaminated manifest, open the run's directory."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from irp_core import __version__
+from irp_core.config import Params, digest
+from irp_core.data.contamination import contaminate
+from irp_core.data.crop_loss import count_lost, crop_loss
+from irp_core.data.manifest import manifest_digest, training_rows
+from irp_core.data.scan import scan
+from irp_core.errors import InputError
+from irp_core.refinement.reviews import current_decisions, no_events, read_events
+from irp_core.run.directory import RunDirectory, is_run
+from irp_core.run.inputs import RunInputs
+from irp_core.run.prepared import PreparedSet
+from tasks.runtime.progress import bar
+from tasks.runtime.retries import IO_RETRIES
+from tasks.versions.lineage import code_tags, result_params
+
+__all__ = ["create_run", "make_manifest", "prepare", "standing_decisions"]
+
+
+def make_manifest(root: Path, params: Params, output: Path) -> dict[str, int | str]:
+    """Scan `root`, contaminate, and write `manifest`, `quarantine`, `duplicates` and `crop_loss` into `output`."""
+    with bar("Reading images") as advance:
+        found = scan(root, params.dataset.layout, workers=params.features.workers, progress=advance)
+    manifest = contaminate(found.manifest, params.dataset, params.contamination, seed=params.run.seed)
+    prepared = PreparedSet(output)
+    prepared.write_left_out(found.quarantine, found.duplicates)
+    crop = params.images.crop
+    measured = crop_loss(root, manifest, crop, workers=params.features.workers)
+    prepared.write_crop_loss(measured)
+    lost, cut = count_lost(measured)
+    prepared.write_manifest(manifest)
+    splits = manifest["split"].value_counts()
+    return {
+        "layout": found.layout,
+        "train": int(splits.get("train", 0) + splits.get("both", 0)),
+        "test": int(splits.get("test", 0) + splits.get("both", 0)),
+        "unused": int(splits.get("unused", 0)),
+        "injected": int(manifest["injected"].sum()),
+        "quarantined": len(found.quarantine),
+        "duplicates": len(found.duplicates),
+        "crop": crop,
+        "masks": int(manifest["mask_path"].notna().sum()),
+        "defects_lost": lost,
+        "defects_cut": cut,
+    }
+
+
+@task(task_run_name="prepare", cache_policy=NO_CACHE, **IO_RETRIES)
+def prepare(root: str, params: dict[str, Any], output: str) -> dict[str, int | str]:
+    """Scan and contaminate; retried, because a plant's network share may blink."""
+    counts = make_manifest(Path(root), Params.model_validate(params), Path(output))
+    get_run_logger().info("Prepared %s: %s", root, counts)
+    return counts
+
+
+def standing_decisions(params: Params, manifest: pd.DataFrame, said: Path | None = None) -> pd.DataFrame:
+    """What reviewers decided before about training images of `manifest`, by content.
+
+    Args:
+        said: a file of decisions besides `review.decisions`.
+    """
+    files = [Path(params.review.decisions)] if params.review.decisions else []
+    events = [read_events(file) for file in files if file.exists()] + ([read_events(said)] if said else [])
+    decisions = current_decisions(pd.concat([no_events(), *events], ignore_index=True))
+    return decisions[decisions["md5"].isin(training_rows(manifest)["md5"])].reset_index(drop=True)
+
+
+def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) -> RunDirectory:
+    """Make, or find again, the directory of the run that these inputs define.
+
+    The run's id carries a digest of the manifest and of all parameters that a result depends on: the same
+    command finds the same run and goes on with it. The parameters that are no part of the id (`review`, `tracking` …)
+    are those of the latest command: an approval that is asked for now is not to be had under what was asked for first.
+    The same holds for the inputs that are no part of it (`operating`, `share_with`).
+
+    Args:
+        prepared: folder of the prepared data set.
+        inputs: what the run is asked to do besides its parameters; `share_with` is another run's directory.
+    """
+    manifest = PreparedSet(prepared).manifest()
+    if training_rows(manifest).empty:
+        raise InputError(f"{root}: expected training images, found none after the split.")
+    manifest_sha256 = manifest_digest(manifest)
+    decisions = standing_decisions(params, manifest, Path(inputs.decisions) if inputs.decisions else None)
+    reviewed = decisions.to_dict("list") if len(decisions) else {}
+    identity = digest(
+        manifest_sha256, result_params(params), inputs.total_epochs, list(inputs.random_counts), __version__, reviewed
+    )
+    name = root.resolve().name.replace(" ", "_") or "data"
+    run = RunDirectory(Path(params.run.directory) / f"{name}-{params.refinement.method}-{identity[:8]}")
+    run.path.mkdir(parents=True, exist_ok=True)
+    PreparedSet(prepared).copy_to(run.path)
+    if len(decisions):
+        run.write_decisions(decisions)
+    first = {
+        "run_id": run.run_id,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data_root": str(root.resolve()),
+        "dataset": name,
+        "manifest_sha256": manifest_sha256,
+        "version": __version__,
+        "code": code_tags(),
+    }
+    known = run.record() if is_run(run.path) else first
+    run.write_record({**known, "params": params.model_dump(mode="json"), **_from(run.path.parent, inputs).plain()})
+    return run
+
+
+def _from(runs: Path, inputs: RunInputs) -> RunInputs:
+    """The inputs as a run among `runs` keeps them: what it shares with is named from there, wherever both are moved."""
+    if inputs.share_with is None:
+        return inputs
+    return replace(inputs, share_with=os.path.relpath(Path(inputs.share_with).resolve(), runs.resolve()))

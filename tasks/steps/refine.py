@@ -1,0 +1,208 @@
+"""The steps of one refinement iteration, save the snapshot: train, score, decide, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from irp_core.config import Params, digest
+from irp_core.data.manifest import testing_rows
+from irp_core.data.schemas import TRAINING_SET_SCHEMA
+from irp_core.detectors import Detector, EpochReport, detector_class, load_detector
+from irp_core.errors import InputError
+from irp_core.features.pipeline import StoredFeatures
+from irp_core.features.pooled import resolve_device
+from irp_core.refinement.policy import Policy, epochs_per_iteration
+from irp_core.refinement.reviews import KEPT_BY_REVIEW
+from irp_core.refinement.rounds import Decision, Round, decide, decision_round
+from irp_core.refinement.scoring import score_by_policy, scorer_name, scores_with_its_own_model
+from irp_core.removals import round_rows
+from irp_core.run.directory import RunDirectory
+from irp_core.run.step_files import write_decision, write_scored, write_scores, write_trained
+from tasks.runtime.progress import bar
+
+__all__ = ["decide_removal", "round_after", "score_test_set", "score_training_set", "train_detector"]
+
+
+@task(task_run_name="train-{iteration}", cache_policy=NO_CACHE)
+def train_detector(run_path: str, iteration: int, features: StoredFeatures) -> str:
+    """Train on iteration `iteration`'s set: from the previous model where the policy says so, else from scratch.
+
+    The first model may be taken over from the run that this one shares with, if it was made from the same inputs:
+    methods that are compared share their pre-trained detector.
+    """
+    run = RunDirectory(Path(run_path))
+    params = run.params()
+    rows = run.training_set(iteration)
+    seed = params.run.seed * 1000 + iteration
+    again = iteration > 0
+    warm_start = again and run.policy().retrain == "warm_start"
+    epochs = epochs_per_iteration(params) if again else run.inputs().total_epochs or params.training.epochs
+    parent = run.key("train", iteration - 1) if warm_start else None
+    kind = detector_class(params.detector.name)
+    key = digest(
+        "train", rows.to_dict("list"), params.detector, params.differnet, params.patch_knn, params.training,
+        params.views.train, epochs, seed, features.fingerprint, {need: features.local[need] for need in kind.needs},
+        parent,
+    )  # fmt: skip
+    other = None if again else run.shares_with()
+
+    def make(folder: Path) -> None:
+        if other is not None and other.key("train", iteration) == key:
+            run.take_over(other, "train", iteration, folder)
+            return
+        stored = features.read(rows, params.views.train, kind.needs)
+        device = resolve_device(params.features.device)
+        if warm_start:
+            detector = kind.load(run.step("train", iteration - 1), device)
+        else:
+            detector = kind.build(stored, params, device)
+        with bar(f"Training, iteration {iteration}") as advance:
+
+            def show(report: EpochReport) -> None:
+                advance(report.epoch, report.epochs, f"loss {report.loss:.4f}")
+
+            history = detector.fit(stored, epochs=epochs, seed=seed, report=show)
+        detector.save(folder)
+        write_trained(folder, history)
+        get_run_logger().info("Trained on %d images, loss %.4f", len(rows), history[-1].loss)
+
+    with run.timed("train"):
+        return str(run.do("train", iteration, key, make))
+
+
+@task(task_run_name="score-{iteration}", cache_policy=NO_CACHE)
+def score_training_set(run_path: str, iteration: int, features: StoredFeatures) -> str:
+    """Score iteration `iteration`'s training set, as the policy says: with its own detector, or out of fold.
+
+    Where the policy is reversible the images removed before are scored beside it.
+    """
+    run = RunDirectory(Path(run_path))
+    params, policy = run.params(), run.policy()
+    views = params.views.score
+    name = scorer_name(policy, params)
+
+    def model() -> Detector:
+        return load_detector(run.step("train", iteration), resolve_device(params.features.device))
+
+    def make(folder: Path) -> None:
+        rows, outside = run.training_set(iteration), run.training_set(0)
+        outside = outside[~outside["image_id"].isin(rows["image_id"])] if policy.reversible else outside.iloc[:0]
+        everything = pd.concat([rows, outside], ignore_index=True)
+        stored = features.read(everything, views, detector_class(name).needs)
+        inside = np.arange(len(everything)) < len(rows)
+        try:
+            found = score_by_policy(
+                stored, everything["md5"].tolist(), inside, iteration, policy, params, model
+            )  # fmt: skip
+        except InputError as error:
+            raise InputError(f"{run.run_id}: {error}") from None
+        table = everything.assign(iteration=iteration, score=found.scores)
+        write_scored(folder, table[inside], table[~inside] if policy.reversible else None, found.lower_bound)
+
+    with run.timed("score"):
+        return str(run.do("score", iteration, _scoring_key(run, iteration, features, policy, params), make))
+
+
+def _scoring_key(run: RunDirectory, iteration: int, features: StoredFeatures, policy: Policy, params: Params) -> str:
+    if scores_with_its_own_model(policy):
+        return digest("score", run.key("train", iteration), params.views.score)
+    return digest(
+        "score", run.training_set(iteration).to_dict("list"), iteration == 0, scorer_name(policy, params),
+        repr(policy), params.differnet, params.patch_knn, params.training, params.refinement.folds,
+        params.refinement.repeats, params.run.seed, features.fingerprint, features.local, params.views.score,
+    )  # fmt: skip
+
+
+def round_after(run: RunDirectory, iteration: int, policy: Policy) -> Round:
+    """The decision round after model `iteration`: its scores, and what else the decision is made from."""
+    injected = None
+    if policy.selection == "oracle":
+        manifest = run.manifest()
+        injected = frozenset(manifest.loc[manifest["injected"], "image_id"])
+    decisions = run.decisions()
+    return decision_round(
+        iteration + 1,
+        run.scores(iteration),
+        run.outside(iteration),
+        protected=decisions.loc[decisions["decision"] == KEPT_BY_REVIEW, "md5"],
+        lower_bound=run.lower_bound(iteration),
+        seed=run.params().run.seed,
+        injected=injected,
+    )
+
+
+@task(task_run_name="decide-{iteration}", cache_policy=NO_CACHE)
+def decide_removal(run_path: str, iteration: int) -> dict[str, Any]:
+    """Decide, from the previous iteration's scores, what iteration `iteration` trains without."""
+    run = RunDirectory(Path(run_path))
+    policy = run.policy()
+    this = round_after(run, iteration - 1, policy)
+    history = [frozenset(run.training_set(earlier)["image_id"]) for earlier in range(iteration)]
+    decision = decide(this, policy, history)
+    summary = _summary(this, decision, policy)
+    injected = None if this.injected is None else sorted(this.injected)
+    key = digest("decide", run.key("score", iteration - 1), repr(policy), this.seed, injected)
+
+    def make(folder: Path) -> None:
+        rows = round_rows(
+            removed=decision.removed,
+            restored=decision.restored,
+            spared=decision.spared,
+            iteration=iteration,
+            threshold=decision.threshold,
+            rule=policy.rule_label,
+            decisions=run.decisions(),
+            manifest=run.manifest(),
+        )
+        write_decision(folder, rows, decision.kept[TRAINING_SET_SCHEMA.names], summary)
+
+    with run.timed("decide"):
+        run.do("decide", iteration, key, make)
+    get_run_logger().info("Iteration %d: %s", iteration, summary)
+    return summary
+
+
+def _summary(this: Round, decision: Decision, policy: Policy) -> dict[str, Any]:
+    inside = this.images.loc[this.images["inside"], "score"]
+    return {
+        "iteration": this.iteration,
+        "threshold": decision.threshold,
+        "defective_lower_bound": this.lower_bound,
+        "max_score": float(inside.max()),
+        "median_score": float(np.median(inside)),
+        "n_scored": len(inside),
+        "n_above": decision.n_above,
+        "n_removed": len(decision.removed),
+        "n_restored": len(decision.restored),
+        "n_kept": len(decision.kept),
+        "n_spared": len(decision.spared),
+        "rule": policy.rule_label,
+        "stop_reason": decision.stop_reason,
+    }
+
+
+@task(task_run_name="evaluate-{iteration}", cache_policy=NO_CACHE)
+def score_test_set(run_path: str, iteration: int, features: StoredFeatures) -> str:
+    """Score the test images with iteration `iteration`'s detector."""
+    run = RunDirectory(Path(run_path))
+    rows = testing_rows(run.manifest())
+    views = run.params().views.score
+    key = digest("evaluate", run.key("train", iteration), rows[["image_id", "md5"]].to_dict("list"), views)
+
+    def make(folder: Path) -> None:
+        params = run.params()
+        needs = detector_class(params.detector.name).needs
+        detector = load_detector(run.step("train", iteration), resolve_device(params.features.device))
+        scores = detector.score(features.read(rows, views, needs))
+        table = rows[["image_id", "md5"]].assign(iteration=iteration, score=scores)
+        write_scores(folder, table)
+
+    with run.timed("evaluate"):
+        return str(run.do("evaluate", iteration, key, make))

@@ -1,0 +1,1 @@
+"""Everything MLflow: writing runs, and reading them on any machine."""

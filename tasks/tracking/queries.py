@@ -1,0 +1,100 @@
+"""Queries to MLflow's store: every page of an answer, and names that its filters know no escape for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+import tasks.runtime.environment  # noqa: F401  (quiets MLflow)
+from irp_core.config import Params
+from irp_core.errors import InputError
+
+__all__ = ["client_of", "experiments", "model_version", "registered_versions", "runs_tagged"]
+
+
+def client_of(params: Params) -> MlflowClient:
+    """A client of the configured tracking store.
+
+    Raises:
+        InputError: the store cannot be opened.
+    """
+    try:
+        client = MlflowClient(tracking_uri=params.tracking.uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # sqlalchemy, requests and MLflow each raise their own
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"tracking.uri {params.tracking.uri!r} cannot be opened ({first_line}).") from None
+    return client
+
+
+def model_version(model: str, client: MlflowClient) -> Any | None:
+    """The registered version that `NAME` (its newest), `NAME/version` or `NAME@alias` means, or None."""
+    match = re.fullmatch(r"(?:models:/)?([^/@]+)(?:/(\d+)|@([\w-]+))?", model)
+    if match is None:
+        return None
+    name, version, alias = match[1], match[2], match[3]
+    try:
+        if alias:
+            return client.get_model_version_by_alias(name, alias)
+        if version:
+            return client.get_model_version(name, version)
+        # Among the latest of each stage is the latest of all.
+        return max(client.get_registered_model(name).latest_versions, key=lambda v: int(v.version), default=None)
+    except MlflowException:
+        return None
+
+
+def runs_tagged(
+    client: MlflowClient, experiments: list[str], tags: Mapping[str, str], view: int = ViewType.ACTIVE_ONLY
+) -> Iterator[Run]:
+    """The runs that have all of `tags`, newest first.
+
+    MLflow's filters know no escape for a quote: it stands there for any character, and what is found is compared.
+    """
+    clauses = []
+    for key, value in tags.items():
+        pattern = re.sub(r"""['"\\]""", "_", value)
+        clauses.append(f"tags.`{key}` {'=' if pattern == value else 'LIKE'} '{pattern}'")
+    found = _pages(
+        client.search_runs,
+        experiment_ids=experiments,
+        filter_string=" and ".join(clauses),
+        run_view_type=view,
+        order_by=["attributes.start_time DESC"],
+        max_results=1000,
+    )
+    return (run for run in found if all(run.data.tags.get(key) == value for key, value in tags.items()))
+
+
+def registered_versions(client: MlflowClient) -> dict[str, list[str]]:
+    """MLflow run id → the registered models made of it, as `NAME/version` with their aliases."""
+    aliases: dict[tuple[str, str], list[str]] = {}
+    for model in _pages(client.search_registered_models):
+        for alias, version in dict(model.aliases).items():
+            aliases.setdefault((model.name, str(version)), []).append(f"@{alias}")
+    found: dict[str, list[str]] = {}
+    for version in _pages(client.search_model_versions):
+        name = " ".join([f"{version.name}/{version.version}", *aliases.get((version.name, str(version.version)), [])])
+        found.setdefault(str(version.run_id), []).append(name)
+    return found
+
+
+def experiments(client: MlflowClient) -> list[str]:
+    """The ids of all experiments that are in use."""
+    return [experiment.experiment_id for experiment in _pages(client.search_experiments)]
+
+
+def _pages(search: Callable[..., Any], **query: Any) -> Iterator[Any]:
+    """Everything that one of MLflow's searches finds; it hands out a page at a time."""
+    token = None
+    while True:
+        page = search(**query, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return

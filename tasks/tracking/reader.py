@@ -1,0 +1,316 @@
+"""Read what MLflow holds of refinement runs: on any machine, years later, without the run's directory.
+
+Every artifact's sha256 is a tag of its run; a file that differs from it is refused, never read. Imports neither Prefect
+nor torch: a question is answered in the time that MLflow itself takes to import.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import pandas as pd
+import pyarrow as pa
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+import tasks.runtime.environment  # noqa: F401  (quiets MLflow)
+from irp_core.atomic import read_json
+from irp_core.config import Params
+from irp_core.data.manifest import MANIFEST_SCHEMA, read_table
+from irp_core.data.schemas import ITERATIONS_SCHEMA, SCORES_SCHEMA
+from irp_core.detectors.saving import WEIGHTS
+from irp_core.errors import InputError
+from irp_core.hashing import file_sha256
+from irp_core.params_file import checked_params
+from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
+from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, empty_removals
+from irp_core.run import files
+from tasks.tracking.queries import client_of, experiments, model_version, runs_tagged
+
+__all__ = [
+    "FILES_TAG",
+    "PENDING_TAG",
+    "TrackedRun",
+    "all_runs",
+    "find_run",
+]
+
+FILES_TAG = "irp.files"
+PENDING_TAG = "irp.files_pending"  # what is being uploaded in place of another file
+_CACHE = Path(".irp/audit")
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """One refinement run: its parent run in MLflow, and the nested run of each model."""
+
+    client: MlflowClient
+    parent: Run
+    # Whether a file that was changed after it was logged is refused, or read as it is.
+    checked: bool = True
+    # (MLflow run, artifact) → what was fetched from the server: nothing is fetched twice for one question.
+    _fetched: dict[tuple[str, str], Path] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def run_id(self) -> str:
+        return str(self.tags["irp.run_id"])
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return dict(self.parent.data.tags)
+
+    @cached_property
+    def models(self) -> list[Run]:
+        """The nested runs, in the order of their iterations."""
+        # A registered model answers for itself, though somebody deleted its run or its experiment (until `mlflow gc`).
+        deleted = self.parent.info.lifecycle_stage == "deleted"
+        found = runs_tagged(
+            self.client,
+            [self.parent.info.experiment_id],
+            {"mlflow.parentRunId": self.parent.info.run_id},
+            ViewType.ALL if deleted else ViewType.ACTIVE_ONLY,
+        )
+        return sorted(found, key=lambda run: int(run.data.tags["irp.iteration"]))
+
+    def model(self, iteration: int | None) -> Run:
+        """The nested run of one model, by default the last.
+
+        Raises:
+            InputError: no such iteration.
+        """
+        if not self.models:
+            raise InputError(f"{self.run_id}: expected at least one trained model in MLflow, found none.")
+        last = len(self.models) - 1
+        wanted = last if iteration is None else iteration
+        if not 0 <= wanted <= last:
+            raise InputError(f"{self.run_id}: expected an iteration from 0 to {last}. Got {wanted}.")
+        return self.models[wanted]
+
+    def as_it_is(self) -> TrackedRun:
+        """The same run, whose files are read whether or not they were changed."""
+        return replace(self, checked=False)
+
+    def record(self) -> dict[str, Any]:
+        """What was asked for."""
+        return self._record
+
+    def params(self) -> Params:
+        return checked_params(self.record()["params"], f"{self.run_id}: {files.RECORD}")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the refinement ended: else there is neither a summary nor a table of the whole run's."""
+        return self.has(files.SUMMARY)
+
+    def summary(self) -> dict[str, Any]:
+        """How the run ended.
+
+        Raises:
+            InputError: it did not.
+        """
+        return files.with_new_names(self._summary)
+
+    @cached_property
+    def _record(self) -> dict[str, Any]:
+        return dict(read_json(self.file(files.RECORD, verify=self.checked)))
+
+    @cached_property
+    def _summary(self) -> dict[str, Any]:
+        return dict(read_json(self.file(files.SUMMARY, verify=self.checked)))
+
+    # The run's tables; with `column=value` only the rows with it.
+
+    @property
+    def has_manifest(self) -> bool:
+        return self.has(f"{files.TABLES}/{files.MANIFEST}")
+
+    def manifest(self, **where: object) -> pd.DataFrame:
+        return self._table(files.MANIFEST, MANIFEST_SCHEMA, where=where)
+
+    def iterations(self) -> pd.DataFrame:
+        return self._table(files.ITERATIONS, ITERATIONS_SCHEMA)
+
+    def all_scores(self, **where: object) -> pd.DataFrame:
+        return self._table(files.SCORES, SCORES_SCHEMA, where=where)
+
+    def removals(self, **where: object) -> pd.DataFrame:
+        """The history of removals; no rows where the run has none yet."""
+        if not self.has(self._known(f"{files.TABLES}/{files.REMOVALS}")):
+            return empty_removals()
+        return self._table(files.REMOVALS, REMOVAL_SCHEMA, where=where)
+
+    def images(self) -> pd.DataFrame | None:
+        """The final state of every training image; None of a run of irp up to 0.6."""
+        if not self.has(f"{files.TABLES}/{files.IMAGES}"):
+            return None
+        return self._table(files.IMAGES, IMAGE_SCHEMA)
+
+    def decisions(self) -> pd.DataFrame:
+        """Reviewers' decisions that stood when the run began."""
+        return self._events(files.DECISIONS)
+
+    def reviews(self) -> pd.DataFrame:
+        """Review events about the run, made after it."""
+        return self._events(files.REVIEWS)
+
+    # What each model left; the numbers are those of `irp_core.run.directory`.
+
+    def scores(self, iteration: int, **where: object) -> pd.DataFrame:
+        return self._table(files.SCORES, SCORES_SCHEMA, self.model(iteration), where=where)
+
+    def outside(self, iteration: int) -> pd.DataFrame:
+        return self._table(files.OUTSIDE, SCORES_SCHEMA, self.model(iteration))
+
+    def decided(self, iteration: int) -> pd.DataFrame:
+        """The removal rows of round `iteration`; of round 0 those of decisions that stood when the run began."""
+        if iteration == len(self.models):  # the last round trained no model of its own
+            return self._table(files.DECIDED, REMOVAL_SCHEMA, self.models[-1], files.LAST_ROUND)
+        return self._table(files.DECIDED, REMOVAL_SCHEMA, self.model(iteration))
+
+    def weights(self, holder: Run | None = None) -> str | None:
+        """The artifact with a model's weights (of the final detector unless a nested run is given), if it was kept."""
+        return next((name for name in self.known_files(holder) if name.endswith(f"/{WEIGHTS}")), None)
+
+    def known_files(self, run: Run | None = None) -> dict[str, str]:
+        """sha256 by artifact path, as tagged when the artifacts were logged."""
+        return dict(json.loads((run or self.parent).data.tags.get(FILES_TAG, "{}")))
+
+    def has(self, artifact: str, run: Run | None = None) -> bool:
+        return artifact in self.known_files(run)
+
+    def is_logged(self, artifact: str, sha256: str, run: Run | None = None) -> bool:
+        """Whether that is what was logged: as it was tagged, or by an upload that broke off before the tag was set."""
+        tags = (run or self.parent).data.tags
+        return any(json.loads(tags.get(tag, "{}")).get(artifact) == sha256 for tag in (FILES_TAG, PENDING_TAG))
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether an upload of the run's tables broke off: some may be newer than others."""
+        return bool(json.loads(self.tags.get(PENDING_TAG, "{}")))
+
+    def file(self, artifact: str, run: Run | None = None, *, verify: bool = True) -> Path:
+        """A local copy of an artifact (of the parent unless a nested `run` is given).
+
+        Without `verify` it is what the store holds, whatever that is.
+
+        Raises:
+            InputError: there is none, or (with `verify`) its sha256 is not the one that was logged.
+        """
+        source = run or self.parent
+        expected = self.known_files(source).get(artifact)
+        cached = _CACHE / expected if expected and not _local(source) else None
+        if verify and cached is not None and cached.exists() and file_sha256(cached) == expected:
+            return cached
+        path = self._fetch(source, artifact)
+        if verify and expected and not self.is_logged(artifact, found := file_sha256(path), source):
+            raise InputError(
+                f"{self.run_id}, artifact {artifact}: expected sha256 {expected[:16]}…, found {found[:16]}…; it was "
+                f"changed after it was logged (irp audit verify {self.run_id})."
+            )
+        return path
+
+    def _fetch(self, source: Run, artifact: str) -> Path:
+        missing = InputError(f"{self.run_id}: expected the artifact {artifact} in MLflow, found none.")
+        if local := _local(source):
+            if not (local / artifact).is_file():
+                raise missing
+            return local / artifact
+        key = (source.info.run_id, artifact)
+        if key in self._fetched:
+            return self._fetched[key]
+        _CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=_CACHE) as temporary:
+            try:
+                got = Path(self.client.download_artifacts(source.info.run_id, artifact, temporary))
+            except (MlflowException, OSError):  # the artifact stores raise either
+                raise missing from None
+            # Kept under its own hash: a file that was changed can never pass for the one that was logged.
+            self._fetched[key] = got.replace(_CACHE / file_sha256(got))
+        return self._fetched[key]
+
+    def _known(self, artifact: str, run: Run | None = None) -> str:
+        """An artifact's name, the former one if the run has only that."""
+        former = files.FORMERLY.get(artifact, artifact)
+        return former if self.has(former, run) and not self.has(artifact, run) else artifact
+
+    def _table(
+        self,
+        name: str,
+        schema: pa.Schema,
+        run: Run | None = None,
+        folder: str = files.TABLES,
+        where: Mapping[str, object] | None = None,
+    ) -> pd.DataFrame:
+        return read_table(self.file(self._known(f"{folder}/{name}", run), run, verify=self.checked), schema, where)
+
+    def _events(self, name: str) -> pd.DataFrame:
+        return self._table(name, REVIEW_SCHEMA) if self.has(f"{files.TABLES}/{name}") else no_events()
+
+
+def find_run(reference: str, params: Params) -> tuple[TrackedRun, int | None]:
+    """The run that a reference means, and the iteration if it names one.
+
+    References: a run's id or directory, an MLflow run id, or a registered model `NAME`, `NAME/version`,
+    `NAME@alias`; each may end in `:ITERATION`.
+
+    Raises:
+        InputError: nothing of that name.
+    """
+    plain, _, suffix = reference.rpartition(":") if re.fullmatch(r".*[^/]:\d+", reference) else (reference, "", "")
+    iteration = int(suffix) if suffix else None
+    client = client_of(params)
+    tags = {"irp.run_id": Path(plain).name, "irp.iteration": "all"}
+    runs = list(runs_tagged(client, experiments(client), tags))
+    if runs:
+        # Where several clones ran the same: the directory's own, else the newest that ended, else the newest.
+        here = str(Path(plain).resolve())
+        runs.sort(key=lambda run: (run.data.tags.get("irp.directory") != here, run.info.status != "FINISHED"))
+        return TrackedRun(client, runs[0]), iteration
+    if re.fullmatch(r"[0-9a-f]{32}", plain):
+        found = _by_mlflow_id(client, plain)
+        if found is not None:
+            return found if iteration is None else (found[0], iteration)
+    version = model_version(plain, client)
+    if version is None:
+        raise InputError(
+            f"{reference}: expected a run or a registered model at {params.tracking.uri} (RUN, NAME, NAME/version or "
+            f"NAME@alias, each with :ITERATION if wanted), found neither."
+        )
+    found = _by_mlflow_id(client, str(version.run_id))
+    if found is None:
+        raise InputError(f"{reference}: expected a model that a refinement run registered, found another's.")
+    return found[0], iteration
+
+
+def all_runs(params: Params) -> list[TrackedRun]:
+    """Every refinement run in the store, of all experiments, newest first."""
+    client = client_of(params)
+    return [TrackedRun(client, run) for run in runs_tagged(client, experiments(client), {"irp.iteration": "all"})]
+
+
+def _by_mlflow_id(client: MlflowClient, mlflow_id: str) -> tuple[TrackedRun, int | None] | None:
+    try:
+        run = client.get_run(mlflow_id)
+    except MlflowException:
+        return None
+    if "irp.run_id" not in run.data.tags:
+        return None
+    parent = run.data.tags.get("mlflow.parentRunId")
+    if parent is None:
+        return TrackedRun(client, run), None
+    return TrackedRun(client, client.get_run(parent)), int(run.data.tags["irp.iteration"])
+
+
+def _local(run: Run) -> Path | None:
+    """The artifact folder of a run whose artifacts lie on this machine."""
+    uri = urlparse(str(run.info.artifact_uri))
+    return Path(unquote(uri.path)) if uri.scheme in ("", "file") else None

@@ -1,0 +1,347 @@
+"""MLflow: one parent run per refinement run, one nested run per iteration (= per model).
+
+Runs are found again by their tags, so a resumed run goes on in the same MLflow runs; every table is logged
+whole under a fixed name, because an append would duplicate rows on a retry.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from irp_core.config import Params, digest
+from irp_core.data.manifest import write_table
+from irp_core.errors import InputError
+from irp_core.hashing import file_sha256
+from irp_core.refinement.reviews import approval
+from irp_core.removals import REMOVAL_SCHEMA
+from irp_core.run.directory import RunDirectory
+from irp_core.run.files import DECIDED, LAST_ROUND, MODEL, REMOVALS, REMOVALS_SHOWN, TABLES
+from irp_core.run.removal_tables import decided_removals
+from irp_core.run.step_files import read_tracked, write_tracked
+from tasks.reports.page import render_page
+from tasks.review.session import Review
+from tasks.runtime.retries import IO_RETRIES
+from tasks.serving import CODE, save_pyfunc
+from tasks.tracking.queries import client_of, runs_tagged
+from tasks.tracking.reader import FILES_TAG, PENDING_TAG
+from tasks.versions.lineage import common_tags, result_params, training_tags
+
+__all__ = [
+    "fail_parent",
+    "finish_parent",
+    "log_review",
+    "register_model",
+    "review_is_logged",
+    "start_parent",
+    "track_iteration",
+]
+
+
+def _experiment(client: MlflowClient, params: Params) -> str:
+    found: Experiment | None = client.get_experiment_by_name(params.tracking.experiment)
+    if found is not None and found.lifecycle_stage == "deleted":  # its name stays taken
+        raise InputError(
+            f"tracking.experiment {params.tracking.experiment!r}: expected one that is in use, found a deleted one; "
+            f"name another, or restore it (mlflow experiments restore --experiment-id {found.experiment_id})."
+        )
+    if found is not None:
+        return str(found.experiment_id)
+    # A server decides where its artifacts go; beside a local database they go where .gitignore expects them.
+    local = params.tracking.uri.startswith("sqlite:")
+    location = (Path("mlartifacts") / params.tracking.experiment).resolve().as_uri() if local else None
+    try:
+        return str(client.create_experiment(params.tracking.experiment, artifact_location=location))
+    except MlflowException:  # another process was quicker
+        found = client.get_experiment_by_name(params.tracking.experiment)
+        assert found is not None
+        return str(found.experiment_id)
+
+
+def _find_or_create(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> str:
+    own = {key: tags[key] for key in ("irp.run_id", "irp.iteration", "irp.directory")}
+    if run := next(runs_tagged(client, [experiment], own), None):
+        found = str(run.info.run_id)
+        client.update_run(found, status="RUNNING")
+        for key, value in tags.items():  # of what is computed now, which other hardware or code may change
+            client.set_tag(found, key, value)
+        return found
+    return str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+
+
+@task(task_run_name="track-start", cache_policy=NO_CACHE, **IO_RETRIES)
+def start_parent(run_path: str) -> str:
+    """Open (or find again) the parent run; returns its id."""
+    run = RunDirectory(Path(run_path))
+    with run.timed("track"):
+        params = run.params()
+        client = client_of(params)
+        tags = {
+            **common_tags(run),
+            "irp.iteration": "all",
+            "irp.manifest_sha256": run.record()["manifest_sha256"],
+        }
+        experiment = _experiment(client, params)
+        parent = _find_or_create(client, experiment, run.run_id, tags)
+        run.write_mlflow({"experiment": experiment, "run": parent})
+        client.log_batch(parent, params=_params(params))
+        log_files(client, parent, run.first_files())
+    return parent
+
+
+@task(task_run_name="track-{iteration}", cache_policy=NO_CACHE, **IO_RETRIES)
+def track_iteration(run_path: str, parent: str, iteration: int, fingerprint: str) -> str:
+    """Log iteration `iteration`'s model, curves, scores, removals and exact training set as a nested run.
+
+    The parent's removal table is written whole each time, so that even a run that dies has all decisions so far.
+    """
+    run = RunDirectory(Path(run_path))
+    # A snapshot may come later than the run: `snapshots` is no part of its identity.
+    key = digest("track", parent, *(run.key(step, iteration) for step in ("score", "decide", "snapshot")))
+
+    def make(folder: Path) -> None:
+        params = run.params()
+        client = client_of(params)
+        version = run.snapshot(iteration)
+        tags = {**common_tags(run), **training_tags(run, iteration, fingerprint), "mlflow.parentRunId": parent}
+        nested = _find_or_create(client, _experiment(client, params), f"iteration-{iteration:02d}", tags)
+        rows = run.training_set(iteration)
+        metrics = {"n_train": float(len(rows))}
+        if iteration > 0:
+            decision = run.decision(iteration)
+            metrics |= {name: float(decision[name]) for name in ("threshold", "max_score", "n_removed")}
+        client.log_batch(
+            nested,
+            metrics=[Metric(name, value, _now(), 0) for name, value in metrics.items()] + _curves(run, iteration),
+            params=_params(params),
+        )
+        so_far = decided_removals(run, iteration)
+        this_round, history = folder / DECIDED, folder / REMOVALS
+        write_table(so_far[so_far["iteration"] == iteration], this_round, REMOVAL_SCHEMA)
+        files = {TABLES: [*run.score_files(iteration), this_round]}
+        if version:
+            files["dvc"] = [Path(version["dvc_file"])]
+        log_files(client, nested, files)
+        write_table(so_far, history, REMOVAL_SCHEMA)
+        log_files(client, parent, {TABLES: [history]})
+        _log_input(client, nested, run, rows, version)
+        client.set_terminated(nested, "FINISHED")
+        write_tracked(folder, nested)
+
+    with run.timed("track"):
+        return read_tracked(run.do("track", iteration, key, make))
+
+
+@task(task_run_name="track-finish", cache_policy=NO_CACHE, **IO_RETRIES)
+def finish_parent(run_path: str, parent: str, nested: dict[int, str]) -> None:
+    """Log the run's final tables, metrics, weights and report; close the parent run."""
+    run = RunDirectory(Path(run_path))
+    with run.timed("track"):
+        params = run.params()
+        client = client_of(params)
+        iterations = run.iterations()
+        for row in iterations.to_dict("records"):
+            target = nested[int(row["iteration"])]
+            client.log_batch(target, metrics=_metrics(row, step=0))
+            # The parent's curves: one point per iteration.
+            client.log_batch(parent, metrics=_metrics(row, step=int(row["iteration"])))
+        with tempfile.TemporaryDirectory() as temporary:
+            last_round = Path(temporary) / DECIDED
+            write_table(run.decided(len(iterations)), last_round, REMOVAL_SCHEMA)
+            log_files(client, nested[len(iterations) - 1], {LAST_ROUND: [last_round]})
+        events = len(run.reviews())
+        _log_results(client, run, parent)
+        if params.run.outputs == "full":
+            _log_weights(client, run, params, parent, nested)
+        client.set_tag(parent, "irp.stop_reason", run.summary()["stop_reason"])
+        client.set_terminated(parent, "FINISHED")
+        if not params.review.required:  # else not before the approved model is registered
+            _note_review(run, events)
+
+
+@task(task_run_name="register", cache_policy=NO_CACHE, **IO_RETRIES)
+def register_model(run_path: str, parent: str) -> None:
+    """Register the finished run's detector where `tracking.registered_model` names one and the run kept it."""
+    run = RunDirectory(Path(run_path))
+    with run.timed("track"):
+        _register(client_of(run.params()), run.params(), parent)
+
+
+def _log_results(client: MlflowClient, run: RunDirectory, parent: str) -> None:
+    """Log the run's final tables and page; the removal table also as one that MLflow's own page displays."""
+    files = run.result_files()
+    with tempfile.TemporaryDirectory() as temporary:
+        shown = Path(temporary) / REMOVALS_SHOWN
+        # What `log_table` writes; that function would append to the table of an earlier try.
+        run.removals().to_json(shown, orient="split", index=False)
+        log_files(client, parent, {**files, "": [*files[""], shown]})
+    client.set_tag(parent, "mlflow.loggedArtifacts", json.dumps([{"path": shown.name, "type": "table"}]))
+    approved = approval(run.reviews())
+    for tag, column in (("irp.approved_by", "reviewer"), ("irp.approved_at", "reviewed_at")):
+        if approved:
+            client.set_tag(parent, tag, approved[column])
+        elif tag in client.get_run(parent).data.tags:  # a decision came after the approval
+            client.delete_tag(parent, tag)
+
+
+def _note_review(run: RunDirectory, events: int) -> None:
+    """Note how many review events MLflow has: the last thing to do, so that whatever failed before is tried again.
+
+    Counted before they are logged: another reviewer may be at work meanwhile.
+    """
+    run.write_mlflow({**(run.mlflow() or {}), "review_events": events})
+
+
+def review_is_logged(run: RunDirectory) -> bool:
+    """Whether MLflow has every review event of the run, and what followed from it was done (see `log_review`)."""
+    known = run.mlflow()
+    return known is not None and known.get("review_events", 0) == len(run.reviews())
+
+
+def log_review(review: Review) -> None:
+    """Bring the tracked run up to date after a review: page, removal table, decisions, approval.
+
+    A model whose registration waited for the approval (`review.required`) is registered now, unless a decision
+    contradicts the set that it was trained on.
+    """
+    run = review.run
+    params = run.params()
+    client = client_of(params)
+    render_page(run)
+    known = run.mlflow()
+    if known is None:
+        raise InputError(f"{run.path}: expected a run that MLflow knows, found one that was never tracked.")
+    parent = str(known["run"])
+    try:
+        client.get_run(parent)
+    except MlflowException:
+        raise InputError(
+            f"{run.path}: expected its run {parent} at tracking.uri {params.tracking.uri!r}, found none."
+        ) from None
+    events = len(run.reviews())
+    _log_results(client, run, parent)
+    if params.review.required and review.approved() and review.contradictions().empty:
+        _register(client, params, parent)
+    _note_review(run, events)
+
+
+def log_files(client: MlflowClient, mlflow_run: str, files: Mapping[str, Sequence[Path]]) -> None:
+    """Log files, those that exist, by artifact folder, and note their sha256 in the run's tag `irp.files`.
+
+    What takes another file's place is noted before, too: whoever is killed between the upload and the tag leaves no
+    file that looks tampered with.
+    """
+    tags = client.get_run(mlflow_run).data.tags
+    known, pending = (json.loads(tags.get(tag, "{}")) for tag in (FILES_TAG, PENDING_TAG))
+    existing = [(folder, path) for folder, paths in files.items() for path in paths if path.exists()]
+    new = {f"{folder}/{path.name}" if folder else path.name: file_sha256(path) for folder, path in existing}
+    pending |= {name: sha256 for name, sha256 in new.items() if known.get(name, sha256) != sha256}
+    if pending:
+        client.set_tag(mlflow_run, PENDING_TAG, json.dumps(pending, sort_keys=True))
+    for folder, path in existing:
+        client.log_artifact(mlflow_run, str(path), folder or None)
+    client.set_tag(mlflow_run, FILES_TAG, json.dumps(known | new, sort_keys=True))
+    if pending:
+        left = {name: sha256 for name, sha256 in pending.items() if name not in new}
+        client.set_tag(mlflow_run, PENDING_TAG, json.dumps(left, sort_keys=True))
+
+
+def _log_weights(client: MlflowClient, run: RunDirectory, params: Params, parent: str, nested: dict[int, str]) -> None:
+    """The models whose weights are kept, and the final detector as a pyfunc."""
+    for iteration in _kept_weights(params, len(nested)):
+        log_files(client, nested[iteration], {MODEL: run.detector_files(iteration)})
+    with tempfile.TemporaryDirectory() as temporary:
+        model = Path(temporary) / MODEL
+        save_pyfunc(run.model, model)
+        # A tag is too short for the hashes of all the code: they are in one file, whose hash it holds.
+        client.log_artifacts(parent, str(model / CODE), f"{MODEL}/{CODE}")
+        shutil.rmtree(model / CODE)
+        folders: dict[str, list[Path]] = {}
+        for file in sorted(path for path in model.rglob("*") if path.is_file()):
+            folders.setdefault(file.parent.relative_to(temporary).as_posix(), []).append(file)
+        log_files(client, parent, folders)
+
+
+def fail_parent(run: RunDirectory, parent: str) -> None:
+    """Mark the parent run FAILED; a later resume takes it up again."""
+    client_of(run.params()).set_terminated(parent, "FAILED")
+
+
+def _register(client: MlflowClient, params: Params, parent: str) -> None:
+    """Register the parent run's model, once, where a name is given and the run kept the model."""
+    name = params.tracking.registered_model
+    if name is None or params.run.outputs != "full":
+        return
+    try:
+        client.create_registered_model(name)
+    except MlflowException:
+        # By the run: a name may have a quote, for which MLflow's filters know no escape.
+        if any(version.name == name for version in client.search_model_versions(f"run_id='{parent}'")):
+            return
+    source = f"{client.get_run(parent).info.artifact_uri}/model"
+    client.create_model_version(name, source=source, run_id=parent)
+
+
+def _metrics(row: dict[str, Any], step: int) -> list[Metric]:
+    return [
+        Metric(name, float(value), _now(), step)
+        for name, value in row.items()
+        if name != "iteration" and isinstance(value, (int, float)) and value == value
+    ]
+
+
+def _curves(run: RunDirectory, iteration: int) -> list[Metric]:
+    history = run.training_history(iteration)
+    return [
+        Metric(name, float(row[column]), _now(), int(row["epoch"]))
+        for row in history.to_dict("records")
+        for name, column in (("loss", "loss"), ("learning_rate", "learning_rate"), ("epoch_seconds", "seconds"))
+    ]
+
+
+def _log_input(
+    client: MlflowClient, nested: str, run: RunDirectory, rows: pd.DataFrame, version: dict[str, Any] | None
+) -> None:
+    record = run.record()
+    source = {"uri": version["dvc_file"], "md5": version["md5"]} if version else {"uri": record["data_root"]}
+    dataset = Dataset(
+        name=record["dataset"],
+        # The DVC hash names exactly these images; without DVC, the digest of the list does.
+        digest=(version["md5"].removesuffix(".dir") if version else digest(rows.to_dict("list")))[:36],
+        source_type="dvc" if version else "local",
+        source=json.dumps(source),
+        profile=json.dumps({"num_rows": len(rows)}),
+    )
+    client.log_inputs(nested, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+
+def _params(params: Params) -> list[Param]:
+    """What a result depends on. MLflow's parameters can never be changed: the others are in `run.json`."""
+    return [
+        Param(f"{section}.{key}", json.dumps(value) if not isinstance(value, str) else value)
+        for section, values in result_params(params).items()
+        for key, value in values.items()
+    ]
+
+
+def _kept_weights(params: Params, iterations: int) -> list[int]:
+    everything = list(range(iterations))
+    return {"all": everything, "first_and_last": sorted({0, iterations - 1}), "last": everything[-1:]}[
+        params.tracking.keep_weights
+    ]
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,307 @@
+"""DVC versions of the training sets: the one place that talks to DVC, under its lock.
+
+DVC keeps a directory as a list of (md5, path), itself an object of the cache. A refined set is a subset, so
+its snapshot is a new, shorter list over files that the cache already holds: no image is copied or hashed
+again, and `dvc checkout`, `push`, `pull`, `status`, `diff` and `gc` treat it as any other output.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+import tasks.runtime.environment  # noqa: F401  (before dvc is imported)
+from irp_core.atomic import atomic_path, read_json
+from irp_core.config import digest
+from irp_core.errors import InputError
+from irp_core.hashing import file_md5
+from irp_core.run.directory import RunDirectory
+from irp_core.run.step_files import write_snapshot as write_snapshot_note
+from tasks.runtime.retries import IO_RETRIES
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+__all__ = [
+    "add_to_cache",
+    "cached_file",
+    "cached_files",
+    "check_repository",
+    "checkout",
+    "locked_repository",
+    "open_repository",
+    "set_members",
+    "snapshot",
+    "write_snapshot",
+]
+
+_LOCK_SECONDS = 300
+
+
+@task(task_run_name="snapshot-{iteration}", cache_policy=NO_CACHE, **IO_RETRIES)
+def snapshot(run_path: str, iteration: int) -> str:
+    """Make iteration `iteration`'s training set a DVC version; returns its hash (`<md5>.dir`)."""
+    run = RunDirectory(Path(run_path))
+    settings = run.params().snapshots
+    with run.timed("snapshot"):
+        rows = run.training_set(iteration)
+        target = Path(settings.directory) / run.run_id / f"iteration-{iteration:02d}"
+        dvc_file = _dvc_file(target)
+        key = digest("snapshot", rows.to_dict("list"), str(target))
+
+        def make(folder: Path) -> None:
+            with locked_repository() as repo:
+                if iteration == 0:
+                    add_to_cache(repo, rows, run.data_root(), hardlink=settings.link != "copy")
+                # In git, DVC alone then tells which run cut this set from which other.
+                lineage = {"run": run.run_id, "iteration": iteration}
+                if parent := run.snapshot(iteration - 1):
+                    lineage["parent"] = parent["md5"]
+                md5 = write_snapshot(repo, rows, target, meta={"irp": lineage})
+                _write_text(target.parent / ".gitignore", "/iteration-*\n!/iteration-*.dvc\n")
+            write_snapshot_note(folder, md5, dvc_file)
+
+        # A .dvc file that was deleted by hand is written again.
+        if not dvc_file.exists():
+            run.forget("snapshot", iteration)
+        run.do("snapshot", iteration, key, make)
+    version = run.snapshot(iteration)
+    assert version is not None
+    return version["md5"]
+
+
+def check_repository() -> None:
+    """Say at once, not after an hour, that there is nowhere to keep a snapshot.
+
+    Raises:
+        InputError: the current directory is in no DVC repository.
+    """
+    open_repository().close()
+
+
+def open_repository() -> Repo:
+    """The DVC repository around the current directory."""
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    try:
+        return Repo()
+    except (NotDvcRepoError, SCMError):
+        raise InputError(
+            f"{Path.cwd()}: snapshots need a git and DVC repository here, found none; run `git init` and "
+            f"`dvc init`, or pass --no-dvc."
+        ) from None
+
+
+@contextmanager
+def locked_repository() -> Iterator[Repo]:
+    """The repository, with DVC's own lock held; waits while another DVC process works."""
+    from dvc.lock import LockError
+
+    repo = open_repository()
+    deadline = time.monotonic() + _LOCK_SECONDS
+    try:
+        while True:
+            try:
+                repo.lock.lock()
+                break
+            except LockError:
+                if time.monotonic() > deadline:
+                    raise InputError(f"{repo.root_dir}: DVC's lock is held by another process.") from None
+                time.sleep(0.5)
+        try:
+            yield repo
+        finally:
+            repo.lock.unlock()
+    finally:
+        repo.close()
+
+
+def add_to_cache(repo: Repo, rows: pd.DataFrame, root: Path, *, hardlink: bool) -> int:
+    """Bring the images that DVC's cache lacks into it; returns how many.
+
+    Each is hashed once more before: under the md5 of the manifest another content, of a file that was changed since,
+    would spoil every version that has it. A reflink is tried first, then a hard link (which makes the image
+    read-only, as `dvc add` does with `cache.type hardlink`), then a copy.
+
+    Raises:
+        InputError: a file was changed since, or could not be brought in.
+    """
+    from dvc_objects.fs.local import localfs
+
+    odb = repo.cache.local
+    unique = rows.drop_duplicates("md5")
+    present = {oid for oid in unique["md5"] if odb.exists(oid)}
+    missing = unique[~unique["md5"].isin(present)]
+    for image_id, md5 in zip(missing["image_id"], missing["md5"], strict=True):
+        if (found := file_md5(root / image_id)) != md5:
+            raise InputError(f"{root / image_id}: expected the image of the manifest (md5 {md5}), found md5 {found}.")
+    failures: list[str] = []
+    odb.add(
+        [str(root / image_id) for image_id in missing["image_id"]],
+        localfs,
+        missing["md5"].tolist(),
+        hardlink=hardlink,
+        check_exists=False,
+        on_error=lambda oid, error: failures.append(f"{oid}: {error}"),
+    )
+    if failures:
+        raise InputError(f"{odb.path}: {len(failures)} images cannot be brought into DVC's cache ({failures[0]}).")
+    return len(missing)
+
+
+def write_snapshot(repo: Repo, rows: pd.DataFrame, target: Path, meta: dict[str, Any] | None = None) -> str:
+    """Write the directory object of `rows` (`image_id`, `md5`) and the `.dvc` file for `target`.
+
+    Args:
+        rows: images that the cache already holds.
+        target: the folder that `dvc checkout <target>.dvc` will create, inside the repository.
+        meta: written into the `.dvc` file; DVC leaves it alone.
+
+    Returns:
+        The directory's hash, `<md5>.dir`.
+    """
+    from dvc_data.hashfile.db import add_update_tree
+    from dvc_data.hashfile.hash_info import HashInfo
+    from dvc_data.hashfile.tree import Tree
+
+    tree = Tree()
+    for image_id, md5 in zip(rows["image_id"], rows["md5"], strict=True):
+        tree.add(tuple(image_id.split("/")), None, HashInfo("md5", md5))
+    tree.digest()
+    add_update_tree(repo.cache.local, tree)
+    output = {"md5": tree.oid, "nfiles": len(tree), "hash": "md5", "path": target.name}
+    _write_text(
+        _dvc_file(target),
+        yaml.safe_dump({"outs": [output], **({"meta": meta} if meta else {})}, sort_keys=False),
+    )
+    return str(tree.oid)
+
+
+def _dvc_file(target: Path) -> Path:
+    """As `dvc add` names it: the whole name, whatever dots are in it."""
+    return target.with_name(f"{target.name}.dvc")
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def set_members(md5: str) -> pd.DataFrame:
+    """`image_id` and `md5` of the images in a version, fetched from the remote where the cache lacks it.
+
+    Raises:
+        InputError: nowhere to be had, or not the list that its hash names.
+    """
+    repo = open_repository()
+    try:
+        if not repo.cache.local.exists(md5):
+            _pull(repo, [md5])
+        path = Path(repo.cache.local.oid_to_path(md5))
+        if f"{file_md5(path)}.dir" != md5:
+            raise InputError(f"{path}: DVC's list of the images was changed, its md5 is no longer {md5[:12]}….")
+        return pd.DataFrame(
+            [(entry["relpath"], entry["md5"]) for entry in read_json(path)], columns=["image_id", "md5"]
+        )
+    finally:
+        repo.close()
+
+
+def cached_files(files: list[str]) -> dict[str, Path]:
+    """md5 of each of `files` → its place in DVC's cache, fetched from the remote where the cache lacks it.
+
+    Raises:
+        InputError: some are nowhere to be had.
+    """
+    repo = open_repository()
+    try:
+        odb = repo.cache.local
+        _pull(repo, [file for file in files if not odb.exists(file)])
+        return {file: Path(odb.oid_to_path(file)) for file in files}
+    finally:
+        repo.close()
+
+
+def cached_file(md5: str) -> Path | None:
+    """The file with this content in DVC's cache on this machine; None where there is none. Nothing is fetched."""
+    try:
+        repo = open_repository()
+    except InputError:
+        return None
+    try:
+        path = Path(repo.cache.local.oid_to_path(md5))
+        return path if path.is_file() else None
+    finally:
+        repo.close()
+
+
+def checkout(md5: str, target: Path, meta: dict[str, Any]) -> Path:
+    """Make the folder `target` hold exactly the version `md5`, with a `.dvc` file beside it that says so.
+
+    Raises:
+        InputError: `target` exists, lies outside the repository or where DVC allows none, or the version is nowhere to
+            be had.
+    """
+    from dvc.exceptions import DvcException
+
+    file = _dvc_file(target)
+    if target.exists():
+        raise InputError(f"{target}: exists; name a folder that does not, with --to.")
+    if file.exists() and md5 not in file.read_text(encoding="utf-8"):
+        raise InputError(f"{file}: exists and names another version; name another folder, with --to.")
+    members = set_members(md5)
+    cached_files(members["md5"].tolist())
+    with locked_repository() as repo:
+        if not target.resolve().is_relative_to(Path(repo.root_dir).resolve()):
+            raise InputError(f"{target}: expected a folder inside the repository {repo.root_dir}.")
+        place = target.resolve()
+        for tracked in (Path(out.fs_path) for out in repo.index.outs):
+            # Of two outputs that overlap DVC takes neither: every command in the repository would end with an error.
+            if tracked != place and (place.is_relative_to(tracked) or tracked.is_relative_to(place)):
+                raise InputError(f"{target}: expected a folder apart from what DVC tracks, found one over {tracked}.")
+        if not file.exists():
+            write_snapshot(repo, members, target, meta)
+        _ignore(target)
+    repo = open_repository()
+    try:
+        repo.checkout([str(file)])
+    except DvcException as error:
+        raise InputError(f"{target}: DVC cannot check it out ({str(error).splitlines()[0]}).") from None
+    finally:
+        repo.close()
+    return target
+
+
+def _ignore(target: Path) -> None:
+    """Keep git from seeing the images, as `dvc add` does: one line more in the folder's `.gitignore`."""
+    ignored = target.parent / ".gitignore"
+    lines = ignored.read_text(encoding="utf-8").splitlines() if ignored.exists() else []
+    if f"/{target.name}" not in lines and "/iteration-*" not in lines:
+        _write_text(ignored, "\n".join([*lines, f"/{target.name}"]) + "\n")
+
+
+def _pull(repo: Repo, objects: list[str]) -> None:
+    from dvc.exceptions import DvcException
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    if not objects:
+        return
+    what = objects[0] if len(objects) == 1 else f"{objects[0]} and {len(objects) - 1} more"
+    try:
+        repo.cloud.pull([HashInfo("md5", md5) for md5 in objects])
+    except (DvcException, OSError) as error:  # no remote configured, or one that does not answer
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{what}: not in DVC's cache, and cannot be pulled ({reason}).") from None
+    missing = [md5 for md5 in objects if not repo.cache.local.exists(md5)]
+    if missing:
+        raise InputError(f"{missing[0]}: neither in DVC's cache nor in its remote ({len(missing)} of {len(objects)}).")
