@@ -92,7 +92,7 @@ def test_no_run_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_no_other_module_names_a_file_of_a_run() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     known = {value for name, value in vars(files).items() if name.isupper() and isinstance(value, str) and "." in value}
     known |= {Path(name).name for name in files.FORMERLY.values()}
     known.remove(files.REPORT)  # the page's template is called so, too
