@@ -65,7 +65,7 @@ def _cell(
 ) -> list[dict[str, Any]]:
     rows, test = training_rows(manifest), testing_rows(manifest)
     features, tested = of(rows), of(test)
-    injected = rows["injected"].to_numpy(dtype=bool)
+    injected = manifest.set_index("image_id").loc[rows["image_id"], "injected"].to_numpy(dtype=bool)
     known = frozenset(rows.loc[injected, "image_id"])
     results = []
     cleaned: dict[str, tuple[Refined, float]] = {}  # what was removed, and how long it took

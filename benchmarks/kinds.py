@@ -67,7 +67,9 @@ def _main(
                 gone = ~refine_in_memory(rows, of(rows), params).kept
                 n = int(second[chosen].sum())
                 hit = int(gone[second[chosen]].sum())
-                print(f"{len(rows)} images, {n} of them {other}: {hit} of these removed, {int(gone.sum()) - hit} others")
+                print(
+                    f"{len(rows)} images, {n} of them {other}: {hit} of these removed, {int(gone.sum()) - hit} others"
+                )
 
 
 if __name__ == "__main__":

@@ -25,6 +25,10 @@ _PAPER = {
 _UNSCORED = {"score_on": "in_sample", "reversible": False, "detector": None}
 
 
+# One round over scores of detectors that did not train on the image: nothing that went comes back.
+_ONE_ROUND = {"score_on": "out_of_fold", "reversible": False, "max_iterations": 1}
+
+
 @dataclass(frozen=True)
 class Style:
     """How a method is drawn. Colours are Okabe and Ito's; marker and dash tell it apart in grey."""
@@ -62,12 +66,13 @@ class Method:
     @property
     def reads_injected(self) -> bool:
         """Whether it reads what only an experiment knows: which images were injected."""
-        return self.changes.get("selection") == "oracle"
+        return self.changes.get("selection") in ("oracle", "answered")
 
     @property
     def removes_by_score(self) -> bool:
         """Whether it removes images because of their scores."""
-        return "selection" not in self.changes and self.changes.get("max_iterations") != 0
+        by_score = self.changes.get("selection", "scores") in ("scores", "isolated", "answered")
+        return by_score and self.changes.get("max_iterations") != 0
 
     @property
     def iterative(self) -> bool:
@@ -139,6 +144,22 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                         "start": "ordinary",
                     }
                 ),
+            ),
+            Method(
+                "careful",
+                "careful",
+                "remove only what stands alone and far from every kind of good image, and ask about the rest",
+                Style("#882255", "P"),
+                preset=MappingProxyType({**_PAPER, "retrain": "scratch"}),
+                changes=MappingProxyType({**_ONE_ROUND, "selection": "isolated"}),
+            ),
+            Method(
+                "answered",
+                "careful, after answers",
+                "careful, after `refinement.answers` answers that the labels give: an experiment (reads `injected`)",
+                Style("#117733", "X", "--"),
+                preset=MappingProxyType({**_PAPER, "retrain": "scratch"}),
+                changes=MappingProxyType({**_ONE_ROUND, "selection": "answered"}),
             ),
             Method(
                 "random",

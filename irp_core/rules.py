@@ -126,8 +126,8 @@ class Mad(_Multiple):
 class Mixture:
     """The false discovery rate of a mixture of two normal distributions (`irp_core.statistics.mixture`).
 
-    `fdr` is the expected share of good images among the removed; with a `confidence` no more images are removed than a lower
-    confidence bound allows.
+    `fdr` is the expected share of good images among the removed; with a `confidence` no more images are removed than a
+    lower confidence bound allows.
     """
 
     fdr: float

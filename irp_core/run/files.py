@@ -6,7 +6,7 @@ from pathlib import Path
 
 __all__ = [
     "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY",
-    "HISTORY", "IMAGES", "ITERATIONS", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW", "MODEL",
+    "HISTORY", "IMAGES", "ITERATIONS", "LANDSCAPE", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW", "MODEL",
     "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN", "REPORT", "REVIEWS", "SCORES",
     "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET",
     "found_in", "with_new_names",
@@ -40,6 +40,7 @@ STEP = "step.json"
 HISTORY = "history.parquet"
 TRAINED = "trained.json"
 OUTSIDE = "outside.parquet"
+LANDSCAPE = "landscape.parquet"  # where each image stands among the others
 LOWER_BOUND = "lower_bound.json"
 TRAINING_SET = "training_set.parquet"
 DECISION = "decision.json"

@@ -18,6 +18,7 @@ from irp_core.config import Params
 from irp_core.data.manifest import manifest_digest, set_digest, training_rows
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
+from irp_core.refinement.landscape import Landscape
 from irp_core.refinement.policy import policy_of
 from irp_core.refinement.reviews import KEPT_BY_REVIEW
 from irp_core.refinement.rounds import Decision, Round, decide, decision_round
@@ -184,21 +185,28 @@ class _Tables:
     def _round(self, number: int) -> Round:
         """What round `number` decided from, by the tables that are on record."""
         injected = None
-        if self.policy.selection == "oracle":
+        if self.policy.reads_injected:
             injected = frozenset(self.manifest.loc[self.manifest["injected"], "image_id"])
         return decision_round(
             number,
             self.scores[number - 1],
             self._outside(number - 1),
-            protected=self.standing.loc[self.standing["decision"] == KEPT_BY_REVIEW, "md5"],
+            decisions=self.standing,
             lower_bound=defective_lower_bounds(self.iterations, self.summary["last_round"])[number - 1],
             seed=self.params.run.seed,
             injected=injected,
+            landscape=self._landscape(number - 1),
         )
 
     def _outside(self, iteration: int) -> pd.DataFrame:
         """Scores of the images that had been removed by then, where the refinement is reversible."""
-        return self.run.outside(iteration) if self.policy.reversible else self.scores[iteration].iloc[:0]
+        return self.run.outside(iteration) if self.policy.scores_outside else self.scores[iteration].iloc[:0]
+
+    def _landscape(self, iteration: int) -> Landscape | None:
+        if not self.policy.sees_landscape:
+            return None
+        contents = [*self.scores[iteration]["md5"], *self._outside(iteration)["md5"]]
+        return Landscape.of_table(self.run.landscape(iteration), contents)
 
     def removal_table(self) -> Iterator[Finding]:
         """The run's removal table against its parts: every round's rows, with the run's review laid over them."""

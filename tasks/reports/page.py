@@ -90,7 +90,10 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
 
 def _lineage(run: RunDirectory, last_iteration: int) -> dict[str, Any]:
     fingerprint = run.features()["fingerprint"]
-    common = {**common_tags(run), **run.record().get("code", {})}  # of the run, not of the machine that renders its page
+    common = {
+        **common_tags(run),
+        **run.record().get("code", {}),
+    }  # of the run, not of the machine that renders its page
     tracked = run.mlflow()
     return {
         "origin": {

@@ -170,6 +170,11 @@ class TrackedRun:
     def outside(self, iteration: int) -> pd.DataFrame:
         return self._table(files.OUTSIDE, SCORES_SCHEMA, self.model(iteration))
 
+    def landscape(self, iteration: int) -> pd.DataFrame:
+        """Where each image stood among the others (`irp_core.refinement.landscape.Landscape.of_table`)."""
+        artifact = f"{files.TABLES}/{files.LANDSCAPE}"
+        return pd.read_parquet(self.file(artifact, self.model(iteration), verify=False))
+
     def decided(self, iteration: int) -> pd.DataFrame:
         """The removal rows of round `iteration`; of round 0 those of decisions that stood when the run began."""
         if iteration == len(self.models):  # the last round trained no model of its own

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+import irp_core
 from irp_core.atomic import write_json
 from irp_core.data.manifest import write_table
 from irp_core.data.schemas import ITERATIONS_SCHEMA
@@ -92,7 +93,7 @@ def test_no_run_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_no_other_module_names_a_file_of_a_run() -> None:
-    root = Path(__file__).parents[3]
+    root = Path(irp_core.__file__).parents[1]
     known = {value for name, value in vars(files).items() if name.isupper() and isinstance(value, str) and "." in value}
     known |= {Path(name).name for name in files.FORMERLY.values()}
     known.remove(files.REPORT)  # the page's template is called so, too
