@@ -74,7 +74,8 @@ def test_methods_come_after_those_they_build_on() -> None:
 
 def test_what_a_method_does_follows_from_its_settings() -> None:
     assert iterative() == ("irp_max_one", "irp", "robust")
-    assert [name for name, method in METHODS.items() if method.removes_by_score] == ["osr", *iterative(), "careful", "answered"]
+    by_score = [name for name, method in METHODS.items() if method.removes_by_score]
+    assert by_score == ["osr", *iterative(), "careful", "answered"]
     assert [name for name, method in METHODS.items() if method.reads_injected] == ["answered", "oracle"]
 
 
