@@ -47,8 +47,8 @@ class Isolation:
     """What stands out, content by content (c,) of a landscape.
 
     `removed` is removed without asking. `undecided` stands out and stays: as one of several (`groups`, the largest
-    first) or by itself, but not far enough (`singles`, the highest first). `evidence` (c,) are the p-values of standing out;
-    what is higher than `limit` is far.
+    first) or by itself, but not far enough (`singles`, the highest first). `evidence` (c,) are the p-values of
+    standing out; what is higher than `limit` is far.
     """
 
     removed: NDArray[np.bool_]
