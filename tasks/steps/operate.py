@@ -105,7 +105,7 @@ def _plain(said: Outcome, images: pd.DataFrame, landscape: Landscape, members: S
     names = dict(zip(landscape.of_image[::-1].tolist(), images["image_id"][::-1], strict=True))
     groups = [
         {
-            "detector": None if group.witness is None else members[group.witness],
+            "detector": None if group.detector is None else members[group.detector],
             "share": group.share,
             "images": [names[place] for place in group.members],
             "representatives": [names[place] for place in group.representatives],
