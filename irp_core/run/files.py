@@ -6,9 +6,9 @@ from pathlib import Path
 
 __all__ = [
     "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY",
-    "HISTORY", "IMAGES", "ITERATIONS", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW", "MODEL",
-    "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN", "REPORT", "REVIEWS", "SCORES",
-    "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET",
+    "HISTORY", "IGNORED", "IMAGES", "ITERATIONS", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW", "MODEL",
+    "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN", "REPORT",
+    "REVIEWS", "SCORES", "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET",
     "found_in", "with_new_names",
 ]  # fmt: skip
 
@@ -16,6 +16,9 @@ __all__ = [
 MANIFEST = "manifest.parquet"
 QUARANTINE = "quarantine.parquet"
 DUPLICATES = "duplicates.parquet"
+NEAR_COPIES = "near_copies.parquet"
+IGNORED = "ignored.parquet"
+NOTES = "notes.parquet"
 CROP_LOSS = "crop_loss.parquet"
 
 # Of the whole run.
