@@ -44,9 +44,7 @@ class Landscape:
         return summed
 
 
-def landscape(
-    scores: NDArray[np.float64], features: NDArray[np.floating], contents: Sequence[str]
-) -> Landscape:
+def landscape(scores: NDArray[np.float64], features: NDArray[np.floating], contents: Sequence[str]) -> Landscape:
     """Bring scores and features of n images to one scale.
 
     Args:
