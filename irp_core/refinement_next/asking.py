@@ -1,8 +1,8 @@
 """Thirty answers instead of a guess: a model of who is defective, and the image whose answer would tell it most.
 
-Logistic regression with a prior (Gelman et al., 2008): an image's odds of being defective rise with its scores and depend on
-what it looks like. The posterior is approximated by a normal distribution around its mode (Laplace; MacKay, 1992), so
-that the model knows what it does not know. It is fitted anew from all answers after each: what it says is a
+Logistic regression with a prior (Gelman et al., 2008): an image's odds of being defective rise with its scores and
+depend on what it looks like. The posterior is approximated by a normal distribution around its mode (Laplace; MacKay,
+1992), so that the model knows what it does not know. It is fitted anew from all answers after each: what it says is a
 function of the images and of the answers, and not of their order.
 """
 
@@ -122,9 +122,9 @@ def _who_goes(defective: NDArray[np.float64], answers: int) -> NDArray[np.bool_]
 def next_question(landscape: Landscape, belief: Belief) -> Question | None:
     """The unanswered content whose answer reduces the doubt about all most; None where all are answered.
 
-    Worth is the reduction of the summed variance of the probabilities by one more observation, to first order (A-optimal
-    design: Cohn, Ghahramani and Jordan, 1996; for logistic regression Schein and Ungar, 2007): a content that is
-    doubtful itself, that many others resemble, and that no answered one resembles.
+    Worth is the reduction of the summed variance of the probabilities by one more observation, to first order
+    (A-optimal design: Cohn, Ghahramani and Jordan, 1996; for logistic regression Schein and Ungar, 2007): a content
+    that is doubtful itself, that many others resemble, and that no answered one resembles.
     """
     free = np.flatnonzero(~belief.answered)
     if free.size == 0:
@@ -186,7 +186,7 @@ def _posterior(
 def _margins(
     design: NDArray[np.float64], coefficients: NDArray[np.float64], covariance: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Log-odds (c,) of the probabilities averaged over the posterior (MacKay's approximation): doubt draws them to 0."""
+    """Log-odds (c,) of the probabilities averaged over the posterior (MacKay, 1992): doubt draws them to 0."""
     spread = np.einsum("ij,jk,ik->i", design, covariance, design)
     margins: NDArray[np.float64] = design @ coefficients / np.sqrt(1.0 + math.pi / 8.0 * spread)
     return margins
@@ -198,11 +198,11 @@ def _sharpness(
     coefficients: NDArray[np.float64],
     covariance: NDArray[np.float64],
 ) -> float:
-    """The slope that calibrates the log-odds (Cox, 1958; Platt, 1999): 1 where they are right, more where they are timid.
+    """The slope that calibrates the log-odds (Cox, 1958; Platt, 1999): 1 where they are right, more where too timid.
 
-    The prior shrinks the model, which then gives too much to the hundreds that nobody was asked about. The slope is fitted
-    to what the model says of each answered image without its answer (one Newton step from the mode), with a log-normal prior
-    around 1.
+    The prior shrinks the model, which then gives too much to the hundreds that nobody was asked about. The slope is
+    fitted to what the model says of each answered image without its answer (one Newton step from the mode), with a
+    log-normal prior around 1.
     """
     if bad.size == 0:
         return 1.0

@@ -1,7 +1,8 @@
-"""How large a share of the set is defective, and between which bounds: from a person's answers, never from scores alone.
+"""How large a share of the set is defective, and between which bounds: from a person's answers.
 
-Two normal distributions fitted to the scores are no knowledge about the share: their intervals missed it on most sets, because good
-images of two kinds look like contamination. The answers are; without enough of them there is no interval.
+Two normal distributions fitted to the scores are no knowledge about the share: their intervals missed it on most
+sets, because good images of two kinds look like contamination. The answers are; without enough of them there is no
+interval.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ class ShareInterval:
 def share_interval(landscape: Landscape, belief: Belief, *, level: float = 0.9, seed: int = 0) -> ShareInterval | None:
     """The posterior interval of the share of defective images; None with fewer than ten answers.
 
-    Coefficients are drawn from the model's posterior, and each unanswered image's state from its odds under them; copies
-    share their state. Answered images are what they were said to be. The variance of the drawn shares counts twice: the
-    model shrinks towards its prior and the questions are no random sample, so that its own intervals are too narrow
-    where defects come in many forms (simulated in the tests). As long as nobody has seen a defect, the interval
-    begins at 0: a prior is no sighting.
+    Coefficients are drawn from the model's posterior, and each unanswered image's state from its odds under them;
+    copies share their state. Answered images are what they were said to be. The variance of the drawn shares counts
+    twice: the model shrinks towards its prior and the questions are no random sample, so that its own intervals are
+    too narrow where defects come in many forms (simulated in the tests). As long as nobody has seen a defect, the
+    interval begins at 0: a prior is no sighting.
 
     Args:
         landscape: of the set.

@@ -46,9 +46,9 @@ def outcome(
 ) -> Outcome:
     """Put isolation and answers together.
 
-    What is isolated goes unless a person keeps it; what the answers speak against goes, too. Removed images are undecided
-    no longer. A group is open as long as nobody answered for one of its images and the
-    other answers leave it in doubt.
+    What is isolated goes unless a person keeps it; what the answers speak against goes, too. Removed images are
+    undecided no longer. A group is open as long as nobody answered for one of its images and the other answers leave
+    it in doubt.
 
     Args:
         landscape: of the set.
@@ -68,10 +68,7 @@ def outcome(
     singles = tuple(place for place in isolation.singles if not (answered[place] or out[place] or asked))
     few = len(singles) <= _TOLERATED * len(landscape)
     kind: Literal["clean", "cleaned", "undecided"]
-    if groups or not few:
-        kind = "undecided"
-    else:
-        kind = "cleaned" if removed.any() else "clean"
+    kind = "undecided" if groups or not few else "cleaned" if removed.any() else "clean"
     sentences = [_removal(landscape, isolation, belief if asked else None, removed)]
     if asked and belief is not None:
         sentences += _sureness(landscape, belief, interval)

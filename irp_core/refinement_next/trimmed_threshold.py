@@ -1,8 +1,8 @@
 """The operating threshold where images were removed: the kept ones alone are a trimmed set, and promise too much.
 
-What was removed holds good images, too, and they are the highest: a threshold from the kept images alone lies too low, and
-new good images exceed it far more often than it says. So removed images count with the probability of being good, and
-kept ones, of which some are defective, as well.
+What was removed holds good images, too, and they are the highest: a threshold from the kept images alone lies too
+low, and new good images exceed it far more often than it says. So removed images count with the probability of being
+good, and kept ones, of which some are defective, as well.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ def weighted_operating_point(
 ) -> OperatingPoint:
     """The threshold that a new good image exceeds with probability `false_alarm_rate`.
 
-    It is the weighted conformal quantile (Tibshirani, Barber, Candès and Ramdas, 2019): the smallest score above which, the new
-    image included, no more than `false_alarm_rate` of the weight lies. With weights 0 and 1 it is `operating_point` of the good
-    images. A rate that the weight cannot say (below 1 / (total + 1)) is extrapolated as there: a log-normal
-    distribution with the weighted median and median absolute deviation, and never below the highest likely good score.
+    It is the weighted conformal quantile (Tibshirani, Barber, Candès and Ramdas, 2019): the smallest score above
+    which, the new image included, no more than `false_alarm_rate` of the weight lies. With weights 0 and 1 it is
+    `operating_point` of the good images. A rate that the weight cannot say (below 1 / (total + 1)) is extrapolated as
+    there: a log-normal distribution with the weighted median and median absolute deviation, and never below the
+    highest likely good score.
 
     Args:
         scores: (n,), positive: of the kept images out of fold, of the removed ones by detectors that did not

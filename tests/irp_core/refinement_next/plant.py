@@ -1,4 +1,4 @@
-"""A plant in numbers: good images of one or two kinds, defects alone or in company, scored by three imperfect members."""
+"""A plant in numbers: good images of one or two kinds, defects alone or in company, three imperfect members."""
 
 from __future__ import annotations
 
