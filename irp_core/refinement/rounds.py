@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from irp_core.refinement.policy import Policy
+from irp_core.statistics.finite import finite_scores, finite_threshold
 
 __all__ = ["Decision", "Round", "StopReason", "decide", "decision_round"]
 
@@ -98,6 +99,9 @@ def decide(this: Round, policy: Policy, history: Sequence[frozenset[str]]) -> De
         The decision. At `max_removed_fraction` the highest scores go first and the rest stays; the next round
         then stops for that reason.
 
+    Raises:
+        InputError: a score or the threshold is not finite.
+
     Example:
         >>> from irp_core.config import Refinement
         >>> from irp_core.refinement.policy import policy_of
@@ -110,7 +114,9 @@ def decide(this: Round, policy: Policy, history: Sequence[frozenset[str]]) -> De
     scores, within = images["score"].to_numpy(), images["inside"].to_numpy(dtype=bool)
     # The ceiling knows better than a reviewer.
     free = (policy.selection == "oracle") | ~images["protected"].to_numpy(dtype=bool)
-    limit = policy.rule.threshold(scores, lower_bound=this.lower_bound, seed=this.seed)
+    finite_scores(images, f"decision round {this.iteration}")
+    found = policy.rule.threshold(scores, lower_bound=this.lower_bound, seed=this.seed)
+    limit = finite_threshold(found, f"decision round {this.iteration}, rule {policy.rule_label}")
     above = (scores > limit) & within
 
     def decision(kept: NDArray[np.intp], removed: NDArray[np.intp], restored: NDArray[np.intp],

@@ -8,8 +8,8 @@ __all__ = [
     "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY",
     "HISTORY", "IGNORED", "IMAGES", "ITERATIONS", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW", "MODEL",
     "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN", "REPORT",
-    "REVIEWS", "SCORES", "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET",
-    "found_in", "with_new_names",
+    "REVIEWS", "SCORES", "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED",
+    "TRAINING_SET", "found_in", "with_new_names",
 ]  # fmt: skip
 
 # Of a prepared data set, and of the run that was made from it.

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from irp_core.statistics.finite import finite_threshold
+
 __all__ = ["OperatingPoint", "operating_point"]
 
 
@@ -53,4 +55,5 @@ def operating_point(scores: NDArray[np.float64], false_alarm_rate: float) -> Ope
     logs = np.log(scores)
     spread = float(stats.median_abs_deviation(logs, scale="normal"))
     quantile = math.exp(float(np.median(logs)) + float(stats.norm.isf(false_alarm_rate)) * spread)
-    return OperatingPoint(max(quantile, float(scores.max())), false_alarm_rate, count, "extrapolated")
+    threshold = finite_threshold(max(quantile, float(scores.max())), "the operating threshold, extrapolated")
+    return OperatingPoint(threshold, false_alarm_rate, count, "extrapolated")
