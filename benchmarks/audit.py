@@ -15,10 +15,8 @@ import pandas as pd
 import torch
 from prefect.logging import disable_run_logger
 
-from irp_core.atomic import write_json
 from irp_core.config import Params
-from irp_core.data.manifest import MANIFEST_SCHEMA, training_rows, write_table
-from irp_core.data.schemas import SCORES_SCHEMA
+from irp_core.data.manifest import MANIFEST_SCHEMA, training_rows
 from irp_core.detectors import DifferNet, EpochReport
 from irp_core.features.feature_set import FeatureSet
 from irp_core.params_file import load_params
@@ -74,9 +72,7 @@ def irp(arguments: list[str], code: Path) -> None:
     """Run a command in a process of its own, with the code in `code`."""
     environment = {**os.environ, "PYTHONPATH": str(code)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's commands are compiled once, not each time
-    subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", *arguments], capture_output=True, env=environment, check=True
-    )
+    subprocess.run([sys.executable, "-m", "flows.cli", *arguments], capture_output=True, env=environment, check=True)
 
 
 def _seconds(action: Callable[[], object]) -> float:
@@ -133,11 +129,6 @@ def _made_up_run(params: Params, seed: int) -> RunDirectory:
         finish_parent.fn(path, parent, nested)
     assert len(training_rows(manifest)) > IMAGES * 0.9
     return run
-
-
-def _write_scores(folder: Path, table: pd.DataFrame) -> None:
-    write_table(table, folder / "scores.parquet", SCORES_SCHEMA)
-    write_json(folder / "supported.json", {"supported": None})
 
 
 BENCHMARKS = {"audit": audit}

@@ -18,7 +18,7 @@ from irp_core.audit.history import REMOVED_THEN_KEPT, TRAINED_ON_THEN_REMOVED
 if TYPE_CHECKING:
     from tasks.review.session import Review
 
-__all__ = ["show_review", "write_answer", "write_supposition"]
+__all__ = ["show_answers", "show_review", "write_answer", "write_supposition"]
 
 _SHOWN = 40  # rows on a terminal; --format json|csv has them all
 _STYLES = {
@@ -29,11 +29,11 @@ _STYLES = {
     "removed_by_review": "red",
     "kept_by_review": "green",
     "restored": "green",
-    # What a later review says counts.
+    # A later review's decision counts.
     REMOVED_THEN_KEPT: "green",
     TRAINED_ON_THEN_REMOVED: "red",
 }
-# What a person looks for, per kind of answer; JSON and CSV have every column.
+# What a person wants to know, per kind of answer; JSON and CSV have every column.
 _COLUMNS = {
     "removed": ["image_id", "iteration", "score", "threshold", "rule", "decision", "reviewer", "label"],
     "history": ["run", "iteration", "score", "threshold", "decision", "rule", "reviewer", "registered_as"],
@@ -71,7 +71,7 @@ def write_supposition(facts: Mapping[str, Any], iterations: pd.DataFrame, images
     else:
         console = _console()
         _print_facts(console, facts)
-        _print_rows(console, iterations, "Each look at the scores that the run had", "iterations")
+        _print_rows(console, iterations, "Each round, on the scores that the run had", "iterations")
         different = images[images["change"] != "both"]
         _print_rows(console, different, "Images that only one of the two thresholds removes", "images")
 
@@ -97,6 +97,20 @@ def show_review(console: Console, review: Review) -> None:
         )
 
 
+def show_answers(console: Console, state: dict[str, Any], again: str) -> None:
+    """What the answers say, and what to type next."""
+    console.print(f"{state['answered']} of {state['count']} questions answered.", highlight=False)
+    console.print(f"{state['removed']} images would be removed now.", highlight=False)
+    for sentence in state["sentences"]:
+        console.print(escape(sentence), highlight=False, soft_wrap=True)
+    if state["answered"]:
+        console.print(
+            f"[bold]Next[/bold]  {escape(again)}   (with this run's parameters: it respects the answers)",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
 def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 200)
 
@@ -117,7 +131,7 @@ def _print_facts(console: Console, facts: Mapping[str, Any]) -> None:
 
 
 def _print_rows(console: Console, table: pd.DataFrame, title: str, kind: str) -> None:
-    # A column that says nothing takes no room.
+    # An empty column takes no room.
     columns = [
         column
         for column in _COLUMNS.get(kind, list(table.columns))

@@ -12,7 +12,6 @@ from irp_core.removals import IMAGE_SCHEMA, image_states, removal_history, round
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
 MD5 = {name: name * 32 for name in NAMES}
-NONE = np.array([], dtype=np.intp)
 
 
 @pytest.fixture
@@ -37,16 +36,15 @@ def history(manifest: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
     """Round 1 removes a and b and spares c, round 2 takes a back and removes d, round 3 stops."""
     standing = pd.DataFrame([said("c", "kept_by_review", "Bob")], columns=REVIEW_SCHEMA.names)
     common = {"rule": "iqr", "decisions": standing, "manifest": manifest}
-    first = round_rows(
-        scores("abcdef", 0, 1.0), removed=np.array([0, 1]), restored=NONE, spared=np.array([2]), iteration=1,
-        threshold=0.5, **common,
-    )  # fmt: skip
-    second = round_rows(
-        scores("cdefab", 1, 1.0), removed=np.array([1]), restored=np.array([4]), spared=NONE, iteration=2,
-        threshold=1.5, **common,
-    )  # fmt: skip
+    nobody = scores("", 0, 1.0)
+    first, second = scores("abcdef", 0, 1.0), scores("cdefab", 1, 1.0)
+    rounds = [
+        round_rows(removed=first[:2], restored=nobody, spared=first[2:3], iteration=1, threshold=0.5, **common),
+        round_rows(removed=second[1:2], restored=second[4:5], spared=nobody, iteration=2, threshold=1.5, **common),
+        round_rows(removed=nobody, restored=nobody, spared=nobody, iteration=3, threshold=9.0, **common),
+    ]
     last_round = {"iteration": 3, "threshold": 9.0, "rule": "iqr"}
-    return removal_history([first, second, first[:0]], events, scores("acef", 2, 1.0), last_round, manifest)
+    return removal_history(rounds, events, scores("acef", 2, 1.0), last_round, manifest)
 
 
 def states(manifest: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,127 @@
+"""Where each image stands among the others: its scores on one scale, and its appearance in a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+__all__ = ["Landscape", "landscape"]
+
+_COMPONENTS = 30  # of the features; the rest is noise to a model of thirty answers
+_CLIP = (-4.0, 6.0)  # robust standard deviations: beyond, a score tells nothing more
+_NEIGHBOURS = 10
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """The different contents of a set; copies of one file stand for one another.
+
+    `contents` (c,) are the digests, sorted. `of_image` (n,) is each image's content, as an index. `heights` (c, m) are
+    the members' log scores, standardised by median and median absolute deviation and clipped. `components`
+    (c, k) are the principal components of the features, not whitened, with a mean squared norm of 1.
+    `neighbours` (c, q) are the contents that each resembles most, the nearest first.
+    """
+
+    contents: tuple[str, ...]
+    of_image: NDArray[np.intp]
+    heights: NDArray[np.float64]
+    components: NDArray[np.float64]
+    neighbours: NDArray[np.intp]
+
+    def table(self) -> pd.DataFrame:
+        """A row per content: `content`, its `height_*` and its `component_*`; `of_table` reads it."""
+        columns = {"content": list(self.contents)}
+        heights = {f"height_{number:02d}": values for number, values in enumerate(self.heights.T)}
+        components = {f"component_{number:02d}": values for number, values in enumerate(self.components.T)}
+        return pd.DataFrame({**columns, **heights, **components})
+
+    @classmethod
+    def of_table(cls, table: pd.DataFrame, contents: Sequence[str]) -> Landscape:
+        """The landscape of images with these contents (n,), from its table.
+
+        Raises:
+            ValueError: an image that the table does not hold.
+        """
+        known = table["content"].tolist()
+        place = {content: index for index, content in enumerate(known)}
+        if missing := sorted(set(contents) - set(known)):
+            raise ValueError(f"Landscape.of_table expects the table of these images. {missing[0]} is not in it.")
+        components = table.filter(regex="^component_").to_numpy()
+        return cls(
+            contents=tuple(known),
+            of_image=np.array([place[content] for content in contents], dtype=np.intp),
+            heights=table.filter(regex="^height_").to_numpy(),
+            components=components,
+            neighbours=_neighbours(components),
+        )
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+    @property
+    def total(self) -> NDArray[np.float64]:
+        """The members' heights together (c,): their sum, scaled as if they were independent."""
+        summed: NDArray[np.float64] = self.heights.sum(axis=1) / np.sqrt(self.heights.shape[1])
+        return summed
+
+
+def landscape(scores: NDArray[np.float64], features: NDArray[np.floating], contents: Sequence[str]) -> Landscape:
+    """Bring scores and features of n images to one scale.
+
+    Args:
+        scores: (n, m), positive: each member's, out of fold or otherwise not flattered by memory.
+        features: (n, d), of whole images; standardised here.
+        contents: digest of each image (n,). Of copies the first counts.
+
+    Raises:
+        ValueError: shapes that do not fit each other, scores that are not positive and finite, features that are not
+            finite, or fewer than three different contents.
+    """
+    scores, values = np.asarray(scores, dtype=np.float64), np.asarray(features, dtype=np.float64)
+    if scores.ndim != 2 or values.ndim != 2 or not len(scores) == len(values) == len(contents):
+        raise ValueError(
+            f"landscape expects scores (n, m), features (n, d) and n contents. "
+            f"Got {scores.shape}, {values.shape} and {len(contents)}."
+        )
+    if not (np.isfinite(scores).all() and (scores > 0).all() and np.isfinite(values).all()):
+        raise ValueError("landscape expects positive scores and finite features. Got others.")
+    known, first, of_image = np.unique(np.asarray(contents, dtype=str), return_index=True, return_inverse=True)
+    if len(known) < 3:
+        raise ValueError(f"landscape expects at least 3 different images. Got {len(known)}.")
+    components = _components(values[first])
+    return Landscape(
+        contents=tuple(known.tolist()),
+        of_image=of_image.astype(np.intp),
+        heights=np.clip(_standardised(np.log(scores[first])), *_CLIP),
+        components=components,
+        neighbours=_neighbours(components),
+    )
+
+
+def _standardised(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    spread = stats.median_abs_deviation(logs, axis=0, scale="normal")
+    # Half of the scores equal: the standard deviation still tells the others apart.
+    spread = np.where(spread > 1e-9, spread, np.maximum(logs.std(axis=0), 1e-9))
+    standardised: NDArray[np.float64] = (logs - np.median(logs, axis=0)) / spread
+    return standardised
+
+
+def _components(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    standardised = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-6)
+    count = min(_COMPONENTS, *standardised.shape)
+    components: NDArray[np.float64] = PCA(count, random_state=0).fit_transform(standardised)
+    size = np.sqrt(np.square(components).sum(axis=1).mean())
+    return components / max(float(size), 1e-9)
+
+
+def _neighbours(components: NDArray[np.float64]) -> NDArray[np.intp]:
+    count = min(_NEIGHBOURS, len(components) - 1)
+    found = NearestNeighbors(n_neighbors=count).fit(components).kneighbors(return_distance=False)
+    return np.asarray(found, dtype=np.intp)
