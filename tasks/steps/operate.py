@@ -40,8 +40,8 @@ def set_operating_point(run_path: str, iteration: int, features: StoredFeatures)
     run = RunDirectory(Path(run_path))
     params = run.params()
     rows = run.training_set(iteration)
-    contents = run.contents(rows)
-    if len(set(contents)) < 2:
+    groups = run.groups(rows)
+    if len(set(groups)) < 2:
         return None
     kind = detector_class(params.detector.name)
     key = digest("operating", run.key("train", iteration), params.operating, params.views.score, params.run.seed)
@@ -52,7 +52,7 @@ def set_operating_point(run_path: str, iteration: int, features: StoredFeatures)
         scores = out_of_fold_scores(
             lambda: kind.build(seen, params, device),
             seen,
-            contents,
+            groups,
             folds=params.operating.folds,
             epochs=params.training.epochs,
             seed=params.run.seed,
