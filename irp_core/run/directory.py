@@ -91,7 +91,7 @@ class RunDirectory(Steps):
     def write_decisions(self, decisions: pd.DataFrame) -> None:
         write_table(decisions, self.path / files.DECISIONS, REVIEW_SCHEMA)
 
-    def contents(self, rows: pd.DataFrame) -> list[str]:
+    def groups(self, rows: pd.DataFrame) -> list[str]:
         """What each image of `rows` (`md5`) shows, as a digest: equal for copies and near-copies."""
         return list(content_groups(rows["md5"], PreparedSet(self.path).near_copies()))
 

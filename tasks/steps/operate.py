@@ -43,7 +43,7 @@ def set_operating_point(run_path: str, iteration: int, features: StoredFeatures)
     run = RunDirectory(Path(run_path))
     params = run.params()
     rows = run.training_set(iteration)
-    if len(set(run.contents(rows))) < 2:
+    if len(set(run.groups(rows))) < 2:
         return None
     kind = detector_class(params.detector.name)
     key = digest("operating", run.key("train", iteration), params.operating, params.views.score, params.run.seed)
@@ -56,7 +56,7 @@ def set_operating_point(run_path: str, iteration: int, features: StoredFeatures)
         scores = out_of_fold_scores(
             lambda: kind.build(seen, params, device),
             seen,
-            run.contents(counted),
+            run.groups(counted),
             inside=counted["image_id"].isin(rows["image_id"]).to_numpy(),
             folds=params.operating.folds,
             epochs=params.training.epochs,
@@ -66,7 +66,7 @@ def set_operating_point(run_path: str, iteration: int, features: StoredFeatures)
         if good is None:
             point = operating_point(scores, rate)
         else:
-            point = weighted_operating_point(scores, good.loc[run.contents(counted)].to_numpy(), rate)
+            point = weighted_operating_point(scores, good.loc[run.groups(counted)].to_numpy(), rate)
         write_operating(folder, counted.assign(iteration=iteration, score=scores), asdict(point))
 
     with run.timed("operating threshold"):
