@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_directory", "atomic_path", "read_json", "write_json"]
+from irp_core.errors import InputError
+
+__all__ = ["atomic_directory", "atomic_path", "read_json", "read_json_object", "write_json"]
 
 
 @contextmanager
@@ -67,8 +69,38 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        InputError: it cannot be read, or is not JSON (cut short, another encoding, nested beyond measure).
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InputError(f"{path}: expected a JSON file, found one that is damaged ({reason}).") from None
+
+
+def read_json_object(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a JSON file that must hold an object with `keys`.
+
+    Raises:
+        InputError: as `read_json`, or it holds something else.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_json(Path(folder) / "plate.json", {"side": 64})
+        ...     read_json_object(Path(folder) / "plate.json", "side")
+        {'side': 64}
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(found).__name__}.")
+    if missing := [key for key in keys if key not in found]:
+        raise InputError(f"{path}: expected the key {missing[0]!r}, found {sorted(found)}.")
+    return found
 
 
 def _umask() -> int:

@@ -92,7 +92,7 @@ def test_no_run_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_nobody_else_knows_the_names_of_a_runs_files() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     known = {value for name, value in vars(files).items() if name.isupper() and isinstance(value, str) and "." in value}
     known |= {Path(name).name for name in files.FORMERLY.values()}
     known.remove(files.REPORT)  # the page's template is called so, too
