@@ -20,6 +20,7 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.refinement.loop import refinement_loop
 from irp_core.refinement.rounds import StopReason
+from irp_core.run.begun import check_begun
 from irp_core.run.directory import RunDirectory, open_run
 from irp_core.run.inputs import RunInputs
 from tasks.reports.page import write_page
@@ -57,7 +58,7 @@ def refine(
         random_counts: removals per iteration, for the control `random`.
         decisions: file of reviewers' decisions to respect besides `review.decisions`.
         operating: find the operating threshold, which trains the detector on `operating.folds` folds once more;
-            without it the last look's threshold has to serve.
+            without it the last round's threshold has to serve.
     """
     checked = Params.model_validate(params)
     if checked.snapshots.enabled:
@@ -79,7 +80,9 @@ def refine(
 @flow(name="resume", flow_run_name="resume-{run_path}", persist_result=False)
 def resume(run_path: str) -> str:
     """Go on with the run in `run_path` where it was."""
-    return _until_respected(open_run(Path(run_path)))
+    run = open_run(Path(run_path))
+    check_begun(run)
+    return _until_respected(run)
 
 
 def _until_respected(run: RunDirectory) -> str:

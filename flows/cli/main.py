@@ -23,6 +23,7 @@ from flows.cli.whatif import whatif
 from irp_core import __version__
 from irp_core.errors import InputError
 from irp_core.methods import METHODS
+from tasks.runtime.notices import show_notices
 
 __all__ = ["app", "main"]
 
@@ -43,6 +44,7 @@ _STARTED = time.perf_counter()
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and exit code 2, an interruption 130."""
+    show_notices()
     try:
         if app(standalone_mode=False) == 130:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt

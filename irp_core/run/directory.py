@@ -1,4 +1,4 @@
-"""The run's folder, by what it holds: outside nobody knows where that lies or what its file is called."""
+"""The run's folder, by what it holds: no other room knows a path or a file name in it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from irp_core.atomic import read_json, write_json
+from irp_core.atomic import read_json_object, write_json
 from irp_core.config import Params
 from irp_core.data.manifest import read_manifest, read_table, training_rows, write_table
 from irp_core.data.schemas import DUPLICATES_SCHEMA, ITERATIONS_SCHEMA, QUARANTINE_SCHEMA, SCORES_SCHEMA
 from irp_core.detectors.saving import DETECTOR, WEIGHTS
 from irp_core.errors import InputError
+from irp_core.hashing import file_sha256
 from irp_core.params_file import checked_params
 from irp_core.refinement.policy import Policy, policy_of
 from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
+from irp_core.refinement.rounds import Round, decision_round
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, excluded_rows
 from irp_core.run import files, step_files
 from irp_core.run.inputs import RunInputs
@@ -32,8 +34,7 @@ class RunDirectory(Steps):
 
     def record(self) -> dict[str, Any]:
         """`run.json` as it is."""
-        record: dict[str, Any] = read_json(self.path / files.RECORD)
-        return record
+        return read_json_object(self.path / files.RECORD)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         write_json(self.path / files.RECORD, dict(record))
@@ -86,7 +87,16 @@ class RunDirectory(Steps):
         return read_table(file, REVIEW_SCHEMA) if file.exists() else no_events()
 
     def write_decisions(self, decisions: pd.DataFrame) -> None:
-        write_table(decisions, self.path / files.DECISIONS, REVIEW_SCHEMA)
+        """Write the decisions that stand; without any there is no file."""
+        if len(decisions):
+            write_table(decisions, self.path / files.DECISIONS, REVIEW_SCHEMA)
+        else:
+            (self.path / files.DECISIONS).unlink(missing_ok=True)
+
+    def decisions_sha256(self) -> str | None:
+        """Digest of the file of standing decisions; None where there is none."""
+        file = self.path / files.DECISIONS
+        return file_sha256(file) if file.exists() else None
 
     # What each iteration left. Model k is trained on training set k; round k decided about it, from the scores that
     # model k - 1 gave.
@@ -125,8 +135,28 @@ class RunDirectory(Steps):
         return pd.concat([table for table in tables if len(table)], ignore_index=True)
 
     def score_files(self, iteration: int) -> list[Path]:
-        """The files of `scores` and `outside`; the second may not exist."""
-        return [self.step("score", iteration) / name for name in (files.SCORES, files.OUTSIDE)]
+        """The files of `scores`, `outside` and `landscape`; all but the first may not exist."""
+        return [self.step("score", iteration) / name for name in (files.SCORES, files.OUTSIDE, files.LANDSCAPE)]
+
+    def round_after(self, iteration: int) -> Round:
+        """The decision round after model `iteration`: its scores, and what else the decision is made from."""
+        policy, decisions = self.policy(), self.decisions()
+        injected = None
+        if policy.reads_injected:
+            manifest = self.manifest()
+            injected = frozenset(manifest.loc[manifest["injected"], "image_id"])
+        inside, outside = self.scores(iteration), self.outside(iteration)
+        contents = [*inside["md5"], *outside["md5"]]
+        return decision_round(
+            iteration + 1,
+            inside,
+            outside,
+            decisions=decisions,
+            lower_bound=self.lower_bound(iteration),
+            seed=self.params().run.seed,
+            injected=injected,
+            landscape=step_files.read_landscape(self.step("score", iteration), contents),
+        )
 
     def lower_bound(self, iteration: int) -> float | None:
         """The lower bound on the share of defective images that model `iteration`'s scores came with."""
@@ -153,7 +183,7 @@ class RunDirectory(Steps):
     def features(self) -> dict[str, Any]:
         """Images that were read, by split, and the fingerprint of their features."""
         file = self.path / files.FEATURES
-        return dict(read_json(file)) if file.exists() else {}
+        return read_json_object(file) if file.exists() else {}
 
     def write_features(self, record: Mapping[str, Any]) -> None:
         write_json(self.path / files.FEATURES, dict(record))
@@ -161,7 +191,7 @@ class RunDirectory(Steps):
     def mlflow(self) -> dict[str, Any] | None:
         """`experiment`, `run` and the number of `review_events` that MLflow has; None before the run is tracked."""
         file = self.path / files.MLFLOW
-        return dict(read_json(file)) if file.exists() else None
+        return read_json_object(file, "experiment", "run") if file.exists() else None
 
     def write_mlflow(self, record: Mapping[str, Any]) -> None:
         write_json(self.path / files.MLFLOW, dict(record))
@@ -171,7 +201,7 @@ class RunDirectory(Steps):
         return (self.path / files.SUMMARY).is_file()
 
     def summary(self) -> dict[str, Any]:
-        return files.with_new_names(read_json(self.path / files.SUMMARY))
+        return files.with_new_names(read_json_object(self.path / files.SUMMARY))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         write_json(self.path / files.SUMMARY, dict(summary))

@@ -16,12 +16,13 @@ from irp_core.errors import InputError
 from irp_core.hashing import file_md5
 from tasks.tracking.queries import registered_versions
 from tasks.tracking.reader import TrackedRun, all_runs, find_run
+from tasks.versions.dvc_files import names_version
 
 __all__ = ["compare_sets", "describe_model", "history_of_image", "training_set_of"]
 
 
 def describe_model(reference: str, params: Params) -> tuple[dict[str, Any], pd.DataFrame]:
-    """What a model was trained on, and which images had been thrown out by then.
+    """What a model was trained on, and which images had been removed by then.
 
     Args:
         reference: see `tasks.tracking.reader.find_run`; without an iteration, the run's last model.
@@ -106,11 +107,11 @@ def history_of_image(image: str, params: Params) -> pd.DataFrame:
 
 def _history_in(run: TrackedRun, manifest: pd.DataFrame, image: dict[str, str], registered: str | None) -> pd.DataFrame:
     if run.ended:
-        applied = thresholds_applied(run.iterations(), run.summary()["last_look"])
+        applied = thresholds_applied(run.iterations(), run.summary()["last_round"])
         scores = run.all_scores(**image)
     else:  # it ended early: what its models left behind
-        looks = [model for model in run.models if "threshold" in model.data.metrics]
-        applied = {int(m.data.tags["irp.iteration"]) - 1: m.data.metrics["threshold"] for m in looks}
+        decided = [model for model in run.models if "threshold" in model.data.metrics]
+        applied = {int(m.data.tags["irp.iteration"]) - 1: m.data.metrics["threshold"] for m in decided}
         tables = [run.scores(k, **image) for k, m in enumerate(run.models) if m.info.status == "FINISHED"]
         scores = pd.concat([SCORES_SCHEMA.empty_table().to_pandas(), *tables], ignore_index=True)
         registered = None
@@ -162,7 +163,7 @@ def _image_key(image: str) -> tuple[str, str]:
 
 
 def _removals(run: TrackedRun, iteration: int, *, final: bool) -> pd.DataFrame:
-    """Removal rows up to a model: with `final` also the last look's and a review's, of the whole run."""
+    """Removal rows up to a model: with `final` also the last round's and a review's, of the whole run."""
     table = run.removals()
     return table if final else table[table["iteration"] <= iteration].reset_index(drop=True)
 
@@ -188,6 +189,6 @@ def _checkout_command(run: TrackedRun, model: Any, iteration: int) -> str | None
     file, md5 = model.data.tags.get("irp.dvc_file"), model.data.tags.get("irp.dvc_md5")
     if md5 is None:
         return None
-    if Path(file).exists() and md5 in Path(file).read_text(encoding="utf-8"):
+    if names_version(Path(file), md5):
         return f"dvc pull {file}"
     return f"irp audit checkout {run.run_id}:{iteration}"

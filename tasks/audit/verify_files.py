@@ -15,6 +15,7 @@ from irp_core.hashing import file_md5
 from irp_core.inspection import INSPECTOR
 from irp_core.refinement.policy import policy_of
 from tasks.tracking.reader import TrackedRun
+from tasks.versions.dvc_files import names_version
 
 __all__ = ["Progress", "TrackedFiles"]
 
@@ -50,7 +51,7 @@ class TrackedFiles:
                 rows.sort_values("image_id", ignore_index=True), members.sort_values("image_id", ignore_index=True)
             )
             file = Path(model.data.tags["irp.dvc_file"])
-            if file.exists() and md5 not in file.read_text(encoding="utf-8"):
+            if file.exists() and not names_version(file, md5):
                 wrong.append(f"{file} names another version than {md5}")
             yield finding("DVC list", place, wrong, f"{md5}, {len(members)} images")
 

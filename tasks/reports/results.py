@@ -62,10 +62,10 @@ def write_results(run_path: str, last_iteration: int, operating: dict[str, Any] 
             "n_injected": int(manifest["injected"].sum()),
             "contamination": contamination_of(run, last_iteration, policy),
             "operating": operating,
-            "last_look": {name: last_round[name] for name in noted},
+            "last_round": {name: last_round[name] for name in noted},
         }
         if run.params().run.outputs == "full":
-            point = operating or {"threshold": float(last_round["threshold"]), "basis": "last look"}
+            point = operating or {"threshold": float(last_round["threshold"]), "basis": "last round"}
             _save_model(run, last_iteration, point)
         # Last: a run is complete when its summary exists.
         run.write_summary(summary)

@@ -21,6 +21,7 @@ _DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "irp_core,tasks",
     # git is optional (snapshots say so when they need it); GitPython otherwise fails on import.
     "GIT_PYTHON_REFRESH": "quiet",
 }

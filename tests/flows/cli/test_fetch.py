@@ -11,7 +11,7 @@ import pytest
 
 from flows.cli.main import main
 from tasks.fetch.sources import SOURCES
-from tests.irp_core.test_layouts import kolektor
+from tests.irp_core.data.test_layouts import kolektor
 from tests.tasks.test_fetching import zipped
 
 
