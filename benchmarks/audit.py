@@ -72,9 +72,7 @@ def irp(arguments: list[str], code: Path) -> None:
     """Run a command in a process of its own, with the code in `code`."""
     environment = {**os.environ, "PYTHONPATH": str(code)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's commands are compiled once, not each time
-    subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", *arguments], capture_output=True, env=environment, check=True
-    )
+    subprocess.run([sys.executable, "-m", "flows.cli", *arguments], capture_output=True, env=environment, check=True)
 
 
 def _seconds(action: Callable[[], object]) -> float:

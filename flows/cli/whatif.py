@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,13 +15,15 @@ from irp_core.rules import RULES
 
 __all__ = ["whatif"]
 
-
-Rule = StrEnum("Rule", {name: name for name in RULES})  # type: ignore[misc]
+if TYPE_CHECKING:
+    RuleName = str
+else:
+    RuleName = StrEnum("RuleName", list(RULES))
 
 
 def whatif(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's directory or id, or a registered model.")],
-    rule: Annotated[Rule | None, typer.Option(help="Another rule; default: the run's.")] = None,
+    rule: Annotated[RuleName | None, typer.Option(help="Another rule; default: the run's.")] = None,
     lambda_: Annotated[float | None, typer.Option("--lambda", help="λ of median_multiple, above 1.")] = None,
     k: Annotated[float | None, typer.Option("--k", help="k of iqr or mad, above 0.")] = None,
     fdr: Annotated[float | None, typer.Option("--fdr", help="Share of good images that mixture allows.")] = None,
@@ -38,7 +40,7 @@ def whatif(
     from flows.terminal.audit import write_supposition
     from tasks.audit.whatif import save_figure, suppose
 
-    answer = suppose(run, read_params(params, set_param), rule=rule and rule.value, lambda_=lambda_, k=k, fdr=fdr)
+    answer = suppose(run, read_params(params, set_param), rule=rule and str(rule), lambda_=lambda_, k=k, fdr=fdr)
     path = figure or Path(f"whatif-{answer.facts['run']}.png")
     save_figure(answer.figure, path)  # first: whoever pipes the tables into `head` ends this process early
     write_supposition(answer.facts, answer.iterations, answer.images, as_.value)

@@ -87,7 +87,11 @@ def show_run(console: Console, run: RunDirectory, *, closing: bool = True) -> No
 
 def _show_findings(console: Console, summary: dict[str, Any]) -> None:
     """What the run finds without labels: estimated contamination, operating threshold."""
-    if found := summary.get("contamination"):
+    if said := summary.get("outcome"):
+        console.print(f"[bold]{said['kind'].capitalize()}.[/bold]", highlight=False)
+        for sentence in said["sentences"]:
+            console.print(escape(sentence), highlight=False, soft_wrap=True)
+    elif found := summary.get("contamination"):
         shares = f"{100 * found['share']:.0f} % of the images (90 % interval {100 * found['low']:.0f} to"
         text = f"Estimated contamination: {shares} {100 * found['high']:.0f} %)."
         unsure = round(found["share"] * summary["n_start"]) - summary["n_removed"]

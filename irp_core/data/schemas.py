@@ -1,4 +1,9 @@
-"""The schemas of a run's tables, besides the manifest and the removals (`irp_core.removals`)."""
+"""The schemas of a run's tables, besides the manifest and the removals (`irp_core.removals`).
+
+Example:
+    >>> SCORES_SCHEMA.names
+    ['image_id', 'md5', 'iteration', 'score']
+"""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irp_core.refinement.asking import Belief
+from irp_core.refinement.assessment import Assessment
 from irp_core.refinement.contamination_interval import ShareInterval
 from irp_core.refinement.isolation import Group, Isolation
 from irp_core.refinement.landscape import Landscape
@@ -36,47 +37,37 @@ class Outcome:
 
 
 def outcome(
-    landscape: Landscape,
-    isolation: Isolation,
-    *,
-    members: Sequence[str],
-    command: str,
-    belief: Belief | None = None,
-    interval: ShareInterval | None = None,
+    assessed: Assessment, *, members: Sequence[str], command: str, interval: ShareInterval | None = None
 ) -> Outcome:
-    """Put isolation and answers together.
+    """Say how a run ends.
 
-    What is isolated goes unless a person keeps it; what the answers speak against goes, too. Removed images are
-    undecided no longer. A group is open as long as nobody answered for one of its images.
+    Removed images are undecided no longer. A group is open as long as nobody answered for one of its images.
 
     Args:
-        landscape: of the set.
-        isolation: of the landscape.
+        assessed: the isolation of the set, and what the answers say.
         members: the names of the detectors whose scores the landscape holds, in its order.
         command: what a user types to decide the open questions.
-        belief: from a person's answers; None where nobody was asked.
         interval: of the contamination; None where it is not known well enough.
     """
-    asked = belief is not None and bool(belief.answered.any())
-    answered = belief.answered if belief is not None else np.zeros(len(landscape), dtype=bool)
-    out = isolation.removed.copy()
-    if belief is not None and asked:
-        out = (out & ~(belief.answered & (belief.defective == 0.0))) | belief.removed
-    removed = out[landscape.of_image]
+    landscape, isolation, belief = assessed.landscape, assessed.isolation, assessed.belief
+    removed = assessed.removed
+    out = np.zeros(len(landscape), dtype=bool)
+    out[landscape.of_image[removed]] = True
+    answered = np.zeros(len(landscape), dtype=bool) if belief is None else belief.answered
     groups = tuple(group for group in isolation.groups if not answered[list(group.members)].any())
-    singles = tuple(place for place in isolation.singles if not (answered[place] or out[place] or asked))
+    singles = tuple(place for place in isolation.singles if belief is None and not out[place])
     few = len(singles) <= _TOLERATED * len(landscape)
     settled: Kind = "cleaned" if removed.any() else "clean"
     kind: Kind = "undecided" if groups or not few else settled
-    sentences = [_removal(landscape, isolation, belief if asked else None, removed)]
-    if asked and belief is not None:
+    sentences = [_removal(landscape, isolation, belief, removed)]
+    if belief is not None:
         sentences += _sureness(landscape, belief, interval)
     sentences += [_about(group, landscape, members) for group in groups]
     if singles:
         sentences.append(_alone(len(singles)))
     if kind == "undecided":
         sentences.append(f"`{command}` decides.")
-    elif not asked:
+    elif belief is None:
         sentences.append(
             "Defects that look like good images to every detector are not seen from scores; "
             f"`{command}` tells how many there are."
