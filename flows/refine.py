@@ -78,10 +78,14 @@ def refine(
 
 
 @flow(name="resume", flow_run_name="resume-{run_path}", persist_result=False)
-def resume(run_path: str) -> str:
-    """Go on with the run in `run_path` where it was."""
+def resume(run_path: str, allow_detectors: tuple[str, ...] = ()) -> str:
+    """Go on with the run in `run_path` where it was.
+
+    Args:
+        allow_detectors: `package.module:Class` of detectors of other packages that the run may import.
+    """
     run = open_run(Path(run_path))
-    check_begun(run)
+    check_begun(run, allow_detectors)
     return _until_respected(run)
 
 

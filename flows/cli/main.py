@@ -17,7 +17,7 @@ from rich.markup import escape
 import tasks.runtime.environment  # noqa: F401  (before any of the libraries that it quiets)
 from flows.cli.audit import audit
 from flows.cli.fetch import fetch
-from flows.cli.options import DataPath, NoDvc, Overrides, ParamsFile, read_params
+from flows.cli.options import AllowDetectors, DataPath, NoDvc, Overrides, ParamsFile, read_params
 from flows.cli.review import review
 from flows.cli.whatif import whatif
 from irp_core import __version__
@@ -117,6 +117,7 @@ def refine(
         typer.Option(help=f"Methods to compare on the same set, comma-separated: {', '.join(METHODS)} (or: all)."),
     ] = None,
     no_dvc: NoDvc = False,
+    allow_detector: AllowDetectors = None,
 ) -> None:
     """Refine a data set: train, score, remove, retrain, until nothing stands out."""
     if decisions is not None:
@@ -130,8 +131,13 @@ def refine(
     if resume is not None:
         from irp_core.run.directory import open_run
 
+        without = {"--set-param": set_param, "--params": params, "--manifest": manifest, "--compare": compare}
+        if given := [name for name, value in {**without, "--no-dvc": no_dvc or None}.items() if value is not None]:
+            raise InputError(
+                f"{given[0]} goes with PATH alone: a run that is resumed does what it was asked to do when it began."
+            )
         open_run(resume)
-        run_path = _resume(resume)
+        run_path = _resume(resume, tuple(allow_detector or ()))
     else:
         assert path is not None
         from irp_core.data.scan import detect_layout
@@ -140,6 +146,8 @@ def refine(
         overrides = [*(set_param or ()), *_without_dvc(no_dvc)]
         plain = read_params(params, overrides).model_dump(mode="json")
         if compare is not None:
+            if manifest is not None:
+                raise InputError("--manifest goes with one method alone: --compare reads the data set itself.")
             _compare(path, plain, _methods(compare))
             return
         with _prefect():
@@ -155,11 +163,11 @@ def refine(
     show_run(console, RunDirectory(run_path))
 
 
-def _resume(run: Path) -> Path:
+def _resume(run: Path, allow_detectors: tuple[str, ...]) -> Path:
     with _prefect():
         from flows.refine import resume
 
-        path = Path(resume(str(run)))
+        path = Path(resume(str(run), allow_detectors))
         _close_session([path])
     return path
 
@@ -248,6 +256,7 @@ def score(
     ] = None,
     params: ParamsFile = None,
     set_param: Overrides = None,
+    allow_detector: AllowDetectors = None,
 ) -> None:
     """Score new images with a refined detector: one row per image, its decision against the threshold."""
     if output is not None and output.suffix not in (".csv", ".parquet"):
@@ -255,7 +264,7 @@ def score(
     from tasks.scoring import score_images
 
     checked = read_params(params, set_param)
-    table = score_images(model, path, checked)
+    table = score_images(model, path, checked, allow=allow_detector or ())
     _write_scores(table, output)
     errors = table[table["error"].notna()]
     anomalous = int((table["decision"] == "anomalous").sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,7 @@ class TrackedFiles:
             progress(done, len(self.sets[0]))
         yield finding("image contents", "iteration 0", wrong, f"{len(self.sets[0])} images hashed")
 
-    def rescored(self, device: str, progress: Progress) -> Iterator[Finding]:
+    def rescored(self, device: str, progress: Progress, allow: Collection[str] = ()) -> Iterator[Finding]:
         """The last training set scored again with the stored weights, from the images themselves."""
         from irp_core.inspection import Inspector
 
@@ -106,7 +106,7 @@ class TrackedFiles:
             yield Finding("rescored", place, "skipped", _ABSENT)
             return
         with tempfile.TemporaryDirectory() as temporary:
-            inspector = Inspector(_model_folder(self.run, Path(temporary)), device)
+            inspector = Inspector(_model_folder(self.run, Path(temporary)), device, allow=allow)
             table = inspector.score([paths[image_id] for image_id in rows["image_id"]], progress=progress)
         stored = self.run.as_it_is().scores(len(self.sets) - 1)["score"].to_numpy()
         deviation = np.abs(table["score"].to_numpy(dtype=float) - stored) / stored

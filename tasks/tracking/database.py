@@ -1,7 +1,7 @@
 """A local MLflow database appears whole or not at all, and one that was broken off in the making is named.
 
-MLflow makes its tables by some fifty migrations, in place: whoever is killed among them, or starts beside another, leaves
-a file that no MLflow opens again.
+MLflow makes its tables by some fifty migrations, in place: whoever is killed among them, or starts beside another,
+leaves a file that no MLflow opens again.
 """
 
 from __future__ import annotations
@@ -85,10 +85,11 @@ def _check(path: Path) -> None:
     left = sorted(name for name in tables if name.startswith("_alembic_tmp_"))
     if stamped and not left:
         return
-    remedy = (
-        "nothing was recorded in it yet: delete it, and run the same command again"
-        if runs == 0
-        else f"it holds {runs} runs: put a copy of before in its place, or drop the tables {', '.join(left) or '(none)'} "
-        f"and run `mlflow db upgrade sqlite:///{path}`"
-    )
+    if runs == 0:
+        remedy = "nothing was recorded in it yet: delete it, and run the same command again"
+    else:
+        remedy = (
+            f"it holds {runs} runs: put a copy of before in its place, or drop {', '.join(left) or 'nothing'} "
+            f"and run `mlflow db upgrade sqlite:///{path}`"
+        )
     raise InputError(f"{path}: expected a complete MLflow database, found one whose making was broken off; {remedy}.")

@@ -11,10 +11,7 @@ import pytest
 
 import flows.refine
 from irp_core.errors import InputError
-from irp_core.params_file import load_params
-from irp_core.run.directory import RunDirectory
-from tests.conftest import TINY
-from tests.flows.harness import refine_in, store_of, table_hashes
+from tests.flows.harness import refine_in, table_hashes
 
 
 def _flip(path: Path, at: int = -9) -> None:
@@ -43,7 +40,6 @@ HEALED: list[tuple[str, Callable[[Path], object]]] = [
     ("iterations/00/score/scores.parquet", _flip),
     ("iterations/00/score/lower_bound.json", _half),
     ("iterations/00/snapshot/snapshot.json", _half),
-    ("iterations/00/track/mlflow_run_id.txt", _flip),
     ("iterations/01/decide/training_set.parquet", _flip),
     ("iterations/01/decide/decided.parquet", _half),
     ("iterations/01/decide/decision.json", _flip),
@@ -80,7 +76,11 @@ def test_a_run_with_every_output_damaged_ends_as_it_would_have(
     assert again == run
     assert table_hashes(run) == table_hashes(finished)
     said = caplog.text
-    for name in (*{str(Path(name).parent) for name, _ in HEALED if "/" in name and "model" not in name}, ".dvc", ".npy"):
+    for name in (
+        *{str(Path(name).parent) for name, _ in HEALED if "/" in name and "model" not in name},
+        ".dvc",
+        ".npy",
+    ):
         assert name in said
     for file in finished.rglob("*.parquet"):
         name = file.relative_to(finished)
@@ -88,9 +88,7 @@ def test_a_run_with_every_output_damaged_ends_as_it_would_have(
             assert (run / name).read_bytes() == file.read_bytes(), name
 
 
-@pytest.mark.parametrize(
-    ("name", "damage"), [("run.json", _edited), ("run.json", _half), ("manifest.parquet", _flip)]
-)
+@pytest.mark.parametrize(("name", "damage"), [("run.json", _edited), ("run.json", _half), ("manifest.parquet", _flip)])
 def test_what_a_run_began_with_is_refused_when_it_was_changed(
     name: str, damage: Callable[[Path], object], in_workspace: Path, tmp_path: Path
 ) -> None:

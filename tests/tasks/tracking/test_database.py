@@ -84,7 +84,7 @@ def test_a_half_migrated_database_is_named_with_the_remedy(tmp_path: Path) -> No
         client_of(params)
     with sqlite3.connect(file) as database:
         database.execute("INSERT INTO runs VALUES ('a')")
-    with pytest.raises(InputError, match=r"holds 1 runs: .* drop the tables _alembic_tmp_params"):
+    with pytest.raises(InputError, match=r"holds 1 runs: .* drop _alembic_tmp_params"):
         client_of(params)
     file.write_text("no database at all, but a text of some length")
     with pytest.raises(InputError, match="expected an MLflow database, found none"):
