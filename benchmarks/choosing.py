@@ -66,7 +66,7 @@ def _cell(
     """A row per (detector, method) of one data set at one level and seed."""
     rows, test = training_rows(manifest), testing_rows(manifest)
     features, tested = of(rows), of(test)
-    injected = rows["injected"].to_numpy(dtype=bool)
+    injected = manifest.set_index("image_id").loc[rows["image_id"], "injected"].to_numpy(dtype=bool)
     known = frozenset(rows.loc[injected, "image_id"])
     results = []
     cleaned: dict[str, tuple[Refined, float]] = {}  # what was removed, and how long it took
