@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from irp_core.atomic import atomic_path
+from irp_core.plain_yaml import read_yaml
 
 __all__ = ["dvc_file_of", "names_version", "write_dvc_file", "write_text"]
 
@@ -31,9 +32,9 @@ def write_dvc_file(target: Path, md5: str, files: int, meta: dict[str, Any] | No
 def names_version(file: Path, md5: str) -> bool:
     """Whether `file` is a `.dvc` file whose output is the version `md5`: a comment that says so does not count."""
     try:
-        (output,) = yaml.safe_load(file.read_text(encoding="utf-8"))["outs"]
+        (output,) = read_yaml(file)["outs"]
         return bool(output["md5"] == md5 and output["path"] == file.name.removesuffix(".dvc"))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError):
+    except (ValueError, KeyError, TypeError):  # InputError is a ValueError
         return False
 
 

@@ -70,7 +70,7 @@ def test_a_run_with_every_output_damaged_ends_as_it_would_have(
         damage(run / name)
     segments = sorted(workspace.glob(".irp/features/*/*.npy"))
     _flip(segments[0])
-    for file in (workspace / "snapshots" / run.name).glob("*-00.dvc"):
+    for file in (workspace / "snapshots" / run.name).glob("*-01.dvc"):
         _half(file)
     again = refine_in(workspace, plant)
     assert again == run
