@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -40,25 +41,41 @@ app.command()(whatif)
 app.command()(review)
 console = Console()
 _STARTED = time.perf_counter()
+_ended: list[bool] = []  # whether somebody asked the process to end
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one sentence on stderr and exit code 2, an interruption 130."""
+    """Entry point: a user's mistake is one sentence on stderr and exit code 2, a failure of the machine one and 1, an
+    interruption 130, a SIGTERM 143."""
     show_notices()
+    signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         if app(standalone_mode=False) == 130:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
     except InputError as error:
         _fail(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("Interrupted; the same command goes on where this one stopped.", 130)
+        how, code = ("Stopped (SIGTERM)", 143) if _ended else ("Interrupted", 130)
+        _fail(f"{how}; the same command goes on where this one stopped.", code)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
+    except BrokenPipeError:  # `irp … | head`: whoever read has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         # click's own complaints (unknown option …), whichever copy of click typer brings along.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             _fail(error.format_message(), error.exit_code)
+        from flows.terminal.failures import note, sentence
+
+        if said := sentence(error):
+            _fail(f"{said}{note(error)}", 1)
         raise
+
+
+def _on_sigterm(_signal: int, _frame: object) -> None:
+    _ended.append(True)
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, code: int) -> None:

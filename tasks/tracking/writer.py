@@ -7,6 +7,7 @@ whole under a fixed name, because an append would duplicate rows on a retry.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -275,8 +276,14 @@ def _log_weights(client: MlflowClient, run: RunDirectory, params: Params, parent
 
 
 def fail_parent(run: RunDirectory, parent: str) -> None:
-    """Mark the parent run FAILED; a later resume takes it up again."""
-    client_of(run.params()).set_terminated(parent, "FAILED")
+    """Mark the parent run FAILED; a later resume takes it up again.
+
+    Where that fails too (the disk is full, the server gone), what went wrong first is what has to be said.
+    """
+    try:
+        client_of(run.params()).set_terminated(parent, "FAILED")
+    except Exception as error:
+        logging.getLogger(__name__).info("%s could not be marked FAILED (%s)", parent, error)
 
 
 def _register(client: MlflowClient, params: Params, parent: str) -> None:
