@@ -86,6 +86,7 @@ def resume(run_path: str, allow_detectors: tuple[str, ...] = ()) -> str:
     """
     run = open_run(Path(run_path))
     check_begun(run, allow_detectors)
+    run.note_repeat()
     return _until_respected(run)
 
 

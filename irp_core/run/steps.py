@@ -25,6 +25,7 @@ from irp_core.run.files import FINISHED, LASTING, STEP, TIMINGS
 __all__ = ["Steps"]
 
 _LOG = logging.getLogger(__name__)
+_REPEATED = "repeated"  # a line of the timings
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,13 @@ class Steps:
         with open(self.path / TIMINGS, "a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": stage, "seconds": round(seconds, 4), "at": time.time()}) + "\n")
 
-    def timings(self, since: float = 0.0) -> dict[str, float]:
-        """Seconds by stage, of all sessions that worked on the run or of those since a time (`time.time()`)."""
+    def note_repeat(self) -> None:
+        """Note that the same is asked for again of a finished run: what follows was not spent on making it."""
+        if (self.path / FINISHED).is_file():
+            self.add_time(_REPEATED, 0.0)
+
+    def timings(self, since: float | None = None) -> dict[str, float]:
+        """Seconds by stage: of all sessions until the run was finished, or of those since a time (`time.time()`)."""
         totals: dict[str, float] = {}
         file = self.path / TIMINGS
         for line in file.read_bytes().splitlines() if file.is_file() else []:
@@ -121,7 +127,10 @@ class Steps:
                 stage, seconds, at = str(entry["stage"]), float(entry["seconds"]), float(entry["at"])
             except (ValueError, KeyError, TypeError):  # the line that a kill cut short
                 continue
-            if at >= since:
+            if stage == _REPEATED:
+                if since is None:
+                    break
+            elif since is None or at >= since:
                 totals[stage] = totals.get(stage, 0.0) + seconds
         return totals
 

@@ -139,6 +139,7 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) ->
         **_from(run.path.parent, inputs).plain(),
     }
     run.write_record(sealed_record(record))
+    run.note_repeat()
     return run
 
 
