@@ -90,14 +90,15 @@ def write_scored(
     if outside is not None:
         write_table(outside, folder / OUTSIDE, SCORES_SCHEMA)
     if landscape is not None:
+        everything = scores if outside is None else pd.concat([scores, outside])
         with atomic_path(folder / LANDSCAPE) as temporary:
-            landscape.table().to_parquet(temporary, index=False)
+            landscape.table(everything["md5"].tolist()).to_parquet(temporary, index=False)
 
 
-def read_landscape(folder: Path, contents: Sequence[str]) -> Landscape | None:
-    """The landscape of the images with these contents; None where none was made."""
+def read_landscape(folder: Path, md5s: Sequence[str]) -> Landscape | None:
+    """The landscape of these images; None where none was made."""
     file = folder / LANDSCAPE
-    return Landscape.of_table(pd.read_parquet(file), contents) if file.exists() else None
+    return Landscape.of_table(pd.read_parquet(file), md5s) if file.exists() else None
 
 
 def read_scores(folder: Path) -> pd.DataFrame:

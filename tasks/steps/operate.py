@@ -18,6 +18,7 @@ from irp_core.detectors import detector_class
 from irp_core.detectors.out_of_fold import out_of_fold_scores
 from irp_core.features.pipeline import StoredFeatures
 from irp_core.features.pooled import resolve_device
+from irp_core.refinement.asking import believe
 from irp_core.refinement.contamination_interval import share_interval
 from irp_core.refinement.landscape import Landscape
 from irp_core.refinement.outcome import Outcome, outcome
@@ -25,44 +26,62 @@ from irp_core.refinement.rounds import assess
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import read_operating, write_operating
 from irp_core.statistics.mixture import estimate_contamination
-from irp_core.statistics.operating_point import operating_point
+from irp_core.statistics.operating_point import operating_point, weighted_operating_point
 
 __all__ = ["findings_of", "set_operating_point"]
 
 
 @task(task_run_name="operating-threshold", cache_policy=NO_CACHE)
 def set_operating_point(run_path: str, iteration: int, features: StoredFeatures) -> dict[str, Any] | None:
-    """The final detector's operating threshold: a quantile of the kept images' out-of-fold scores.
+    """The final detector's operating threshold: a quantile of out-of-fold scores.
 
-    With labelled test images it is held against them (evaluation only). None where fewer than two different images
-    are left: then there is no fold to leave out.
+    Of the kept images' scores; where it is known how likely each image is good (the policy sees the landscape) the
+    removed ones count, too, each with that probability: the kept ones alone are a trimmed set. With labelled test
+    images it is held against them (evaluation only). None where fewer than two different images are left: then there
+    is no fold to leave out.
     """
     run = RunDirectory(Path(run_path))
     params = run.params()
     rows = run.training_set(iteration)
-    contents = run.contents(rows)
-    if len(set(contents)) < 2:
+    if len(set(run.contents(rows))) < 2:
         return None
     kind = detector_class(params.detector.name)
     key = digest("operating", run.key("train", iteration), params.operating, params.views.score, params.run.seed)
 
     def make(folder: Path) -> None:
-        seen = features.read(rows, params.views.score, kind.needs)
+        good = _probably_good(run)
+        counted = rows if good is None else run.training_set(0)
+        seen = features.read(counted, params.views.score, kind.needs)
         device = resolve_device(params.features.device)
         scores = out_of_fold_scores(
             lambda: kind.build(seen, params, device),
             seen,
-            contents,
+            run.contents(counted),
+            inside=counted["image_id"].isin(rows["image_id"]).to_numpy(),
             folds=params.operating.folds,
             epochs=params.training.epochs,
             seed=params.run.seed,
         ).scores
-        point = operating_point(scores, params.operating.false_alarm_rate)
-        write_operating(folder, rows.assign(iteration=iteration, score=scores), asdict(point))
+        rate = params.operating.false_alarm_rate
+        if good is None:
+            point = operating_point(scores, rate)
+        else:
+            point = weighted_operating_point(scores, good.loc[run.contents(counted)].to_numpy(), rate)
+        write_operating(folder, counted.assign(iteration=iteration, score=scores), asdict(point))
 
     with run.timed("operating threshold"):
         found = read_operating(run.do("operating", None, key, make))
     return found | _measured(run, iteration, found["threshold"])
+
+
+def _probably_good(run: RunDirectory) -> pd.Series[float] | None:
+    """Content → the probability that it is good, by what is known after the first round; None where nothing is."""
+    policy = run.policy()
+    if not policy.sees_landscape:
+        return None
+    assessed = assess(run.round_after(0), policy)
+    belief = assessed.belief or believe(assessed.landscape, {}, expected=policy.expected)
+    return pd.Series(1.0 - belief.defective, index=list(assessed.landscape.contents))
 
 
 def _measured(run: RunDirectory, iteration: int, threshold: float) -> dict[str, float]:
