@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +18,13 @@ from rich.markup import escape
 import tasks.runtime.environment  # noqa: F401  (before any of the libraries that it quiets)
 from flows.cli.audit import audit
 from flows.cli.fetch import fetch
-from flows.cli.options import DataPath, NoDvc, Overrides, ParamsFile, read_params
+from flows.cli.options import AllowDetectors, DataPath, NoDvc, Overrides, ParamsFile, read_params
 from flows.cli.review import review
 from flows.cli.whatif import whatif
 from irp_core import __version__
 from irp_core.errors import InputError
 from irp_core.methods import METHODS
+from tasks.runtime.notices import show_notices
 
 __all__ = ["app", "main"]
 
@@ -39,24 +41,41 @@ app.command()(whatif)
 app.command()(review)
 console = Console()
 _STARTED = time.perf_counter()
+_ended: list[bool] = []  # whether somebody asked the process to end
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one sentence on stderr and exit code 2, an interruption 130."""
+    """Entry point: a user's mistake is one sentence on stderr and exit code 2, a failure of the machine one and 1, an
+    interruption 130, a SIGTERM 143."""
+    show_notices()
+    signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         if app(standalone_mode=False) == 130:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
     except InputError as error:
         _fail(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("Interrupted; the same command goes on where this one stopped.", 130)
+        how, code = ("Stopped (SIGTERM)", 143) if _ended else ("Interrupted", 130)
+        _fail(f"{how}; the same command goes on where this one stopped.", code)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
+    except BrokenPipeError:  # `irp … | head`: whoever read has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         # click's own complaints (unknown option …), whichever copy of click typer brings along.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             _fail(error.format_message(), error.exit_code)
+        from flows.terminal.failures import note, sentence
+
+        if said := sentence(error):
+            _fail(f"{said}{note(error)}", 1)
         raise
+
+
+def _on_sigterm(_signal: int, _frame: object) -> None:
+    _ended.append(True)
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, code: int) -> None:
@@ -115,6 +134,7 @@ def refine(
         typer.Option(help=f"Methods to compare on the same set, comma-separated: {', '.join(METHODS)} (or: all)."),
     ] = None,
     no_dvc: NoDvc = False,
+    allow_detector: AllowDetectors = None,
 ) -> None:
     """Refine a data set: train, score, remove, retrain, until nothing stands out."""
     if decisions is not None:
@@ -128,8 +148,13 @@ def refine(
     if resume is not None:
         from irp_core.run.directory import open_run
 
+        without = {"--set-param": set_param, "--params": params, "--manifest": manifest, "--compare": compare}
+        if given := [name for name, value in {**without, "--no-dvc": no_dvc or None}.items() if value is not None]:
+            raise InputError(
+                f"{given[0]} goes with PATH alone: a run that is resumed does what it was asked to do when it began."
+            )
         open_run(resume)
-        run_path = _resume(resume)
+        run_path = _resume(resume, tuple(allow_detector or ()))
     else:
         assert path is not None
         from irp_core.data.scan import detect_layout
@@ -138,6 +163,8 @@ def refine(
         detect_layout(path, checked.dataset.layout, good_names=checked.dataset.good_names)
         plain = checked.model_dump(mode="json")
         if compare is not None:
+            if manifest is not None:
+                raise InputError("--manifest goes with one method alone: --compare reads the data set itself.")
             _compare(path, plain, _methods(compare))
             return
         with _prefect():
@@ -153,11 +180,11 @@ def refine(
     show_run(console, RunDirectory(run_path))
 
 
-def _resume(run: Path) -> Path:
+def _resume(run: Path, allow_detectors: tuple[str, ...]) -> Path:
     with _prefect():
         from flows.refine import resume
 
-        path = Path(resume(str(run)))
+        path = Path(resume(str(run), allow_detectors))
         _close_session([path])
     return path
 
@@ -247,6 +274,7 @@ def score(
     ] = None,
     params: ParamsFile = None,
     set_param: Overrides = None,
+    allow_detector: AllowDetectors = None,
 ) -> None:
     """Score new images with a refined detector: one row per image, its decision against the threshold."""
     if output is not None and output.suffix not in (".csv", ".parquet"):
@@ -254,7 +282,7 @@ def score(
     from tasks.scoring import score_images
 
     checked = read_params(params, set_param)
-    table = score_images(model, path, checked)
+    table = score_images(model, path, checked, allow=allow_detector or ())
     _write_scores(table, output)
     errors = table[table["error"].notna()]
     anomalous = int((table["decision"] == "anomalous").sum())

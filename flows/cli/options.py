@@ -11,7 +11,18 @@ import typer
 if TYPE_CHECKING:
     from irp_core.config import Params
 
-__all__ = ["DataPath", "Format", "NoDvc", "Overrides", "ParamsFile", "read_params"]
+__all__ = ["AllowDetectors", "DataPath", "Format", "NoDvc", "Overrides", "ParamsFile", "read_params"]
+
+
+AllowDetectors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-detector",
+        metavar="MODULE:CLASS",
+        help="A detector of another package that a saved file may name; loading it runs its code.",
+        envvar="IRP_ALLOW_DETECTORS",
+    ),
+]
 
 
 class Format(StrEnum):
