@@ -16,6 +16,7 @@ from rich.markup import escape
 
 import tasks.runtime.environment  # noqa: F401  (before any of the libraries that it quiets)
 from flows.cli.audit import audit
+from flows.cli.export import export
 from flows.cli.fetch import fetch
 from flows.cli.options import DataPath, NoDvc, Overrides, ParamsFile, read_params
 from flows.cli.review import review
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.add_typer(audit, name="audit")
 app.command()(whatif)
 app.command()(review)
+app.command()(export)
 console = Console()
 _STARTED = time.perf_counter()
 
