@@ -10,20 +10,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import typer
+from numpy.typing import NDArray
 
+from irp_core.atomic import atomic_path
 from irp_core.config import Params
 from irp_core.data.contamination import contaminate
 from irp_core.data.manifest import testing_rows, training_rows
 from irp_core.data.scan import scan
 from irp_core.features.feature_set import FeatureSet, Local
 from irp_core.params_file import load_params
+from irp_core.refinement.contamination_interval import share_interval
 from irp_core.refinement.in_memory import Refined, fit_final_detector, refine_in_memory
-from irp_core.refinement.policy import policy_of
+from irp_core.refinement.outcome import outcome
+from irp_core.refinement.policy import Policy, policy_of
+from irp_core.refinement.rounds import assess
 from irp_core.statistics.metrics import detection
 from irp_core.statistics.mixture import estimate_contamination
 from tasks.runtime.progress import bar
@@ -31,14 +38,8 @@ from tasks.steps.extract import open_pipeline
 
 __all__ = ["loaded"]
 
-METHODS: dict[str, dict[str, Any]] = {
-    "vanilla": {"method": "vanilla"},
-    "irp": {"method": "irp"},
-    "robust": {"method": "robust"},
-    "oracle": {"method": "oracle"},
-}
-"""What a row is called, and the settings of section `refinement` behind it."""
-DETECTORS = ("differnet", "gaussian", "patch_knn")
+METHODS = ("vanilla", "robust", "careful", "answered", "oracle")
+DETECTORS = ("gaussian", "patch_knn", "differnet")
 LOCAL: tuple[Local, ...] = ("patches", "kurtosis")
 
 
@@ -60,38 +61,38 @@ def _cell(
     manifest: pd.DataFrame,
     of: Callable[[pd.DataFrame], FeatureSet],
     params: Params,
-    detectors: list[str],
-    methods: list[str],
+    wanted: list[tuple[str, str]],
 ) -> list[dict[str, Any]]:
+    """A row per (detector, method) of one data set at one level and seed."""
     rows, test = training_rows(manifest), testing_rows(manifest)
     features, tested = of(rows), of(test)
     injected = manifest.set_index("image_id").loc[rows["image_id"], "injected"].to_numpy(dtype=bool)
     known = frozenset(rows.loc[injected, "image_id"])
     results = []
     cleaned: dict[str, tuple[Refined, float]] = {}  # what was removed, and how long it took
-    for name in detectors:
-        for method in methods:
-            chosen = params.model_copy(
-                update={
-                    "detector": params.detector.model_copy(update={"name": name}),
-                    "refinement": params.refinement.model_copy(update=METHODS[method]),
-                }
-            )
-            policy = policy_of(chosen.refinement)
-            started = time.perf_counter()
-            if method in cleaned:  # a detector of its own scores: the removals do not depend on the final detector
-                before, cleaning = cleaned[method]
-                detector = fit_final_detector(features[before.kept], chosen, before.iterations)
-                refined = replace(before, detector=detector)
-                seconds = cleaning + time.perf_counter() - started
-            else:
-                refined = refine_in_memory(rows, features, chosen, injected=known)
-                seconds = time.perf_counter() - started
-                if policy.detector:
-                    cleaned[method] = refined, seconds
-            auroc = detection(refined.detector.score(tested), test["label"] == "defective").auroc
-            gone = ~refined.kept
-            row: dict[str, Any] = {
+    for name, method in wanted:
+        chosen = params.model_copy(
+            update={
+                "detector": params.detector.model_copy(update={"name": name}),
+                "refinement": params.refinement.model_copy(update={"method": method}),
+            }
+        )
+        policy = policy_of(chosen.refinement)
+        started = time.perf_counter()
+        if method in cleaned:  # detectors of their own score: the removals do not depend on the final detector
+            before, cleaning = cleaned[method]
+            detector = fit_final_detector(features[before.kept], chosen, before.iterations)
+            refined = replace(before, detector=detector)
+            seconds = cleaning + time.perf_counter() - started
+        else:
+            refined = refine_in_memory(rows, features, chosen, injected=known)
+            seconds = time.perf_counter() - started
+            if policy.detector or policy.sees_landscape:
+                cleaned[method] = refined, seconds
+        auroc = detection(refined.detector.score(tested), test["label"] == "defective").auroc
+        gone = ~refined.kept
+        results.append(
+            {
                 "detector": name,
                 "method": method,
                 "auroc": auroc,
@@ -100,13 +101,44 @@ def _cell(
                 "n_injected": int(injected.sum()),
                 "n_start": len(rows),
                 "seconds": seconds,
+                **_said(refined, policy, rows, injected, params.run.seed),
             }
-            if policy.reversible:
-                scores = refined.rounds[-1][0].images["score"].to_numpy()
-                share = estimate_contamination(scores, seed=params.run.seed)
-                row |= {"estimated": share.share, "low": share.low, "high": share.high}
-            results.append(row)
+        )
     return results
+
+
+def _said(
+    refined: Refined, policy: Policy, rows: pd.DataFrame, injected: NDArray[np.bool_], seed: int
+) -> dict[str, Any]:
+    """What a refinement says of its set: how it ends, what its questions hold, the share it estimates."""
+    if policy.reversible:
+        share = estimate_contamination(refined.rounds[-1][0].images["score"].to_numpy(), seed=seed)
+        return {"estimated": share.share, "low": share.low, "high": share.high}
+    if not policy.sees_landscape:
+        return {}
+    first = refined.rounds[0][0]
+    assessed = assess(first, policy)
+    said = outcome(assessed, members=policy.members, command="irp review RUN --ask 30")
+    asked = [place for group in said.groups for place in group.members] + list(said.singles)
+    contents = {assessed.landscape.contents[place] for place in asked}
+    held = rows["md5"].isin(contents).to_numpy() & refined.kept
+    answer: dict[str, Any] = {
+        "outcome": said.kind,
+        "asked_good": int((held & ~injected).sum()),
+        "asked_bad": int((held & injected).sum()),
+    }
+    if assessed.belief is not None:
+        interval = share_interval(assessed.landscape, assessed.belief, seed=seed)
+        if interval is not None:
+            answer |= {"estimated": interval.share, "low": interval.low, "high": interval.high}
+    return answer
+
+
+def _done(output: Path) -> pd.DataFrame:
+    return pd.read_csv(output) if output.exists() else pd.DataFrame(columns=_KEYS)
+
+
+_KEYS = ["entity", "level", "seed", "detector", "method"]
 
 
 def _main(
@@ -116,27 +148,33 @@ def _main(
     detectors: Annotated[str, typer.Option(help="Which, comma-separated.")] = ",".join(DETECTORS),
     methods: Annotated[str, typer.Option(help="Which, comma-separated.")] = ",".join(METHODS),
 ) -> None:
-    """Run every cell and write one row per run."""
+    """Run every cell that the table lacks, a row per run; the same command goes on where it was stopped."""
     params = load_params(Path("params.yaml"), set_param or [])
-    rows: list[dict[str, Any]] = []
     for root in data:
         found, of, extraction = loaded(root, params)
         entity = root.name
         trained = params.model_copy(update={"training": params.sweep.training_of(entity, params.training)})
-        for level in params.sweep.levels:
+        for level, seed in product(params.sweep.levels, params.sweep.seeds):
+            table = _done(output)
+            there = table[(table["entity"] == entity) & (table["level"] == level) & (table["seed"] == seed)]
+            known = set(zip(there["detector"], there["method"], strict=True))
+            wanted = [pair for pair in product(detectors.split(","), methods.split(",")) if pair not in known]
+            if not wanted:
+                continue
             noise = params.contamination.model_copy(
                 update={"fraction": level / 100, "max_fraction": params.sweep.max_level / 100}
             )
-            for seed in params.sweep.seeds:
-                manifest = contaminate(found, params.dataset, noise, seed=seed)
-                seeded = trained.model_copy(update={"run": trained.run.model_copy(update={"seed": seed})})
-                cell = _cell(manifest, of, seeded, detectors.split(","), methods.split(","))
-                known = {"entity": entity, "level": level, "seed": seed, "extraction_per_image": extraction}
-                rows += [known | row for row in cell]
-                output.parent.mkdir(parents=True, exist_ok=True)
-                pd.DataFrame(rows).to_csv(output, index=False)
-                best = {row["method"]: row["auroc"] for row in cell if row["detector"] == cell[0]["detector"]}
-                print(entity, level, seed, {name: round(value, 3) for name, value in best.items()}, flush=True)
+            manifest = contaminate(found, params.dataset, noise, seed=seed)
+            seeded = trained.model_copy(update={"run": trained.run.model_copy(update={"seed": seed})})
+            cell = _cell(manifest, of, seeded, wanted)
+            place = {"entity": entity, "level": level, "seed": seed, "extraction_per_image": extraction}
+            rows = pd.DataFrame([place | row for row in cell])
+            output.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(output) as temporary:
+                pd.concat([table, rows] if len(table) else [rows]).to_csv(temporary, index=False)
+            print(
+                entity, level, seed, {f"{r['detector']} {r['method']}": round(r["auroc"], 3) for r in cell}, flush=True
+            )
 
 
 if __name__ == "__main__":

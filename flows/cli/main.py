@@ -136,9 +136,9 @@ def refine(
         assert path is not None
         from irp_core.data.scan import detect_layout
 
-        detect_layout(path)
-        overrides = [*(set_param or ()), *_without_dvc(no_dvc)]
-        plain = read_params(params, overrides).model_dump(mode="json")
+        checked = read_params(params, [*(set_param or ()), *_without_dvc(no_dvc)])
+        detect_layout(path, checked.dataset.layout, good_names=checked.dataset.good_names)
+        plain = checked.model_dump(mode="json")
         if compare is not None:
             _compare(path, plain, _methods(compare))
             return
@@ -196,8 +196,9 @@ def prepare(
     """Read a data set, quarantine what is unreadable, contaminate it, write its manifest. Trains nothing."""
     from irp_core.data.scan import detect_layout
 
-    detect_layout(path)
-    plain = read_params(params, set_param).model_dump(mode="json")
+    checked = read_params(params, set_param)
+    detect_layout(path, checked.dataset.layout, good_names=checked.dataset.good_names)
+    plain = checked.model_dump(mode="json")
     with _prefect():
         from flows.prepare import prepare_dataset
 

@@ -20,12 +20,21 @@ def prepare_entity(entity: str, params: Params) -> None:
     """
     sweep = params.sweep
     with bar("Reading images") as advance:
-        found = scan(raw(entity), params.dataset.layout, workers=params.features.workers, progress=advance)
+        found = scan(
+            raw(entity),
+            params.dataset.layout,
+            good_names=params.dataset.good_names,
+            copies_from=None,  # the paper's protocol knows copies of equal bytes only
+            images=params.images,
+            workers=params.features.workers,
+            progress=advance,
+        )
     top = scanned(entity).parent
     with atomic_directory(top) as folder:
         images = PreparedSet(folder / scanned(entity).name)
         images.write_manifest(found.manifest)
         images.write_left_out(found.quarantine, found.duplicates)
+        images.write_notices(found.ignored, found.near_copies, found.notes)
         for level in sweep.levels:
             noise = params.contamination.model_copy(
                 update={"fraction": level / 100, "max_fraction": sweep.max_level / 100}

@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.terminal.left_out import show_folders, show_left_out
 from irp_core.methods import METHODS
 from irp_core.removals import REMOVED
 from irp_core.run.directory import RunDirectory
+from irp_core.run.prepared import PreparedSet
 
 __all__ = ["show_comparison", "show_prepared", "show_removed", "show_run", "show_runs"]
 
@@ -40,10 +42,9 @@ def _table(title: str, *columns: str) -> Table:
 
 def show_prepared(console: Console, counts: dict[str, Any], path: Path, output: Path) -> None:
     """Counts of a prepared data set."""
-    table = _table(
-        f"Prepared (layout {counts['layout']})", "train", "injected", "test", "unused", "quarantined", "duplicates"
-    )
-    table.add_row(*(str(counts[c]) for c in ("train", "injected", "test", "unused", "quarantined", "duplicates")))
+    columns = ("train", "injected", "test", "unused", "quarantined", "ignored", "duplicates")
+    table = _table(f"Prepared (layout {counts['layout']})", *columns)
+    table.add_row(*(str(counts[column]) for column in columns))
     console.print(table)
     if counts["crop"] != "none":
         told = "there are no masks to tell what it loses"
@@ -53,6 +54,8 @@ def show_prepared(console: Console, counts: dict[str, Any], path: Path, output: 
                 f"(no pixel is left inside) and cuts {counts['defects_cut']}"
             )
         console.print(f"images.crop {counts['crop']}: {told}.", style="yellow" if counts["defects_lost"] else "")
+    show_left_out(console, PreparedSet(output))
+    show_folders(console, PreparedSet(output))
     console.print(f"Tables in {output}")
     console.print(f"[bold]Next[/bold]  irp refine {path} --manifest {output}", highlight=False, soft_wrap=True)
 
@@ -111,10 +114,7 @@ def _show_findings(console: Console, summary: dict[str, Any]) -> None:
 
 
 def _show_inputs(console: Console, run: RunDirectory) -> None:
-    for row in run.quarantine().to_dict("records"):
-        console.print(escape(f"Quarantined: {row['image_id']} ({row['reason']})"), style="yellow", highlight=False)
-    for _, group in run.duplicates().groupby("md5"):
-        console.print(escape(f"Same content: {', '.join(group['image_id'])}"), style="yellow", highlight=False)
+    show_left_out(console, PreparedSet(run.path))
     features = run.features()
     images = sum(features[split]["images"] for split in ("train", "rest") if split in features)
     misses = sum(features[split]["misses"] for split in ("train", "rest") if split in features)

@@ -1,8 +1,8 @@
 """The noise protocols: which images train, which test, and which defects are injected.
 
 Manifest in, manifest out. The defect pool is a share of the defective images, disjoint from the test
-ones unless `overlap`; copies of one file (same md5) always stay on one side. Where the layout's own training
-split holds defective images (KolektorSDD2), these are the pool and the test split stays whole.
+ones unless `overlap`; copies of one file (same md5), and near-copies, always stay on one side. Where the layout's
+own training split holds defective images (KolektorSDD2), these are the pool and the test split stays whole.
 """
 
 from __future__ import annotations
@@ -16,10 +16,17 @@ from numpy.typing import NDArray
 from irp_core.config import Contamination, Dataset
 from irp_core.errors import InputError
 
-__all__ = ["contaminate"]
+__all__ = ["contaminate", "content_groups"]
 
 
-def contaminate(manifest: pd.DataFrame, dataset: Dataset, noise: Contamination, *, seed: int) -> pd.DataFrame:
+def contaminate(
+    manifest: pd.DataFrame,
+    dataset: Dataset,
+    noise: Contamination,
+    *,
+    seed: int,
+    near_copies: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Assign every row to `train`, `test`, `both` (only with `overlap`) or `unused` and mark the injected defects.
 
     Protocols, with share p = `noise.fraction`:
@@ -29,6 +36,9 @@ def contaminate(manifest: pd.DataFrame, dataset: Dataset, noise: Contamination, 
     `fraction_of_defects` keeps all good training images and adds round(p * pool) defects.
 
     The split and the order of the pools depend on `seed` alone, not on p: a larger p injects a superset.
+
+    Args:
+        near_copies: columns `group` and `md5`, of images that belong together like copies of one file.
 
     Raises:
         InputError: labels are needed and absent, or a pool is too small (says how many are missing).
@@ -51,27 +61,28 @@ def contaminate(manifest: pd.DataFrame, dataset: Dataset, noise: Contamination, 
             )
         return result
     rng = np.random.default_rng([seed, 0])
+    content = content_groups(result["md5"], near_copies)
     good = (result["label"] == "good").to_numpy()
     free = (result["split"] == "unassigned").to_numpy()
     result.loc[free, "split"] = "train"
-    held_out = _grouped_sample(result, np.flatnonzero(free & good), dataset.test_fraction, rng)
+    held_out = _grouped_sample(content, np.flatnonzero(free & good), dataset.test_fraction, rng)
     result.loc[held_out, "split"] = "test"
     result.loc[free & ~good, "split"] = "test"
 
-    tested_md5 = set(result.loc[result["split"] == "test", "md5"])
+    tested = content.isin(content[result["split"] == "test"]).to_numpy()
     train_good = good & (result["split"] == "train").to_numpy()
     # Only a given split can put copies of one file on both sides; the test set is the yardstick and keeps its own.
-    leaked = train_good & result["md5"].isin(tested_md5).to_numpy()
+    leaked = train_good & tested
     result.loc[leaked, "split"] = "unused"
     good_pool = rng.permutation(np.flatnonzero(train_good & ~leaked))
 
     given = ~good & (result["split"] == "train").to_numpy()
     if given.any():  # they train only if they are drawn from the pool
         result.loc[given, "split"] = "unused"
-        defect_pool = rng.permutation(np.flatnonzero(given & ~result["md5"].isin(tested_md5).to_numpy()))
+        defect_pool = rng.permutation(np.flatnonzero(given & ~tested))
     else:
         defects = np.flatnonzero(~good & (result["split"] == "test").to_numpy())
-        defect_pool = _grouped_sample(result, defects, noise.defect_pool, rng)
+        defect_pool = _grouped_sample(content, defects, noise.defect_pool, rng)
         if not noise.overlap:
             result.loc[defect_pool, "split"] = "unused"
     n_good, n_bad = _counts(len(good_pool), len(defect_pool), noise)
@@ -83,12 +94,25 @@ def contaminate(manifest: pd.DataFrame, dataset: Dataset, noise: Contamination, 
     return result
 
 
+def content_groups(md5: pd.Series, near_copies: pd.DataFrame | None) -> pd.Series:
+    """What each image shows, as a digest (n,): equal for copies of one file and for near-copies.
+
+    Args:
+        md5: of the images' bytes (n,).
+        near_copies: columns `group` and `md5`; None for none.
+    """
+    if near_copies is None or near_copies.empty:
+        return md5
+    group_of = near_copies.drop_duplicates("md5").set_index("md5")["group"]
+    return md5.map(group_of).fillna(md5)
+
+
 def _grouped_sample(
-    table: pd.DataFrame, rows: NDArray[np.int64], fraction: float, rng: np.random.Generator
+    content: pd.Series, rows: NDArray[np.int64], fraction: float, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """A random `fraction` of `rows` in random order, whole groups of equal md5 at a time."""
+    """A random `fraction` of `rows` in random order, whole groups of equal `content` at a time."""
     wanted = round(fraction * len(rows))
-    groups = list(table.loc[rows].groupby("md5", sort=False).indices.values())
+    groups = list(content.loc[rows].groupby(content.loc[rows], sort=False).indices.values())
     drawn: list[int] = []
     for index in rng.permutation(len(groups)):
         if len(drawn) + len(groups[index]) > wanted:

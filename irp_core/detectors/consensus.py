@@ -83,10 +83,12 @@ class Consensus:
         whole = standardised(np.log(self._gaussian.score(features)), self._scale)
         return _smaller(whole, self._local.score(features))
 
-    def score_locally(self, features: FeatureSet, *, seed: int = 0) -> LocalScores:
+    def score_locally(
+        self, features: FeatureSet, *, seed: int = 0, voter: NDArray[np.intp] | None = None
+    ) -> LocalScores:
         """What an untrained local detector with these settings finds in the set; this detector is not changed."""
         features.check("Consensus.score_locally", self.needs)
-        return self._local.untrained().fit(features, seed=seed)
+        return self._local.untrained().fit(features, seed=seed, voter=voter)
 
     def combine_out_of_fold(
         self, features: FeatureSet, folds: NDArray[np.intp], local: LocalScores, *, epochs: int = 1, seed: int = 0

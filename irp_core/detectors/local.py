@@ -69,11 +69,20 @@ class LocalDetector:
         """Another detector with the same settings."""
         return LocalDetector(PatchKnn(self.patch_knn.params, self.patch_knn.device), Kurtosis())
 
-    def fit(self, features: FeatureSet, *, seed: int) -> LocalScores:
-        """Fit anew; returns the images' own scores. `seed` is of the votes' bank and of the resamples."""
-        self.patch_knn.fit(features, seed=seed)
-        self._kurtosis.fit(features)
-        votes, kurtosis = np.log(self.patch_knn.score(features)), np.log(self._kurtosis.score(features))
+    def fit(self, features: FeatureSet, *, seed: int, voter: NDArray[np.intp] | None = None) -> LocalScores:
+        """Fit anew; returns the images' own scores.
+
+        Args:
+            seed: of the votes' bank and of the resamples.
+            voter: which image votes for each one's copies (`PatchKnn.score_voting_once`); None: each for itself.
+        """
+        each = np.arange(len(features))
+        voter = each if voter is None else voter
+        heard = features if (voter == each).all() else features[voter == each]
+        self.patch_knn.fit(heard, seed=seed)
+        self._kurtosis.fit(heard)
+        votes = np.log(self.patch_knn.score_voting_once(features, voter))
+        kurtosis = np.log(self._kurtosis.score(features))
         scales = {"patch_knn": scale_of(votes), "kurtosis": scale_of(kurtosis)}
         alone = standardised(kurtosis, scales["kurtosis"])
         both = alone + standardised(votes, scales["patch_knn"])

@@ -14,7 +14,7 @@ from irp_core.detectors.local import LocalScores
 from irp_core.detectors.protocol import Detector
 from irp_core.features.feature_set import FeatureSet
 
-__all__ = ["FoldsAtOnce", "LocalAndGlobal", "ScoredSet", "out_of_fold_scores"]
+__all__ = ["FoldsAtOnce", "LocalAndGlobal", "ScoredSet", "VotingOnce", "out_of_fold_scores", "voters"]
 
 
 @runtime_checkable
@@ -35,14 +35,23 @@ class LocalAndGlobal(Protocol):
     The local detector scores all images first; what it found is passed on to all that follows.
     """
 
-    def score_locally(self, features: FeatureSet, *, seed: int) -> LocalScores:
-        """The local detector's scores of the n images, fitted on all of them."""
+    def score_locally(self, features: FeatureSet, *, seed: int, voter: NDArray[np.intp] | None = None) -> LocalScores:
+        """The local detector's scores of the n images, fitted on all of them, of copies on one (`voters`)."""
         ...
 
     def combine_out_of_fold(
         self, features: FeatureSet, folds: NDArray[np.intp], local: LocalScores, *, epochs: int, seed: int
     ) -> NDArray[np.float64]:
         """Scores (n,) by both: the global detector's as `fold_by_fold` gives them, the local one's as given."""
+        ...
+
+
+@runtime_checkable
+class VotingOnce(Protocol):
+    """A detector in which images vote on each other."""
+
+    def score_voting_once(self, features: FeatureSet, voter: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Scores (n,), of each image without its own vote and that of the one that votes for its copies."""
         ...
 
 
@@ -75,7 +84,7 @@ def out_of_fold_scores(
     Args:
         build: makes an untrained detector.
         features: of n images.
-        contents: digest of each image (n,): its copies are in its fold.
+        contents: digest of each image (n,): its copies are in its fold, and have one vote together.
         inside: the current training set (n,), None for all; images outside train nothing.
         start: `ordinary`: a detector that is `LocalAndGlobal` trains the global one only on the images that the local
             one finds ordinary, as the minimum covariance determinant starts from a subset (Rousseeuw and Van Driessen,
@@ -88,10 +97,13 @@ def out_of_fold_scores(
     within = np.ones(len(features), dtype=bool) if inside is None else inside
     detector = build()
     if detector.leaves_itself_out:
-        detector.fit(features[within], epochs=epochs, seed=seed)
+        voter = voters(contents, within)
+        detector.fit(features[within & (voter == np.arange(len(voter)))], epochs=epochs, seed=seed)
+        if isinstance(detector, VotingOnce):
+            return ScoredSet(detector.score_voting_once(features, voter))
         return ScoredSet(detector.score(features))
     if isinstance(detector, LocalAndGlobal):
-        local = detector.score_locally(features, seed=seed)
+        local = detector.score_locally(features, seed=seed, voter=voters(contents, np.ones_like(within)))
         lower_bound = local.lower_bound(confidence) if confidence else None
         if start == "ordinary":
             ordinary = within & local.ordinary()
@@ -111,3 +123,16 @@ def out_of_fold_scores(
     for repeat in range(repeats):
         logs += np.log(of_folds(assign_folds(contents, within, folds, seed=seed * 1000 + repeat)))
     return ScoredSet(np.exp(logs / repeats), lower_bound)
+
+
+def voters(contents: Sequence[str], within: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Which image votes for each one (n,): of copies the first one that is `within`, itself where none is.
+
+    Example:
+        >>> voters(["a", "b", "a", "c"], np.array([False, True, True, True])).tolist()
+        [2, 1, 2, 3]
+    """
+    first: dict[str, int] = {}
+    for number in np.flatnonzero(within).tolist():
+        first.setdefault(contents[number], number)
+    return np.array([first.get(content, number) for number, content in enumerate(contents)], dtype=np.intp)

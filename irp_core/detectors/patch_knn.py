@@ -92,9 +92,17 @@ class PatchKnn:
         self._bank, self._contents = bank, contents
         self._squares = bank.square().sum(dim=2).reshape(1, -1)
 
-    @torch.inference_mode()
     def score(self, features: FeatureSet) -> NDArray[np.float64]:
         """Scores (images,)."""
+        return self.score_voting_once(features, np.arange(len(features)))
+
+    @torch.inference_mode()
+    def score_voting_once(self, features: FeatureSet, voter: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Scores (images,) where each image has neither its own vote nor that of the image that votes for its group.
+
+        Args:
+            voter: (images,), which of the images votes for an image's copies and near-copies.
+        """
         features.check("PatchKnn.score", self.needs)
         if self._bank is None:
             raise ValueError("PatchKnn.score needs a fitted detector: call fit or load first.")
@@ -108,9 +116,10 @@ class PatchKnn:
         for number, content in enumerate(self._contents):
             held.setdefault(content, []).append(number)
         # One image at a time, in products of one shape: an image scores the same alone as in company.
+        contents = [_content(image) for image in features.patches]
         scores = [
-            self._score_one(query, held.get(_content(image), []))
-            for query, image in zip(_standardised(features.patches), features.patches, strict=True)
+            self._score_one(query, [at for own in {contents[i], contents[voter[i]]} for at in held.get(own, [])])
+            for i, query in enumerate(_standardised(features.patches))
         ]
         return np.maximum(np.array(scores, dtype=np.float64), np.finfo(np.float64).tiny)
 

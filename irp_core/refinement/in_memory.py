@@ -50,7 +50,7 @@ def refine_in_memory(
     """Refine a set of n images.
 
     Args:
-        images: `image_id` and `md5` (n rows).
+        images: `image_id` and `md5` (n rows); `content`, where near-copies are known (`content_groups`).
         features: of the images, in their order.
         params: all settings; what concerns tracking, snapshots and directories is not read.
         injected: for method `oracle` only, the `image_id`s of the images that are known to be defective.
@@ -114,7 +114,7 @@ class _InMemory:
         inside = self.inside[chosen]
         scored = score_by_policy(
             self.features if everything else self.features[chosen],
-            table["md5"].tolist(), inside, iteration, self.policy, self.params, self._model,
+            table.get("content", table["md5"]).tolist(), inside, iteration, self.policy, self.params, self._model,
         )  # fmt: skip
         table = table.assign(score=scored.scores)
         # In the order of the round's tables: what is inside first.

@@ -1,8 +1,8 @@
-"""Who goes without asking: what is far from every kind of good image and has no company.
+"""Which images are removed without asking: those that are far from every kind of good image, and alone.
 
 Scores cannot tell a kind of good image from a kind of defect; both are groups that stand apart. So only what stands
-alone is removed, and only where the evidence is strong; a group is kept and put to a person. One pass over scores that
-no image flattered: nobody who went comes back, and nobody goes because somebody else went.
+alone is removed, and only where the evidence is strong; a group is kept, and a person is asked. One pass over scores by
+detectors that did not train on the image: no removed image comes back, and no removal depends on another.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _SHOWN = 4  # images that stand for a group
 class Group:
     """Images that form a population of their own above the rest, as contents of the landscape.
 
-    `witness` is the member whose scores say so, None for all together. `members` come the highest first;
-    `representatives` are the most central ones by their looks, at most four. `share` is the group's share of the
+    `detector` is the one whose scores show it (its index), None for all together. `members` come the highest first;
+    `representatives` are the most central ones by their components, at most four. `share` is the group's share of the
     images.
     """
 
-    witness: int | None
+    detector: int | None
     members: tuple[int, ...]
     representatives: tuple[int, ...]
     share: float
@@ -46,9 +46,9 @@ class Group:
 class Isolation:
     """What stands out, content by content (c,) of a landscape.
 
-    `removed` goes without asking. `undecided` stands out and stays: as one of several (`groups`, the largest first)
-    or by itself, but not far enough (`singles`, the highest first). `evidence` (c,) are the p-values of standing out;
-    what is higher than `limit` is far.
+    `removed` is removed without asking. `undecided` stands out and stays: as one of several (`groups`, the largest
+    first) or by itself, but not far enough (`singles`, the highest first). `evidence` (c,) are the p-values of
+    standing out; what is higher than `limit` is far.
     """
 
     removed: NDArray[np.bool_]
@@ -60,22 +60,22 @@ class Isolation:
 
 
 def isolate(landscape: Landscape, *, most: float | None = None) -> Isolation:
-    """Decide who goes, and who is asked about.
+    """Decide which images are removed, and which a person is asked about.
 
     An image is *far* if its p-value passes Benjamini and Hochberg's (1995) step-up rule at a tenth. The p-value is that
     of an exponential tail above the median that is twice as wide as the scores below the median are spread: defects can
     only widen the upper side, so the lower side says how good images spread, and an upper side twice as wide, and
     heavier than a normal one, is still no reason to remove anything. It is *alone* if its height above the median of
     those it resembles is one that no more than a tenth of good images reach; that distribution is taken to be
-    symmetric, and its lower side is used. Far and alone goes.
+    symmetric, and its lower side is used. What is far and alone is removed.
 
-    What stays and is undecided: the far in company; the upper of two populations, by one member or by all together,
-    if the Bayesian information criterion sees two and the upper one is the smaller; and whoever is in the largest set
+    What stays and is undecided: the far in company; the upper of two populations, by one detector or by all together,
+    if the Bayesian information criterion prefers two and the upper one is the smaller; and what is in the largest set
     of highest scores of which half are expected to be defective, were good images as spread above as below.
 
     Args:
         landscape: of the set.
-        most: upper end of the share that is expected to be defective, in (0, 1); no more than that go.
+        most: upper end of the share that is expected to be defective, in (0, 1); no more than that are removed.
 
     Raises:
         ValueError: `most` outside (0, 1).
@@ -106,26 +106,26 @@ def isolate(landscape: Landscape, *, most: float | None = None) -> Isolation:
 
 
 def _groups(landscape: Landscape, free: NDArray[np.bool_]) -> tuple[Group, ...]:
-    """Upper populations among the free (c,), each image in the first that holds it: all together, then by member."""
-    witnesses: list[tuple[int | None, NDArray[np.float64]]] = [(None, landscape.total)]
-    witnesses += [(member, landscape.heights[:, member]) for member in range(landscape.heights.shape[1])]
+    """Upper populations among the free (c,), each image in the first that holds it: by all detectors, then by each."""
+    views: list[tuple[int | None, NDArray[np.float64]]] = [(None, landscape.total)]
+    views += [(detector, landscape.heights[:, detector]) for detector in range(landscape.heights.shape[1])]
     found = []
     free = free.copy()
-    for witness, heights in witnesses:
+    for detector, heights in views:
         upper = fit_mixture(np.exp(heights)).good < 0.5
         members = np.flatnonzero(upper & free)
         if upper.mean() <= _MINORITY and len(members) >= _FEWEST:
-            found.append(_group(landscape, witness, _highest_first(heights, members)))
+            found.append(_group(landscape, detector, _highest_first(heights, members)))
             free[members] = False
     return tuple(sorted(found, key=lambda group: -len(group.members)))
 
 
-def _group(landscape: Landscape, witness: int | None, members: NDArray[np.intp]) -> Group:
-    looks = landscape.components[members]
-    from_centre = np.square(looks - looks.mean(axis=0)).sum(axis=1)
+def _group(landscape: Landscape, detector: int | None, members: NDArray[np.intp]) -> Group:
+    placed = landscape.components[members]
+    from_centre = np.square(placed - placed.mean(axis=0)).sum(axis=1)
     central = members[np.argsort(from_centre, kind="stable")[:_SHOWN]]
     share = float(np.isin(landscape.of_image, members).mean())
-    return Group(witness, tuple(members.tolist()), tuple(central.tolist()), share)
+    return Group(detector, tuple(members.tolist()), tuple(central.tolist()), share)
 
 
 def _highest_first(heights: NDArray[np.float64], places: NDArray[np.intp]) -> NDArray[np.intp]:

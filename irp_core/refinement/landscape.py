@@ -1,4 +1,4 @@
-"""Where each image stands among the others: its scores on one scale, and what it looks like in a few numbers."""
+"""Where each image stands among the others: its scores on one scale, and its appearance in a few numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 __all__ = ["Landscape", "landscape"]
 
 _COMPONENTS = 30  # of the features; the rest is noise to a model of thirty answers
-_CLIP = (-4.0, 6.0)  # robust standard deviations: beyond, a score says nothing more
+_CLIP = (-4.0, 6.0)  # robust standard deviations: beyond, a score tells nothing more
 _NEIGHBOURS = 10
 
 

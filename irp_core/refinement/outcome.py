@@ -39,9 +39,9 @@ class Outcome:
 def outcome(
     assessed: Assessment, *, members: Sequence[str], command: str, interval: ShareInterval | None = None
 ) -> Outcome:
-    """Say how a run ends.
+    """State how a run ends.
 
-    Removed images are undecided no longer. A group is open as long as nobody answered for one of its images.
+    Removed images are undecided no longer. A group is open until a person answers for one of its images.
 
     Args:
         assessed: the isolation of the set, and what the answers say.
@@ -69,7 +69,7 @@ def outcome(
         sentences.append(f"`{command}` decides.")
     elif belief is None:
         sentences.append(
-            "Defects that look like good images to every detector are not seen from scores; "
+            "Defects that every detector takes for good images do not show in scores; "
             f"`{command}` tells how many there are."
         )
     return Outcome(kind, tuple(sentences), removed, groups, singles)
@@ -114,15 +114,15 @@ def _sureness(landscape: Landscape, belief: Belief, interval: ShareInterval | No
 
 def _about(group: Group, landscape: Landscape, members: Sequence[str]) -> str:
     count = round(group.share * len(landscape.of_image))
-    witness = "all detectors together" if group.witness is None else members[group.witness]
+    detector = "all detectors together" if group.detector is None else members[group.detector]
     return (
-        f"{count} images stand apart from the rest, by {witness}: "
+        f"{count} images stand apart from the rest, by {detector}: "
         f"another kind of good image, or a defect that occurs often."
     )
 
 
 def _alone(count: int) -> str:
-    return f"{count} more {_plural(count, 'stands', 'stand')} out, not far enough to go without asking."
+    return f"{count} more {_plural(count, 'stands', 'stand')} out, not far enough to be removed without asking."
 
 
 def _plural(count: int, one: str, many: str) -> str:

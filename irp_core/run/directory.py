@@ -10,6 +10,7 @@ import pandas as pd
 
 from irp_core.atomic import read_json, write_json
 from irp_core.config import Params
+from irp_core.data.contamination import content_groups
 from irp_core.data.manifest import read_manifest, read_table, training_rows, write_table
 from irp_core.data.schemas import DUPLICATES_SCHEMA, ITERATIONS_SCHEMA, QUARANTINE_SCHEMA, SCORES_SCHEMA
 from irp_core.detectors.saving import DETECTOR, WEIGHTS
@@ -21,6 +22,7 @@ from irp_core.refinement.rounds import Round, decision_round
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, excluded_rows
 from irp_core.run import files, step_files
 from irp_core.run.inputs import RunInputs
+from irp_core.run.prepared import PreparedSet
 from irp_core.run.steps import Steps
 
 __all__ = ["RunDirectory", "is_run", "list_runs", "open_run"]
@@ -88,6 +90,10 @@ class RunDirectory(Steps):
 
     def write_decisions(self, decisions: pd.DataFrame) -> None:
         write_table(decisions, self.path / files.DECISIONS, REVIEW_SCHEMA)
+
+    def contents(self, rows: pd.DataFrame) -> list[str]:
+        """What each image of `rows` (`md5`) shows, as a digest: equal for copies and near-copies."""
+        return list(content_groups(rows["md5"], PreparedSet(self.path).near_copies()))
 
     # What each iteration left. Model k is trained on training set k; round k decided about it, from the scores that
     # model k - 1 gave.

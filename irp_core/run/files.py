@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 __all__ = [
-    "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY",
-    "HISTORY", "IMAGES", "ITERATIONS", "LANDSCAPE", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW", "MODEL",
-    "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN", "REPORT", "REVIEWS", "SCORES",
-    "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET",
-    "found_in", "with_new_names",
+    "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY", "HISTORY",
+    "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW", "MODEL",
+    "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN", "REPORT",
+    "REVIEWS", "SCORES", "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED",
+    "TRAINING_SET", "found_in", "with_new_names",
 ]  # fmt: skip
 
 # Of a prepared data set, and of the run that was made from it.
 MANIFEST = "manifest.parquet"
 QUARANTINE = "quarantine.parquet"
 DUPLICATES = "duplicates.parquet"
+NEAR_COPIES = "near_copies.parquet"
+IGNORED = "ignored.parquet"
+NOTES = "notes.parquet"
 CROP_LOSS = "crop_loss.parquet"
 
 # Of the whole run.

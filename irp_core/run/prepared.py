@@ -6,11 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from irp_core.atomic import atomic_path
-from irp_core.data.manifest import read_manifest, write_manifest, write_table
-from irp_core.data.schemas import CROP_LOSS_SCHEMA, DUPLICATES_SCHEMA, QUARANTINE_SCHEMA
-from irp_core.run.files import CROP_LOSS, DUPLICATES, MANIFEST, QUARANTINE
+from irp_core.data.manifest import read_manifest, read_table, write_manifest, write_table
+from irp_core.data.schemas import (
+    CROP_LOSS_SCHEMA,
+    DUPLICATES_SCHEMA,
+    IGNORED_SCHEMA,
+    NEAR_COPIES_SCHEMA,
+    NOTES_SCHEMA,
+    QUARANTINE_SCHEMA,
+)
+from irp_core.run.files import CROP_LOSS, DUPLICATES, IGNORED, MANIFEST, NEAR_COPIES, NOTES, QUARANTINE
 
 __all__ = ["PreparedSet"]
 
@@ -35,13 +43,40 @@ class PreparedSet:
         write_table(quarantine, self.path / QUARANTINE, QUARANTINE_SCHEMA)
         write_table(duplicates, self.path / DUPLICATES, DUPLICATES_SCHEMA)
 
+    def write_notices(self, ignored: pd.DataFrame, near_copies: pd.DataFrame, notes: pd.DataFrame) -> None:
+        """Write what is no image of the set, the near-copies, and what is odd about the set."""
+        write_table(ignored, self.path / IGNORED, IGNORED_SCHEMA)
+        write_table(near_copies, self.path / NEAR_COPIES, NEAR_COPIES_SCHEMA)
+        write_table(notes, self.path / NOTES, NOTES_SCHEMA)
+
+    def quarantine(self) -> pd.DataFrame:
+        return self._table(QUARANTINE, QUARANTINE_SCHEMA)
+
+    def duplicates(self) -> pd.DataFrame:
+        return self._table(DUPLICATES, DUPLICATES_SCHEMA)
+
+    def ignored(self) -> pd.DataFrame:
+        return self._table(IGNORED, IGNORED_SCHEMA)
+
+    def near_copies(self) -> pd.DataFrame:
+        return self._table(NEAR_COPIES, NEAR_COPIES_SCHEMA)
+
+    def notes(self) -> pd.DataFrame:
+        return self._table(NOTES, NOTES_SCHEMA)
+
+    def _table(self, name: str, schema: pa.Schema) -> pd.DataFrame:
+        """A table; empty where an older set has none."""
+        file = self.path / name
+        frame: pd.DataFrame = read_table(file, schema) if file.exists() else schema.empty_table().to_pandas()
+        return frame
+
     def write_crop_loss(self, measured: pd.DataFrame) -> None:
         """Write the defects that the crop loses."""
         write_table(measured, self.path / CROP_LOSS, CROP_LOSS_SCHEMA)
 
     def copy_to(self, folder: Path) -> None:
-        """Copy what a run keeps of it: the manifest, the unreadable files, the copies."""
-        for name in (MANIFEST, QUARANTINE, DUPLICATES):
+        """Copy what a run keeps of it: the manifest, the unreadable and the ignored files, the copies, the notes."""
+        for name in (MANIFEST, QUARANTINE, DUPLICATES, NEAR_COPIES, IGNORED, NOTES):
             source = self.path / name
             if source.exists():
                 with atomic_path(folder / name) as temporary:

@@ -40,7 +40,8 @@ def set_operating_point(run_path: str, iteration: int, features: StoredFeatures)
     run = RunDirectory(Path(run_path))
     params = run.params()
     rows = run.training_set(iteration)
-    if rows["md5"].nunique() < 2:
+    contents = run.contents(rows)
+    if len(set(contents)) < 2:
         return None
     kind = detector_class(params.detector.name)
     key = digest("operating", run.key("train", iteration), params.operating, params.views.score, params.run.seed)
@@ -51,7 +52,7 @@ def set_operating_point(run_path: str, iteration: int, features: StoredFeatures)
         scores = out_of_fold_scores(
             lambda: kind.build(seen, params, device),
             seen,
-            rows["md5"].tolist(),
+            contents,
             folds=params.operating.folds,
             epochs=params.training.epochs,
             seed=params.run.seed,
@@ -105,7 +106,7 @@ def _plain(said: Outcome, images: pd.DataFrame, landscape: Landscape, members: S
     names = dict(zip(landscape.of_image[::-1].tolist(), images["image_id"][::-1], strict=True))
     groups = [
         {
-            "detector": None if group.witness is None else members[group.witness],
+            "detector": None if group.detector is None else members[group.detector],
             "share": group.share,
             "images": [names[place] for place in group.members],
             "representatives": [names[place] for place in group.representatives],

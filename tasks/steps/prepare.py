@@ -32,12 +32,23 @@ __all__ = ["create_run", "make_manifest", "prepare", "standing_decisions"]
 
 
 def make_manifest(root: Path, params: Params, output: Path) -> dict[str, int | str]:
-    """Scan `root`, contaminate, and write `manifest`, `quarantine`, `duplicates` and `crop_loss` into `output`."""
+    """Scan `root`, contaminate, and write the prepared set with all that was left out of it into `output`."""
     with bar("Reading images") as advance:
-        found = scan(root, params.dataset.layout, workers=params.features.workers, progress=advance)
-    manifest = contaminate(found.manifest, params.dataset, params.contamination, seed=params.run.seed)
+        found = scan(
+            root,
+            params.dataset.layout,
+            good_names=params.dataset.good_names,
+            copies_from=params.dataset.near_copies,
+            images=params.images,
+            workers=params.features.workers,
+            progress=advance,
+        )
+    manifest = contaminate(
+        found.manifest, params.dataset, params.contamination, seed=params.run.seed, near_copies=found.near_copies
+    )
     prepared = PreparedSet(output)
     prepared.write_left_out(found.quarantine, found.duplicates)
+    prepared.write_notices(found.ignored, found.near_copies, found.notes)
     crop = params.images.crop
     measured = crop_loss(root, manifest, crop, workers=params.features.workers)
     prepared.write_crop_loss(measured)
@@ -51,7 +62,9 @@ def make_manifest(root: Path, params: Params, output: Path) -> dict[str, int | s
         "unused": int(splits.get("unused", 0)),
         "injected": int(manifest["injected"].sum()),
         "quarantined": len(found.quarantine),
+        "ignored": int(found.ignored["files"].sum()),
         "duplicates": len(found.duplicates),
+        "near_copies": len(found.near_copies),
         "crop": crop,
         "masks": int(manifest["mask_path"].notna().sum()),
         "defects_lost": lost,
@@ -97,9 +110,12 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) ->
     manifest_sha256 = manifest_digest(manifest)
     decisions = standing_decisions(params, manifest, Path(inputs.decisions) if inputs.decisions else None)
     reviewed = decisions.to_dict("list") if len(decisions) else {}
+    copies = PreparedSet(prepared).near_copies()
+    grouped = [copies.to_dict("list")] if len(copies) else []
     identity = digest(
-        manifest_sha256, result_params(params), inputs.total_epochs, list(inputs.random_counts), __version__, reviewed
-    )
+        manifest_sha256, result_params(params), inputs.total_epochs, list(inputs.random_counts), __version__, reviewed,
+        *grouped,
+    )  # fmt: skip
     name = root.resolve().name.replace(" ", "_") or "data"
     run = RunDirectory(Path(params.run.directory) / f"{name}-{params.refinement.method}-{identity[:8]}")
     run.path.mkdir(parents=True, exist_ok=True)

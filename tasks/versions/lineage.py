@@ -30,6 +30,7 @@ _NOT_IDENTITY: dict[str, bool | set[str]] = {
     "run": {"directory", "outputs"},
     "sweep": True,
     "figures": True,
+    "dataset": {"good_names", "near_copies"},  # what came of them is in the manifest and the groups of near-copies
     "features": {"batch_size", "workers", "device", "store"},
 }
 
@@ -39,7 +40,7 @@ def result_params(params: Params) -> dict[str, Any]:
 
     The others may be other ones the next time that the same run is asked for.
     """
-    return params.model_dump(mode="json", exclude=_NOT_IDENTITY)
+    return params.model_dump(mode="json", exclude=_NOT_IDENTITY) | {"images": params.images.pixels()}
 
 
 @lru_cache(maxsize=1)

@@ -45,13 +45,18 @@ def test_the_comparison_and_its_report(plant: Path, tmp_path: Path, monkeypatch:
     Path("params.yaml").write_text("")
     runs = tmp_path / "choosing" / "runs.csv"
     settings = [*TINY, "training.epochs=1", "sweep.levels=[20]", "sweep.seeds=[1]"]
-    choosing._main([plant], settings, runs, "gaussian", "vanilla,irp,robust,oracle")
+    choosing._main([plant], settings, runs, "gaussian", "vanilla,robust,careful,answered,oracle")
     table = pd.read_csv(runs)
-    assert table["method"].tolist() == ["vanilla", "irp", "robust", "oracle"]
+    assert table["method"].tolist() == ["vanilla", "robust", "careful", "answered", "oracle"]
     assert table["auroc"].between(0, 1).all()
     monkeypatch.setattr(sys, "argv", ["choosing_report", str(runs)])
     choosing_report.main()
-    assert {file.name for file in runs.parent.iterdir()} == {"runs.csv", "auroc.md", "removals.md", "auroc.png"}
+    assert {file.name for file in runs.parent.iterdir()} == {
+        "runs.csv", "auroc.md", "removals.md", "summary.md", "auroc.png",
+    }  # fmt: skip
+    before = runs.read_bytes()
+    choosing._main([plant], settings, runs, "gaussian", "vanilla,oracle")  # nothing is left to do
+    assert runs.read_bytes() == before
 
 
 def test_images_of_two_kinds(

@@ -15,8 +15,8 @@ from tasks.steps.prepare import make_manifest
 from tests.irp_core.data.test_layouts import kolektor
 
 
-def prepared(root: Path, output: Path, crop: str) -> tuple[dict[str, int | str], str]:
-    counts = make_manifest(root, load_params(None, [f"images.crop={crop}"]), output)
+def prepared(root: Path, output: Path, crop: str, layout: str = "auto") -> tuple[dict[str, int | str], str]:
+    counts = make_manifest(root, load_params(None, [f"images.crop={crop}", f"dataset.layout={layout}"]), output)
     terminal = StringIO()
     show_prepared(Console(file=terminal, width=200), counts, root, output)
     return counts, terminal.getvalue()
@@ -45,6 +45,6 @@ def test_without_masks_a_crop_is_not_called_harmless(tmp_path: Path) -> None:
     root = kolektor(tmp_path / "images")
     for truth in root.rglob("*_GT.png"):
         truth.unlink()
-    counts, shown = prepared(root, tmp_path / "prepared", "center")
+    counts, shown = prepared(root, tmp_path / "prepared", "center", "folder")
     assert (counts["layout"], counts["masks"]) == ("folder", 0)
     assert "there are no masks to tell what it loses" in shown

@@ -98,7 +98,7 @@ def test_the_scores_are_those_of_the_reference(name: str) -> None:
     class Known(Consensus):
         """What the local detector found is passed on: it need not be the detector's own."""
 
-        def score_locally(self, features: FeatureSet, *, seed: int = 0) -> LocalScores:
+        def score_locally(self, features: FeatureSet, *, seed: int = 0, voter: object = None) -> LocalScores:
             return local
 
     found = out_of_fold_scores(
