@@ -38,8 +38,10 @@ Overrides = Annotated[
 
 
 def _run_ids(incomplete: str) -> list[str]:
-    """Ids of the runs, for the shell's completion: by the names of their folders, nothing is imported or read."""
-    names = sorted(file.parent.name for file in Path("runs").glob("*/run.json"))
+    """Ids of the runs, for the shell's completion: by the names of their folders, nothing is read."""
+    from irp_core.run.files import RECORD
+
+    names = sorted(file.parent.name for file in Path("runs").glob(f"*/{RECORD}"))
     return [name for name in [*names, "last"] if name.startswith(incomplete)]
 
 

@@ -28,7 +28,7 @@ REMOVED_LIST = "removed.csv"
 NOTE = "export.json"
 # `label` and `injected` are for evaluation: they stay out of what others train on.
 _COLUMNS = [
-    "image_id", "source", "md5", "state", "decided_by", "since_round", "trained_on", "score", "threshold", "rule",
+    "image_id", "path", "md5", "state", "decided_by", "since_round", "trained_on", "score", "threshold", "rule",
     "reviewed_at", "note",
 ]  # fmt: skip
 
@@ -69,7 +69,7 @@ def export_set(
 ) -> Exported:
     """Write the folder `to`, whole or not at all.
 
-    It holds `kept.csv` and `removed.csv` (a row per image; `source` is where the original lies), `export.json` and,
+    It holds `kept.csv` and `removed.csv` (a row per image; `path` is where the original lies), `export.json` and,
     unless `how` is `lists`, `images/` with every kept image under its `image_id`. An image is taken from the data
     set's folder if it is still the one that the run read, else from elsewhere. The originals are only read.
 
@@ -86,9 +86,9 @@ def export_set(
     """
     _check_target(to, root)
     kept, removed = split_states(images)
-    kept, removed = (table.assign(source=[str(root / name) for name in table["image_id"]]) for table in (kept, removed))
+    kept, removed = (table.assign(path=[str(root / name) for name in table["image_id"]]) for table in (kept, removed))
     if how != "lists":
-        kept["source"] = _sources(kept, root, elsewhere)
+        kept["path"] = _sources(kept, root, elsewhere)
     note = {
         **about,
         "data_root": str(root),
@@ -103,7 +103,7 @@ def export_set(
         removed.reindex(columns=_COLUMNS).to_csv(folder / REMOVED_LIST, index=False)
         write_json(folder / NOTE, note)
         for done, row in enumerate(kept.itertuples() if how != "lists" else (), start=1):
-            _place(Path(row.source), folder / IMAGES_FOLDER / row.image_id, row.md5, how)
+            _place(Path(row.path), folder / IMAGES_FOLDER / row.image_id, row.md5, how)
             if progress:
                 progress(done, len(kept))
     later = int((kept["trained_on"] == False).sum() + removed["trained_on"].sum())  # noqa: E712

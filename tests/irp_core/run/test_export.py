@@ -58,7 +58,7 @@ def test_the_copy_holds_the_kept_images_and_says_who_went(images: pd.DataFrame, 
     kept, removed = (pd.read_csv(tmp_path / "out" / f"{name}.csv") for name in ("kept", "removed"))
     assert copied == set(kept["image_id"]) == {"a.png", "sub/c.png", "d.png"}
     assert removed["image_id"].tolist() == ["e.png", "b.png"]  # the most suspicious first
-    assert [Path(source).read_bytes() for source in removed["source"]] == [b"pixels of e.png", b"pixels of b.png"]
+    assert [Path(source).read_bytes() for source in removed["path"]] == [b"pixels of e.png", b"pixels of b.png"]
     assert not {"label", "injected"} & {*kept, *removed}  # for evaluation only
     assert json.loads((tmp_path / "out/export.json").read_text())["kept"] == 3
     # A copy is the user's own: writing to it leaves the original as it was.
