@@ -15,8 +15,8 @@ from irp_core.atomic import atomic_directory
 from irp_core.errors import InputError
 from irp_core.inspection import Inspector, image_files
 from irp_core.run.directory import RunDirectory
-from irp_core.run.findings import findings_of
 from irp_core.run.export import Exported, How, export_set, split_states
+from irp_core.run.findings import findings_of
 from irp_core.run.removal_tables import final_images
 
 if TYPE_CHECKING:
