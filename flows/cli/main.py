@@ -17,6 +17,7 @@ from rich.markup import escape
 
 import tasks.runtime.environment  # noqa: F401  (before any of the libraries that it quiets)
 from flows.cli.audit import audit
+from flows.cli.export import export
 from flows.cli.fetch import fetch
 from flows.cli.options import AllowDetectors, DataPath, NoDvc, Overrides, ParamsFile, read_params
 from flows.cli.review import review
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.add_typer(audit, name="audit")
 app.command()(whatif)
 app.command()(review)
+app.command()(export)
 console = Console()
 _STARTED = time.perf_counter()
 _ended: list[bool] = []  # whether somebody asked the process to end

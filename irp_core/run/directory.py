@@ -237,6 +237,10 @@ class RunDirectory(Steps):
         """The history of removals, a row per decision, with the run's reviews laid over it."""
         return read_table(files.found_in(self.path, files.REMOVALS), REMOVAL_SCHEMA)
 
+    def has_images(self) -> bool:
+        """Whether the table of final states is there: older versions wrote none."""
+        return (self.path / files.IMAGES).is_file()
+
     def images(self) -> pd.DataFrame:
         """The final state of every training image."""
         return read_table(self.path / files.IMAGES, IMAGE_SCHEMA)
