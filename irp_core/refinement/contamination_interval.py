@@ -40,9 +40,9 @@ def share_interval(landscape: Landscape, belief: Belief, *, level: float = 0.9, 
 
     Coefficients are drawn from the model's posterior, and each unanswered image's state from its odds under them;
     copies share their state. Answered images are what they were said to be. The variance of the drawn shares counts
-    twice: the model shrinks towards its prior and the questions are no random sample, so that its own intervals are
-    too narrow where defects come in many forms (simulated in the tests). As long as nobody has seen a defect, the
-    interval begins at 0: a prior is no sighting.
+    twice: the model shrinks towards its prior and the questions are no random sample, so that its own
+    intervals are too narrow where defects come in many forms (simulated in the tests). As long as nobody has seen a
+    defect, the interval begins at 0: a prior is no sighting.
 
     Args:
         landscape: of the set.

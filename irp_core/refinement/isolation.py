@@ -18,6 +18,7 @@ from irp_core.statistics.mixture import fit_mixture
 
 __all__ = ["Group", "Isolation", "isolate"]
 
+_BUDGET = 0.02  # share of the set that may be removed without asking: what it costs at most, were they all good
 _RATE = 0.1  # expected share of good images among the far ones
 _SKEW = 2.0  # how much wider the good images' upper side may be than their lower side
 _ALONE = 0.1  # share of good images that stand so far above those they resemble
@@ -68,10 +69,12 @@ def isolate(landscape: Landscape, *, most: float | None = None) -> Isolation:
     only widen the upper side, so the lower side says how good images spread, and an upper side twice as wide, and
     heavier than a normal one, is still no reason to remove anything. It is *alone* if its height above the median of
     those it resembles is one that no more than a tenth of good images reach (that distribution is taken to be
-    symmetric, and its lower side is used), and most of those it resembles are not far themselves. What is far and
-    alone is removed.
+    symmetric, and its lower side is used), and most of those it resembles are not far themselves. What is
+    alone, and far by the same rule among the alone, is removed: the highest first, and never more than two in a
+    hundred. A plant has rare good images that are as far and as alone as any defect (measured), so this is what
+    removing without asking may cost.
 
-    What stays and is undecided: the far in company; the upper of two populations, by one detector or by all together,
+    What stays and is undecided: the other far images; the upper of two populations, by one detector or by all together,
     if the Bayesian information criterion prefers two and the upper one is the smaller; and what is in the largest set
     of highest scores of which half are expected to be defective, were good images as spread above as below.
 
@@ -89,11 +92,11 @@ def isolate(landscape: Landscape, *, most: float | None = None) -> Isolation:
     far = _step_up(evidence, _RATE)
     above = heights - np.median(heights[landscape.neighbours], axis=1)
     company = far[landscape.neighbours].mean(axis=1) >= _COMPANY
-    removed = far & ~company & (above >= _reflected_quantile(above, _ALONE))
-    if most is not None:
-        allowed = math.floor(most * len(heights))
-        order = np.argsort(-np.where(removed, heights, -np.inf), kind="stable")
-        removed[order[allowed:]] = False
+    alone = ~company & (above >= _reflected_quantile(above, _ALONE))
+    # Anew among the alone: a crowd of defects, which stays, must not make a rare good image look far.
+    removed = _step_up(np.where(alone, evidence, 1.0), _RATE)
+    allowed = math.floor(min(_BUDGET, _BUDGET if most is None else most) * len(heights))
+    removed[_highest_first(np.where(removed, heights, -np.inf), np.arange(len(heights)))[allowed:]] = False
     groups = _groups(landscape, ~removed)
     grouped = np.zeros(len(heights), dtype=bool)
     grouped[[member for group in groups for member in group.members]] = True

@@ -40,8 +40,13 @@ def test_what_is_far_and_alone_goes() -> None:
         gone = found.removed[held(made).of_image]
         removed += int((gone & made.bad).sum())
         good += int((gone & ~made.bad).sum())
-    assert removed >= 0.5 * 10 * 10
+    assert removed >= 0.5 * 10 * 4
     assert good <= 0.1 * removed
+
+
+def test_never_more_than_two_in_a_hundred_go_however_many_are_far() -> None:
+    for seed in range(5):
+        assert isolate(held(plant(200, 0.1, seed=seed, seen=9.0))).removed.sum() <= 4
 
 
 def test_thirty_copies_of_one_defect_are_a_group() -> None:
@@ -68,9 +73,9 @@ def test_every_content_is_removed_or_in_one_place_of_the_undecided() -> None:
 def test_no_more_go_than_are_expected_and_the_highest_first() -> None:
     made = plant(200, 0.1, seed=0, seen=9.0)
     lay = held(made)
-    free, bounded = isolate(lay).removed, isolate(lay, most=0.02).removed
-    assert free.sum() > 4
-    assert bounded.sum() == 4
+    free, bounded = isolate(lay).removed, isolate(lay, most=0.01).removed
+    assert free.sum() > 2
+    assert bounded.sum() == 2
     assert lay.total[bounded].min() >= lay.total[free & ~bounded].max()
     with pytest.raises(ValueError, match="most"):
         isolate(lay, most=0.0)
