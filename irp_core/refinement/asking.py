@@ -1,7 +1,7 @@
 """Thirty answers instead of a guess: a model of who is defective, and the image whose answer would tell it most.
 
 Logistic regression with a prior (Gelman et al., 2008): an image's odds of being defective rise with its scores and
-depend on what it looks like. The posterior is approximated by a normal distribution around its mode (Laplace; MacKay,
+depend on its appearance. The posterior is approximated by a normal distribution around its mode (Laplace; MacKay,
 1992), so that the model knows what it does not know. It is fitted anew from all answers after each: what it says is a
 function of the images and of the answers, and not of their order.
 """

@@ -1,7 +1,7 @@
 """How large a share of the set is defective, and between which bounds: from a person's answers.
 
 Two normal distributions fitted to the scores are no knowledge about the share: their intervals missed it on most
-sets, because good images of two kinds look like contamination. The answers are; without enough of them there is no
+sets, because good images of two kinds resemble contamination. The answers are; without enough of them there is no
 interval.
 """
 

@@ -28,8 +28,8 @@ def plant(
 ) -> Plant:
     """`round(share n)` defective images.
 
-    A second kind of good image (a share of the good ones) looks otherwise and scores higher by every member. `alike`:
-    the defects are all of one look; otherwise each has its own, along ten directions. `seen` is by how many standard
+    A second kind of good image (a share of the good ones) differs and scores higher by every member. `alike`:
+    all defects have one appearance; otherwise each has its own, along ten directions. `seen` is by how many standard
     deviations a member's log score rises for a defect, on average.
     """
     rng = np.random.default_rng(seed)
