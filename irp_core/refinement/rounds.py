@@ -50,6 +50,25 @@ class Round:
     landscape: Landscape | None = None
     answers: Mapping[str, bool] = field(default_factory=dict)
 
+    def content_of(self) -> dict[str, str]:
+        """md5 → content of the landscape: near-copies are one content."""
+        assert self.landscape is not None
+        contents = [self.landscape.contents[place] for place in self.landscape.of_image]
+        return dict(zip(self.images["md5"], contents, strict=True))
+
+    def by_content(self, told: Mapping[str, bool]) -> dict[str, bool]:
+        """What is told of images (md5 → defective), by content: of near-copies, one defective one is enough."""
+        content_of = self.content_of()
+        found: dict[str, bool] = {}
+        for md5, defective in told.items():
+            if md5 in content_of:
+                found[content_of[md5]] = found.get(content_of[md5], False) or defective
+        return found
+
+    def answers_by_content(self) -> dict[str, bool]:
+        """The answers so far, by content."""
+        return self.by_content(self.answers)
+
 
 def decision_round(
     iteration: int,
@@ -216,8 +235,8 @@ def assess(this: Round, policy: Policy) -> Assessment:
     """
     if this.landscape is None:
         raise ValueError(f"decide with selection {policy.selection!r} needs a landscape.")
-    answers = this.answers
+    answers = this.answers_by_content()
     if policy.selection == "answered":
-        truth = dict(zip(this.images["md5"], _known_defective(this, policy).tolist(), strict=True))
+        truth = this.by_content(dict(zip(this.images["md5"], _known_defective(this, policy).tolist(), strict=True)))
         answers = ask_the_labels(this.landscape, truth, policy.answers, answers, expected=policy.expected)
     return assessment(this.landscape, answers, expected=policy.expected)
