@@ -24,11 +24,12 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
         # Without O_NONBLOCK the opening of a pipe waits for somebody who writes into it.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise InputError("no regular file")
-            content = file.read(max_bytes + 1)
+            regular = stat.S_ISREG(os.fstat(handle).st_mode)
+            content = file.read(max_bytes + 1) if regular else b""
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not regular:
+        raise InputError("no regular file")
     if len(content) > max_bytes:
         raise InputError(f"more than {max_bytes:,} bytes (images.max_bytes)")
     return content

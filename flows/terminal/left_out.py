@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from irp_core.data.by_folder import COUNTS, counts_by_folder
-from irp_core.run.files import DUPLICATES, IGNORED, NEAR_COPIES, NOTES, QUARANTINE
+from irp_core.run.files import IGNORED
+from irp_core.run.left_out import left_out
 from irp_core.run.prepared import PreparedSet
 
 __all__ = ["show_folders", "show_left_out"]
@@ -19,25 +19,12 @@ _LINES = 20  # of each kind; the tables have all
 
 def show_left_out(console: Console, prepared: PreparedSet) -> None:
     """Quarantined files, what is odd about the set, copies, near-copies, and the ignored files by reason."""
-    lines = [f"Quarantined: {row['image_id']} ({row['reason']})" for row in prepared.quarantine().to_dict("records")]
-    _print(console, lines, QUARANTINE)
-    notes = prepared.notes().to_dict("records")
-    about = [(f"{row['image_id']}: " if pd.notna(row["image_id"]) else "") + row["note"] for row in notes]
-    _print(console, [f"Note: {text}" for text in about], NOTES)
-    for name, table, column, file in (
-        ("Same content", prepared.duplicates(), "md5", DUPLICATES),
-        ("Near-copies", prepared.near_copies(), "group", NEAR_COPIES),
-    ):
-        lines = [f"{name}: {', '.join(group['image_id'])}" for _, group in table.groupby(column)]
-        _print(console, lines, file)
-    ignored = prepared.ignored()
-    by_reason = ignored.groupby("reason").agg(files=("files", "sum"), first=("path", "first")).reset_index()
-    by_reason = by_reason.sort_values(["files", "reason"], ascending=[False, True])
-    lines = [
-        f"Ignored: {row['files']} file{'s' * (row['files'] != 1)}, {row['reason']} (for example {row['first']})"
-        for row in by_reason.to_dict("records")
-    ]
-    _print(console, lines, IGNORED, style="")
+    for file, lines in left_out(prepared).items():
+        style = "" if file == IGNORED else "yellow"
+        for line in lines[:_LINES]:
+            console.print(escape(line), style=style, highlight=False, soft_wrap=True)
+        if len(lines) > _LINES:
+            console.print(f"and {len(lines) - _LINES} more in {file}", style=style, highlight=False)
 
 
 def show_folders(console: Console, prepared: PreparedSet) -> None:
@@ -53,10 +40,3 @@ def show_folders(console: Console, prepared: PreparedSet) -> None:
     console.print(table)
     if len(counts) > _LINES:
         console.print(f"and {len(counts) - _LINES} folders more")
-
-
-def _print(console: Console, lines: list[str], file: str, style: str = "yellow") -> None:
-    for line in lines[:_LINES]:
-        console.print(escape(line), style=style, highlight=False, soft_wrap=True)
-    if len(lines) > _LINES:
-        console.print(f"and {len(lines) - _LINES} more in {file}", style=style, highlight=False)

@@ -20,8 +20,11 @@ def own_output(folder: Path, has_dvc_file: bool) -> str | None:
     Args:
         has_dvc_file: whether `<folder>.dvc` lies beside it.
     """
-    if (folder / MARKER).exists():
+    try:
+        (folder / MARKER).stat()
         return "written by irp"
+    except OSError:  # none there, or a folder that may not be entered
+        pass
     if folder.name in ("mlruns", "mlartifacts"):
         return "a store of MLflow"
     if has_dvc_file and _is_snapshot(folder.with_name(f"{folder.name}.dvc")):

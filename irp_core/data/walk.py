@@ -153,7 +153,7 @@ class _Walk:
         elif before := self._seen.get(_inode(status)):
             self.quarantined[f"{shown(link)}/"] = f"a link to {before}, which is looked at anyway"
         else:
-            self._folder(link, status, (self.root / f"{link}.dvc").exists())
+            self._folder(link, status, has_dvc_file=False)
 
     def _folder(self, path: str, status: os.stat_result, has_dvc_file: bool) -> None:
         name = PurePosixPath(path).name

@@ -19,6 +19,8 @@ from irp_core.plots import iteration_curves, score_histograms
 from irp_core.refinement.reviews import approval
 from irp_core.removals import GONE
 from irp_core.run.directory import RunDirectory
+from irp_core.run.left_out import left_out
+from irp_core.run.prepared import PreparedSet
 from tasks.reports.thumbnails import thumbnail_uri
 from tasks.runtime.retries import IO_RETRIES
 from tasks.versions.lineage import common_tags, training_tags
@@ -81,6 +83,7 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
         gallery=[_card(run, row) for row in shown.to_dict("records")],
         gallery_left_out=max(0, len(ordered) - _GALLERY),
         approved=approval(run.reviews()),
+        left_out={file: lines for file, lines in left_out(PreparedSet(run.path)).items() if lines},
         **_lineage(run, summary["iterations"]),
     )
     with atomic_path(run.report) as temporary:

@@ -199,7 +199,7 @@ class ReviewServer:
         manifest = self.review.run.manifest()
         found = manifest.loc[manifest["md5"] == md5, "image_id"]
         path = image_file(self.review.run, str(found.iloc[0]), md5) if len(found) else None
-        return jpeg(path, size) if path else None
+        return jpeg(path, size, self.review.run.params().images) if path else None
 
 
 async def _as_bad_request(_request: Request, error: Exception) -> JSONResponse:

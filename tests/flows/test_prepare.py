@@ -12,7 +12,7 @@ from flows.terminal.run import show_prepared
 from irp_core.data.manifest import read_manifest
 from irp_core.params_file import load_params
 from tasks.steps.prepare import make_manifest
-from tests.irp_core.data.test_layouts import kolektor
+from tests.irp_core.data.test_layouts import kolektor, mask, picture
 
 
 def prepared(root: Path, output: Path, crop: str, layout: str = "auto") -> tuple[dict[str, int | str], str]:
@@ -48,3 +48,23 @@ def test_without_masks_a_crop_is_not_called_harmless(tmp_path: Path) -> None:
     counts, shown = prepared(root, tmp_path / "prepared", "center", "folder")
     assert (counts["layout"], counts["masks"]) == ("folder", 0)
     assert "there are no masks to tell what it loses" in shown
+
+
+def test_prepare_counts_by_folder_and_says_what_it_leaves(tmp_path: Path) -> None:
+    root = tmp_path / "parts"
+    for name in ("Good/1.png", "Good/2.png", "Good/3.png", "Good/4.png", "crack/1.png", "beside.png"):
+        picture(root / name, (40, 40))
+    mask(root / "mask" / "1.png", (40, 40), (3, 9, 3, 9))
+    (root / "crack" / "empty.png").touch()
+    (root / "notes.txt").write_text("x")
+    counts, shown = prepared(root, tmp_path / "prepared", "none")
+    assert (counts["quarantined"], counts["ignored"], counts["masks"]) == (1, 3, 1)
+    assert "Quarantined: crack/empty.png (empty file)" in shown
+    assert "Ignored: 1 file, in a folder of masks (for example mask/1.png)" in shown
+    assert "Ignored: 1 file, beside the folders of a labelled set: neither good nor of a defect" in shown
+    rows = {line.split()[0]: line.split()[1:] for line in shown.split("By folder")[1].splitlines() if line.strip()}
+    assert rows["folder"] == ["train", "test", "quarantined", "ignored"]
+    assert rows["."] == ["0", "0", "0", "2"]
+    assert rows["Good"] == ["3", "1", "0", "0"]
+    assert rows["crack"] == ["0", "1", "1", "0"]
+    assert rows["mask"] == ["0", "0", "0", "1"]

@@ -106,9 +106,7 @@ def _odd_size(root: Path) -> None:
     picture(root / "4.png", (12, 10))
 
 
-_DARK = (
-    "no value above 4095 of 65535 occurs in 3 images of 16 bits: if the camera has 12 bits, set images.range=[0, 4095]"
-)
+_DARK = "of 65535 occurs in 3 images of 16 bits: if the camera has 12 bits, set images.range=[0, 4095]"
 
 PIXELS_BROUGHT = (
     Case("floats in 0 to 1", _of(np.float32, divide=255.0), train=1, quarantined={"x.tif": "floating-point pixels (0"}),

@@ -182,3 +182,47 @@ def test_events_are_appended_and_read_back_as_written(tmp_path: Path) -> None:
     assert len(found) == 2
     assert found.iloc[0].to_dict() == first
     assert empty_removals().columns.tolist() == REMOVAL_SCHEMA.names
+
+
+def test_the_later_decision_wins_whatever_its_zone_and_form() -> None:
+    """As texts the first of each pair would be the larger."""
+    for earlier, later in (
+        ("2026-03-01T11:00:00+02:00", "2026-03-01T10:00:00+00:00"),
+        ("2026-03-01T10:00:00Z", "2026-03-01T09:30:00-05:00"),
+        ("2026-03-01T10:00", "2026-03-01 10:01"),
+        ("20260301T100000Z", "2026-03-01T10:00:01Z"),
+        ("2026-03-01", "2026-03-01T00:00:01"),
+        ("", "1999-01-01"),
+    ):
+        said_so = [said("removed_by_review", A, later), said("kept_by_review", A, earlier)]
+        assert current_decisions(events(*said_so))["decision"].tolist() == ["removed_by_review"], (earlier, later)
+    approved = [said("approved", None, "2026-03-01T10:00Z"), said("kept_by_review", A, "2026-03-01T11:00+02:00")]
+    assert approval(events(*approved)) is not None
+
+
+@pytest.mark.parametrize("time", ["yesterday", "01.03.2026 10:00", "2026-13-01", "10:00"])
+def test_what_is_no_time_is_refused(tmp_path: Path, time: str) -> None:
+    file = tmp_path / "decisions.csv"
+    events(said("kept_by_review", A, time)).to_csv(file, index=False)
+    with pytest.raises(InputError, match=r"decisions.csv: reviewed_at: expected a time .* found .* \(event 1\)"):
+        read_events(file)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_spreadsheets_encoding_does_not_break_the_append(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "decisions.csv"
+    before = events(said("kept_by_review", A, "2026-01-01", "Jürgen", "größer als Ä"))
+    file.write_bytes(before.to_csv(index=False, lineterminator="\r\n").encode(encoding))
+    append_events(file, [said("removed_by_review", B, "2026-01-02", "Zoë")])
+    after = read_events(file)
+    assert after["reviewer"].tolist() == ["Jürgen", "Zoë"]
+    assert after["note"].tolist() == ["größer als Ä", None]
+    assert file.read_text(encoding="utf-8").startswith("image_id,md5,")
+
+
+def test_bytes_of_no_encoding_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "decisions.csv"
+    file.write_bytes(",".join(REVIEW_SCHEMA.names).encode() + b"\n\x81\xff\x8d,,,,,,\n")
+    for use in (read_events, lambda path: append_events(path, [])):
+        with pytest.raises(InputError, match=r"decisions.csv"):
+            use(file)
