@@ -7,6 +7,7 @@ features, the operating threshold) and, unless the backbone is bundled, `backbon
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -21,6 +22,7 @@ from safetensors.torch import save_file
 from irp_core.atomic import read_json_object, write_json
 from irp_core.backbones import Backbone, load_backbone
 from irp_core.config import Features, Images, Params, Views
+from irp_core.data.walk import walk
 from irp_core.detectors import load_detector
 from irp_core.detectors.saving import DETECTOR, WEIGHTS
 from irp_core.errors import InputError
@@ -28,9 +30,10 @@ from irp_core.features.images import decode, square, view_angles, views
 from irp_core.features.local import feature_set, local_extractor
 from irp_core.features.pooled import PooledExtractor, resolve_device, resolve_precision
 from irp_core.hashing import file_sha256
-from irp_core.regular_file import read_regular
+from irp_core.regular_file import read_regular, shown
+from irp_core.statistics.finite import finite_threshold
 
-__all__ = ["INSPECTOR", "Inspector", "save_inspector"]
+__all__ = ["INSPECTOR", "Inspector", "image_files", "save_inspector"]
 
 INSPECTOR = "inspector.json"
 """What makes a folder with a detector a complete inspector."""
@@ -52,7 +55,7 @@ def save_inspector(
     if backbone.name != "bundled":
         save_file({k: v.contiguous() for k, v in backbone.network.state_dict().items()}, directory / _BACKBONE)
     described = {
-        "threshold": operating["threshold"],
+        "threshold": finite_threshold(float(str(operating["threshold"])), "the operating threshold"),
         "operating": dict(operating),
         "images": params.images.set_keys(),
         "views": params.views.model_dump(mode="json"),
@@ -144,8 +147,8 @@ class Inspector:
         self._extractor = PooledExtractor(
             backbone, features.scales, target, resolve_precision(features.precision, target)
         )
-        self._detector = load_detector(directory, target, allow=allow)
-        self._local = {name: local_extractor(name, self._extractor, features) for name in self._detector.needs}
+        self.detector = load_detector(directory, target, allow=allow)
+        self._local = {name: local_extractor(name, self._extractor, features) for name in self.detector.needs}
 
     def score(
         self,
@@ -153,11 +156,12 @@ class Inspector:
         *,
         workers: int = 2,
         progress: Callable[[int, int], None] | None = None,
+        unusable: Mapping[str, str] | None = None,
     ) -> pd.DataFrame:
         """Score image files: columns `path, md5, score, threshold, decision, error`, one row per file.
 
         `decision` is `anomalous` above the threshold, else `normal`; an unreadable file has neither score nor
-        decision but an `error`, and does not stop the others.
+        decision but an `error`, and does not stop the others; so has one whose score is not finite.
         """
         angles = view_angles(self._views.score, jitter_degrees=self._views.jitter_degrees, seed=self._views.seed)
 
@@ -174,13 +178,17 @@ class Inspector:
             for chunk in _chunks(paths, 4 * workers):
                 for path, (md5, pixels, error) in zip(chunk, pool.map(load, chunk), strict=True):
                     score = None if pixels is None else self._score_one(pixels)
+                    if score is not None and not math.isfinite(score):
+                        score, error = None, f"the score is not finite ({score}): the detector's weights are broken"
                     decision = None if score is None else ("anomalous" if score > self.threshold else "normal")
                     rows.append(
-                        {"path": str(path), "md5": md5 or None, "score": score, "threshold": self.threshold,
+                        {"path": shown(str(path)), "md5": md5 or None, "score": score, "threshold": self.threshold,
                          "decision": decision, "error": error}
                     )  # fmt: skip
                     if progress:
                         progress(len(rows), len(paths))
+        without = {"md5": None, "score": None, "threshold": self.threshold, "decision": None}
+        rows += [{"path": file, **without, "error": reason} for file, reason in (unusable or {}).items()]
         return pd.DataFrame(rows, columns=["path", "md5", "score", "threshold", "decision", "error"])
 
     def _score_one(self, pixels: NDArray[np.uint8]) -> float:
@@ -192,7 +200,25 @@ class Inspector:
         # The upright view alone, in a batch of its own, as `extract` pads the last one.
         upright = np.repeat(pixels[:1], self._batch, axis=0)
         local = {name: extractor(upright)[:1] for name, extractor in self._local.items()}
-        return float(self._detector.score(feature_set(pooled, local, self._features.patch_grid))[0])
+        return float(self.detector.score(feature_set(pooled, local, self._features.patch_grid))[0])
+
+
+def image_files(path: Path) -> tuple[list[Path], dict[str, str]]:
+    """An image, or every image below a folder; and what looks like one and cannot be used, with the reason.
+
+    Raises:
+        InputError: nothing there, or no image.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: expected an image or a folder of images, found nothing.")
+    if not path.is_dir():
+        return [path], {}
+    tree = walk(path)
+    unusable = {str(path / name): reason for name, reason in tree.quarantined.items()}
+    if not tree.images:
+        first = f" ({len(unusable)} unreadable, first: {next(iter(unusable.values()))})" if unusable else ""
+        raise InputError(f"{path}: expected an image or a folder of images, found none{first}.")
+    return [path / name for name in tree.images], unusable
 
 
 def _chunks(paths: Sequence[Path], size: int) -> Iterator[list[Path]]:

@@ -9,9 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from irp_core.config import Params
-from irp_core.data.walk import walk
 from irp_core.errors import InputError
-from irp_core.inspection import INSPECTOR, Inspector
+from irp_core.inspection import INSPECTOR, Inspector, image_files
 from irp_core.run.directory import RunDirectory
 from irp_core.run.files import MODEL
 from tasks.runtime.progress import bar
@@ -30,22 +29,12 @@ def score_images(model: str, path: Path, params: Params, *, allow: Collection[st
     Raises:
         InputError: no such model, one whose files were changed since it was logged, or no images.
     """
-    if not path.exists():
-        raise InputError(f"{path}: expected an image or a folder of images, found nothing.")
-    tree = walk(path) if path.is_dir() else None
-    files = [path / name for name in tree.images] if tree else [path]
-    unusable = {str(path / name): reason for name, reason in tree.quarantined.items()} if tree else {}
-    if not files:
-        first = f" ({len(unusable)} unreadable, first: {next(iter(unusable.values()))})" if unusable else ""
-        raise InputError(f"{path}: expected an image or a folder of images, found none{first}.")
+    files, unusable = image_files(path)
     with tempfile.TemporaryDirectory() as temporary:
         folder = _model_folder(model, params, Path(temporary))
         inspector = Inspector(folder, params.features.device, allow=allow)
         with bar("Scoring") as advance:
-            table = inspector.score(files, workers=params.features.workers, progress=advance)
-    without = {"md5": None, "score": None, "threshold": inspector.threshold, "decision": None}
-    left_out = [{"path": file, **without, "error": reason} for file, reason in unusable.items()]
-    return pd.DataFrame([*table.to_dict("records"), *left_out], columns=table.columns)
+            return inspector.score(files, workers=params.features.workers, progress=advance, unusable=unusable)
 
 
 def _model_folder(model: str, params: Params, temporary: Path) -> Path:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +11,13 @@ from rich.console import Console
 
 import tasks.runtime.environment  # noqa: F401  (before any of the libraries that it quiets)
 from flows.cli.audit import audit
+from flows.cli.demo import demo
 from flows.cli.ending import carry_out
+from flows.cli.export import export
 from flows.cli.fetch import fetch
 from flows.cli.options import AllowDetectors, DataPath, NoDvc, Overrides, ParamsFile, read_params
 from flows.cli.review import review
+from flows.cli.session import close_session, compare_methods, prefect_session, without_dvc
 from flows.cli.whatif import whatif
 from irp_core import __version__
 from irp_core.errors import InputError
@@ -37,49 +36,14 @@ app = typer.Typer(
 app.add_typer(audit, name="audit")
 app.command()(whatif)
 app.command()(review)
+app.command()(export)
+app.command()(demo)
 console = Console()
-_STARTED = time.perf_counter()
 
 
 def main() -> None:
     """Entry point."""
     carry_out(app)
-
-
-def _without_dvc(no_dvc: bool) -> list[str]:
-    return ["snapshots.enabled=false"] if no_dvc else []
-
-
-@contextmanager
-def _prefect(meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """A Prefect API for what runs inside, and none of its log lines on the terminal.
-
-    Args:
-        meanwhile: work that can be done while the server starts.
-    """
-    from tasks.runtime.prefect_server import prefect_server
-
-    # The terminal shows our own progress and summary, and errors as one sentence from `main`; every log
-    # line still reaches the Prefect API.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with prefect_server(Path(".irp/prefect-server.log")) as wait:
-        meanwhile()
-        with Console(stderr=True).status("Starting Prefect …"):
-            import flows.compare  # noqa: F401  (the long imports, while the server starts)
-
-            wait()
-        yield
-
-
-def _close_session(runs: list[Path]) -> None:
-    """Book what no stage accounts for (imports, the Prefect server, orchestration) on the session's runs."""
-    from irp_core.run.directory import RunDirectory
-
-    since = time.time() - (time.perf_counter() - _STARTED)
-    booked = sum(sum(RunDirectory(path).timings(since).values()) for path in runs)
-    rest = time.perf_counter() - _STARTED - booked
-    for path in runs:
-        RunDirectory(path).add_time("prefect", max(0.0, rest / len(runs)))
 
 
 @app.command()
@@ -122,21 +86,21 @@ def refine(
         assert path is not None
         from irp_core.data.scan import detect_layout
 
-        checked = read_params(params, [*(set_param or ()), *_without_dvc(no_dvc)])
+        checked = read_params(params, [*(set_param or ()), *without_dvc(no_dvc)])
         detect_layout(path, checked.dataset.layout, good_names=checked.dataset.good_names)
         plain = checked.model_dump(mode="json")
         if compare is not None:
             if manifest is not None:
                 raise InputError("--manifest goes with one method alone: --compare reads the data set itself.")
-            _compare(path, plain, _methods(compare))
+            compare_methods(console, path, plain, _methods(compare))
             return
-        with _prefect():
+        with prefect_session():
             from flows.refine import refine as refine_flow
 
             said = str(decisions) if decisions else None
 
             run_path = Path(refine_flow(str(path), plain, str(manifest) if manifest else None, decisions=said))
-            _close_session([run_path])
+            close_session([run_path])
     from flows.terminal.run import show_run
     from irp_core.run.directory import RunDirectory
 
@@ -144,26 +108,12 @@ def refine(
 
 
 def _resume(run: Path, allow_detectors: tuple[str, ...]) -> Path:
-    with _prefect():
+    with prefect_session():
         from flows.refine import resume
 
         path = Path(resume(str(run), allow_detectors))
-        _close_session([path])
+        close_session([path])
     return path
-
-
-def _compare(
-    path: Path, params: dict[str, Any], methods: tuple[str, ...], meanwhile: Callable[[], None] = lambda: None
-) -> dict[str, str]:
-    with _prefect(meanwhile):
-        from flows.compare import compare, comparison_table
-
-        runs = compare(str(path), params, methods)
-        _close_session([Path(run) for run in runs.values()])
-    from flows.terminal.run import show_comparison
-
-    show_comparison(console, comparison_table(runs), runs)
-    return runs
 
 
 def _methods(text: str) -> tuple[str, ...]:
@@ -187,7 +137,7 @@ def prepare(
     checked = read_params(params, set_param)
     detect_layout(path, checked.dataset.layout, good_names=checked.dataset.good_names)
     plain = checked.model_dump(mode="json")
-    with _prefect():
+    with prefect_session():
         from flows.prepare import prepare_dataset
 
         counts = prepare_dataset(str(path), plain, str(output))
@@ -271,42 +221,6 @@ def _write_scores(table: Any, output: Path | None) -> None:
             escaped(table).to_csv(temporary, index=False)
         else:
             table.to_parquet(temporary, index=False)
-
-
-def _make_plant(folder: Path, size: int) -> None:
-    from irp_core.demo.plant import write_demo_plant
-    from tasks.runtime.progress import bar
-
-    try:
-        with bar("Making the demo plant") as advance:
-            write_demo_plant(folder, size=size, progress=advance)
-    except FileExistsError as error:
-        raise InputError(f"{error}") from None
-
-
-@app.command()
-def demo(
-    folder: Annotated[Path, typer.Option(help="Where the made images go.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Seed of split, injection and training.")] = 0,
-    size: Annotated[int, typer.Option(help="Side of the made images in pixels.", min=64, max=1024)] = 256,
-    params: ParamsFile = None,
-    set_param: Overrides = None,
-    no_dvc: NoDvc = False,
-) -> None:
-    """Run the main job on a made inspection line: 20 % of the training set is defective, five methods compared."""
-    overrides = [f"run.seed={seed}", "contamination.fraction=0.2", *(set_param or ())]
-    plain = read_params(params, [*overrides, *_without_dvc(no_dvc)]).model_dump(mode="json")
-    done = _compare(folder, plain, ("vanilla", "osr", "irp", "robust", "oracle"), lambda: _make_plant(folder, size))
-    # Not earlier: Prefect must not be imported before its settings stand.
-    from flows.compare import comparison_table
-    from flows.terminal.run import show_run
-    from irp_core.run.directory import RunDirectory
-    from tasks.reports.page import render_page
-
-    run = RunDirectory(Path(done["robust"]))
-    page = render_page(run, comparison_table(done))
-    show_run(console, run)
-    console.print(f"[bold]Open[/bold]  {page.resolve().as_uri()}", highlight=False, soft_wrap=True)
 
 
 @app.command()

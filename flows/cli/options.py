@@ -10,8 +10,21 @@ import typer
 
 if TYPE_CHECKING:
     from irp_core.config import Params
+    from irp_core.run.directory import RunDirectory
 
-__all__ = ["AllowDetectors", "DataPath", "Format", "NoDvc", "Overrides", "ParamsFile", "read_params"]
+__all__ = [
+    "AllowDetectors",
+    "DataPath",
+    "Format",
+    "NoDvc",
+    "Overrides",
+    "ParamsFile",
+    "Run",
+    "RunOrModel",
+    "find_run",
+    "read_params",
+    "reference_of",
+]
 
 
 AllowDetectors = Annotated[
@@ -42,6 +55,30 @@ ParamsFile = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Option("--set-param", "-S", metavar="SECTION.KEY=VALUE", help="Override one parameter.")
 ]
+
+
+def _run_ids(incomplete: str) -> list[str]:
+    """Ids of the runs, for the shell's completion: by the names of their folders, nothing is read."""
+    from irp_core.run.files import RECORD
+
+    names = sorted(file.parent.name for file in Path("runs").glob(f"*/{RECORD}"))
+    return [name for name in [*names, "last"] if name.startswith(incomplete)]
+
+
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run: its folder, its id or the beginning of it, or last.", autocompletion=_run_ids
+    ),
+]
+RunOrModel = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN|MODEL",
+        help="A run (folder, id, beginning of an id, last), or a registered model: NAME[@alias|/version].",
+        autocompletion=_run_ids,
+    ),
+]
 NoDvc = Annotated[bool, typer.Option("--no-dvc", help="Make no DVC snapshots.")]
 
 
@@ -52,3 +89,32 @@ def read_params(file: Path | None, overrides: list[str] | None) -> Params:
     if file is None and Path("params.yaml").is_file():
         file = Path("params.yaml")
     return load_params(file, overrides or ())
+
+
+def find_run(reference: str) -> RunDirectory:
+    """The run on this machine that a command's argument means.
+
+    Raises:
+        InputError: none or several.
+    """
+    from irp_core.run.directory import RunDirectory, is_run
+    from irp_core.run.lookup import find_run_directory
+
+    if reference and is_run(Path(reference)):  # whatever params.yaml says
+        return RunDirectory(Path(reference))
+    return find_run_directory(reference, Path(read_params(None, None).run.directory))
+
+
+def reference_of(reference: str, params: Params) -> str:
+    """What a command's argument means, in a form that every store knows: a run on this machine by its folder.
+
+    Raises:
+        InputError: it could be one of several runs.
+    """
+    from irp_core.run.lookup import find_local_run, split_iteration
+
+    plain, iteration = split_iteration(reference)
+    found = find_local_run(plain, Path(params.run.directory))
+    if found is None:
+        return reference
+    return str(found.path) if iteration is None else f"{found.path}:{iteration}"

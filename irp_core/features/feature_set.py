@@ -43,6 +43,12 @@ class FeatureSet:
         local = (None if values is None else values[images] for values in (self.patches, self.kurtosis))
         return FeatureSet(self.pooled[images], *local)
 
+    def first_views(self, count: int) -> FeatureSet:
+        """The same images with their first `count` views."""
+        return (
+            self if self.pooled.shape[1] <= count else FeatureSet(self.pooled[:, :count], self.patches, self.kurtosis)
+        )
+
     def check(self, caller: str, needs: tuple[Local, ...] = ()) -> None:
         """Refuse what no detector can use.
 

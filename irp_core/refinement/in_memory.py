@@ -18,7 +18,7 @@ from irp_core.features.pooled import resolve_device
 from irp_core.refinement.landscape import Landscape
 from irp_core.refinement.loop import refinement_loop
 from irp_core.refinement.policy import Policy, epochs_per_iteration, policy_of
-from irp_core.refinement.rounds import Decision, Round, StopReason, decide, decision_round
+from irp_core.refinement.rounds import Decision, Round, StopReason, answers_of, decide, decision_round
 from irp_core.refinement.scoring import score_by_policy, scores_with_its_own_model
 
 __all__ = ["Refined", "fit_final_detector", "refine_in_memory"]
@@ -45,21 +45,27 @@ class Refined:
 
 
 def refine_in_memory(
-    images: pd.DataFrame, features: FeatureSet, params: Params, *, injected: frozenset[str] | None = None
+    images: pd.DataFrame,
+    features: FeatureSet,
+    params: Params,
+    *,
+    injected: frozenset[str] | None = None,
+    decisions: pd.DataFrame | None = None,
 ) -> Refined:
     """Refine a set of n images.
 
     Args:
-        images: `image_id` and `md5` (n rows); `content`, where near-copies are known (`content_groups`).
+        images: `image_id` and `md5` (n rows); `group`, where near-copies are known (`content_groups`).
         features: of the images, in their order.
         params: all settings; what concerns tracking, snapshots and directories is not read.
         injected: for method `oracle` only, the `image_id`s of the images that are known to be defective.
+        decisions: a person's, that stood before (`irp_core.refinement.reviews.current_decisions`).
 
     Raises:
         InputError: out-of-fold scores of fewer than two different images.
     """
     policy = policy_of(params.refinement)
-    steps = _InMemory(images.reset_index(drop=True), features, params, policy, injected)
+    steps = _InMemory(images.reset_index(drop=True), features, params, policy, injected, decisions)
     last = refinement_loop(steps)
     detector = steps.detector or fit_final_detector(features[steps.inside], params, last)
     return Refined(detector, steps.inside, steps.rounds)
@@ -70,6 +76,7 @@ def fit_final_detector(
 ) -> Detector:
     """The configured detector trained on these features, from scratch or (`warm`) from a model that is trained on."""
     kind, device = detector_class(params.detector.name), resolve_device(params.features.device)
+    features = features.first_views(params.views.train)
     detector = warm or kind.build(features, params, device)
     detector.fit(features, epochs=epochs or params.training.epochs, seed=params.run.seed * 1000 + iteration)
     return detector
@@ -84,11 +91,14 @@ class _InMemory:
     params: Params
     policy: Policy
     injected: frozenset[str] | None
+    decisions: pd.DataFrame | None = None
     rounds: list[tuple[Round, Decision]] = field(default_factory=list)
     detector: Detector | None = None
 
     def __post_init__(self) -> None:
-        self.inside = np.ones(len(self.images), dtype=bool)
+        known = answers_of(self.decisions)
+        self.inside = ~self.images["md5"].map(known).eq(True).to_numpy()
+        self._start = self.inside.copy()
         self._sets: list[frozenset[str]] = []
         self._tables: tuple[pd.DataFrame, pd.DataFrame]
         self._lower_bound: float | None = None
@@ -108,13 +118,16 @@ class _InMemory:
         self.detector = fit_final_detector(self.features[self.inside], self.params, iteration, warm, epochs)
 
     def score(self, iteration: int) -> None:
-        chosen = np.ones(len(self.images), dtype=bool) if self.policy.scores_outside else self.inside
+        chosen = self.inside
+        if self.policy.scores_outside:  # what a person removed comes back to no training, and is an answer all the same
+            chosen = np.ones(len(self.images), dtype=bool) if self.policy.sees_landscape else self._start
         everything = chosen.all()
         table = self.images[chosen]
         inside = self.inside[chosen]
         scored = score_by_policy(
-            self.features if everything else self.features[chosen],
-            table.get("content", table["md5"]).tolist(), inside, iteration, self.policy, self.params, self._model,
+            (self.features if everything else self.features[chosen]).first_views(self.params.views.score),
+            table["md5"].tolist(), inside, iteration, self.policy, self.params, self._model,
+            table.get("group", table["md5"]).tolist(),
         )  # fmt: skip
         table = table.assign(score=scored.scores)
         # In the order of the round's tables: what is inside first.
@@ -130,6 +143,7 @@ class _InMemory:
         this = decision_round(
             iteration,
             *self._tables,
+            decisions=self.decisions,
             lower_bound=self._lower_bound,
             seed=self.params.run.seed,
             injected=self.injected if self.policy.reads_injected else None,

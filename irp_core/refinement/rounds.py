@@ -18,6 +18,7 @@ from irp_core.refinement.assessment import Assessment, ask_the_labels, assessmen
 from irp_core.refinement.landscape import Landscape
 from irp_core.refinement.policy import Policy
 from irp_core.refinement.reviews import KEPT_BY_REVIEW, REMOVED_BY_REVIEW
+from irp_core.statistics.finite import finite_scores, finite_threshold
 
 __all__ = ["Decision", "Round", "StopReason", "answers_of", "assess", "decide", "decision_round"]
 
@@ -138,6 +139,9 @@ def decide(this: Round, policy: Policy, history: Sequence[frozenset[str]]) -> De
         The decision. At `max_removed_fraction` the highest scores are removed first and the rest stays; the next round
         then stops for that reason.
 
+    Raises:
+        InputError: a score or the threshold is not finite.
+
     Example:
         >>> from irp_core.config import Refinement
         >>> from irp_core.refinement.policy import policy_of
@@ -150,11 +154,13 @@ def decide(this: Round, policy: Policy, history: Sequence[frozenset[str]]) -> De
     scores, within = images["score"].to_numpy(), images["inside"].to_numpy(dtype=bool)
     # The ceiling knows better than a reviewer.
     free = (policy.selection == "oracle") | ~images["protected"].to_numpy(dtype=bool)
+    finite_scores(images, f"decision round {this.iteration}")
     assessed = assess(this, policy) if policy.sees_landscape else None
     if assessed is None:
         limit = policy.rule.threshold(scores, lower_bound=this.lower_bound, seed=this.seed)
     else:
         limit = float(np.exp(assessed.isolation.limit))
+    finite_threshold(limit, f"decision round {this.iteration}")
     above = (scores > limit) & within
 
     def decision(kept: NDArray[np.intp], removed: NDArray[np.intp], restored: NDArray[np.intp],

@@ -100,7 +100,7 @@ class RunDirectory(Steps):
         file = self.path / files.DECISIONS
         return file_sha256(file) if file.exists() else None
 
-    def contents(self, rows: pd.DataFrame) -> list[str]:
+    def groups(self, rows: pd.DataFrame) -> list[str]:
         """What each image of `rows` (`md5`) shows, as a digest: equal for copies and near-copies."""
         return list(content_groups(rows["md5"], PreparedSet(self.path).near_copies()))
 
@@ -236,6 +236,10 @@ class RunDirectory(Steps):
     def removals(self) -> pd.DataFrame:
         """The history of removals, a row per decision, with the run's reviews laid over it."""
         return read_table(files.found_in(self.path, files.REMOVALS), REMOVAL_SCHEMA)
+
+    def has_images(self) -> bool:
+        """Whether the table of final states is there: older versions wrote none."""
+        return (self.path / files.IMAGES).is_file()
 
     def images(self) -> pd.DataFrame:
         """The final state of every training image."""

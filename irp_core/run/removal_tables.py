@@ -8,7 +8,7 @@ from irp_core.data.manifest import training_rows
 from irp_core.removals import excluded_rows, image_states, joined_rounds, removal_history, with_truth
 from irp_core.run.directory import RunDirectory
 
-__all__ = ["decided_removals", "write_removal_tables"]
+__all__ = ["decided_removals", "final_images", "write_removal_tables"]
 
 
 def decided_removals(run: RunDirectory, last_round: int) -> pd.DataFrame:
@@ -18,6 +18,17 @@ def decided_removals(run: RunDirectory, last_round: int) -> pd.DataFrame:
 
 def write_removal_tables(run: RunDirectory, last_iteration: int) -> None:
     """Write both tables of a run, whole: the history of removals and the final state of every training image."""
+    run.write_removals(*_tables(run, last_iteration))
+
+
+def final_images(run: RunDirectory) -> pd.DataFrame:
+    """The final state of every training image of a finished run; where an older version wrote none, from its steps."""
+    if run.has_images():
+        return run.images()
+    return _tables(run, int(run.summary()["iterations"]))[1]
+
+
+def _tables(run: RunDirectory, last_iteration: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     manifest, decision = run.manifest(), run.decision(last_iteration + 1)
     history = removal_history(
         _rounds(run, last_iteration + 1), run.reviews(), run.scores(last_iteration), decision, manifest
@@ -32,7 +43,7 @@ def write_removal_tables(run: RunDirectory, last_iteration: int) -> None:
         str(decision["rule"]),
         manifest,
     )
-    run.write_removals(history, images)
+    return history, images
 
 
 def _rounds(run: RunDirectory, last_round: int) -> list[pd.DataFrame]:

@@ -13,18 +13,14 @@ from prefect.cache_policies import NO_CACHE
 
 from irp_core.atomic import atomic_directory
 from irp_core.backbones import load_backbone
-from irp_core.data.manifest import testing_rows, training_rows
-from irp_core.data.schemas import ITERATIONS_SCHEMA
 from irp_core.features.pooled import resolve_device, resolve_precision
 from irp_core.inspection import save_inspector
 from irp_core.removals import standing_removals
 from irp_core.run.directory import RunDirectory
-from irp_core.run.removal_tables import decided_removals, write_removal_tables
-from irp_core.statistics.metrics import detection, removal
+from irp_core.run.results import write_result_tables
 from tasks.fetch.weights import resolve_weights
 from tasks.reports.thumbnails import thumbnail_uri
 from tasks.runtime.retries import IO_RETRIES
-from tasks.steps.operate import findings_of
 
 __all__ = ["publish_artifacts", "publish_removed_images", "write_results"]
 
@@ -41,30 +37,9 @@ def write_results(run_path: str, last_iteration: int, operating: dict[str, Any] 
     """
     run = RunDirectory(Path(run_path))
     with run.timed("report"):
-        manifest = run.manifest()
-        iterations = range(last_iteration + 1)
-        decided = decided_removals(run, last_iteration + 1)
-        write_removal_tables(run, last_iteration)
-        run.write_all_scores(pd.concat([run.scores(k) for k in iterations], ignore_index=True))
-        if tested := [run.test_scores(k) for k in iterations if run.key("evaluate", k)]:
-            run.write_all_test_scores(pd.concat(tested, ignore_index=True))
-        rows = [_row(run, k, manifest, decided) for k in iterations]
-        run.write_iterations(pd.DataFrame(rows, columns=ITERATIONS_SCHEMA.names))
-        last_round = run.decision(last_iteration + 1)
-        noted = ("threshold", "defective_lower_bound", "max_score", "n_above")
-        summary = {
-            "run_id": run.run_id,
-            "stop_reason": last_round["stop_reason"],
-            "iterations": last_iteration,
-            "n_start": len(training_rows(manifest)),
-            "n_removed": len(training_rows(manifest)) - len(run.training_set(last_iteration)),
-            "n_injected": int(manifest["injected"].sum()),
-            **findings_of(run, last_iteration),
-            "operating": operating,
-            "last_round": {name: last_round[name] for name in noted},
-        }
+        summary = write_result_tables(run, last_iteration, operating)
         if run.params().run.outputs == "full":
-            point = operating or {"threshold": float(last_round["threshold"]), "basis": "last round"}
+            point = operating or {"threshold": float(summary["last_round"]["threshold"]), "basis": "last round"}
             _save_model(run, last_iteration, point)
         # Last: a run is complete when its summary exists.
         run.write_summary(summary)
@@ -80,28 +55,6 @@ def _save_model(run: RunDirectory, iteration: int, operating: dict[str, Any]) ->
         features = params.features.model_copy(update={"precision": str(precision).removeprefix("torch.")})
         exact = params.model_copy(update={"features": features})
         save_inspector(folder, run.step("train", iteration), backbone, exact, operating)
-
-
-def _row(run: RunDirectory, iteration: int, manifest: pd.DataFrame, decided: pd.DataFrame) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "iteration": iteration,
-        "n_train": len(run.scores(iteration)),
-    }
-    row |= {"n_removed": 0, "n_restored": 0}
-    if iteration > 0:
-        decision = run.decision(iteration)
-        names = ("n_removed", "n_restored", "threshold", "defective_lower_bound", "max_score", "n_above")
-        row |= {name: decision[name] for name in names}
-    tested = testing_rows(manifest)
-    if run.key("evaluate", iteration):
-        scores = run.test_scores(iteration)
-        found = detection(scores["score"], tested["label"] == "defective")
-        row |= {"auroc": found.auroc, "average_precision": found.average_precision}
-    so_far = standing_removals(decided, iteration)
-    if manifest["label"].notna().any():
-        quality = removal(so_far["injected"].eq(True).tolist(), int(manifest["injected"].sum()))
-        row |= {"removal_precision": quality.precision, "removal_recall": quality.recall}
-    return row
 
 
 @task(task_run_name="artifacts", cache_policy=NO_CACHE, **IO_RETRIES)

@@ -13,17 +13,16 @@ from prefect.logging import get_run_logger
 
 from irp_core.config import Params, digest
 from irp_core.data.manifest import testing_rows, training_rows
-from irp_core.data.schemas import TRAINING_SET_SCHEMA
 from irp_core.detectors import Detector, EpochReport, detector_class, load_detector
 from irp_core.errors import InputError
 from irp_core.features.pipeline import StoredFeatures
 from irp_core.features.pooled import resolve_device
 from irp_core.refinement.policy import Policy, epochs_per_iteration
-from irp_core.refinement.rounds import Decision, Round, decide
+from irp_core.refinement.rounds import decide
 from irp_core.refinement.scoring import needs_of, score_by_policy, scorers, scores_with_its_own_model
-from irp_core.removals import round_rows
 from irp_core.run.directory import RunDirectory
-from irp_core.run.step_files import write_decision, write_scored, write_scores, write_trained
+from irp_core.run.results import round_summary, write_round
+from irp_core.run.step_files import write_scored, write_scores, write_trained
 from tasks.runtime.progress import bar
 
 __all__ = ["decide_removal", "score_test_set", "score_training_set", "train_detector"]
@@ -97,7 +96,7 @@ def score_training_set(run_path: str, iteration: int, features: StoredFeatures) 
         inside = np.arange(len(everything)) < len(rows)
         try:
             found = score_by_policy(
-                stored, run.contents(everything), inside, iteration, policy, params, model
+                stored, everything["md5"].tolist(), inside, iteration, policy, params, model, run.groups(everything)
             )  # fmt: skip
         except InputError as error:
             raise InputError(f"{run.run_id}: {error}") from None
@@ -135,46 +134,17 @@ def decide_removal(run_path: str, iteration: int) -> dict[str, Any]:
     this = run.round_after(iteration - 1)
     history = [frozenset(run.training_set(earlier)["image_id"]) for earlier in range(iteration)]
     decision = decide(this, policy, history)
-    summary = _summary(this, decision, policy)
+    summary = round_summary(this, decision, policy)
     injected = None if this.injected is None else sorted(this.injected)
     key = digest("decide", run.key("score", iteration - 1), repr(policy), this.seed, injected)
 
     def make(folder: Path) -> None:
-        rows = round_rows(
-            removed=decision.removed,
-            restored=decision.restored,
-            spared=decision.spared,
-            iteration=iteration,
-            threshold=decision.threshold,
-            rule=policy.rule_label,
-            decisions=run.decisions(),
-            manifest=run.manifest(),
-        )
-        write_decision(folder, rows, decision.kept[TRAINING_SET_SCHEMA.names], summary)
+        write_round(run, folder, this, decision)
 
     with run.timed("decide"):
         run.do("decide", iteration, key, make)
     get_run_logger().info("Iteration %d: %s", iteration, summary)
     return summary
-
-
-def _summary(this: Round, decision: Decision, policy: Policy) -> dict[str, Any]:
-    inside = this.images.loc[this.images["inside"], "score"]
-    return {
-        "iteration": this.iteration,
-        "threshold": decision.threshold,
-        "defective_lower_bound": this.lower_bound,
-        "max_score": float(inside.max()),
-        "median_score": float(np.median(inside)),
-        "n_scored": len(inside),
-        "n_above": decision.n_above,
-        "n_removed": len(decision.removed),
-        "n_restored": len(decision.restored),
-        "n_kept": len(decision.kept),
-        "n_spared": len(decision.spared),
-        "rule": policy.rule_label,
-        "stop_reason": decision.stop_reason,
-    }
 
 
 @task(task_run_name="evaluate-{iteration}", cache_policy=NO_CACHE)

@@ -167,3 +167,13 @@ def test_reviewing_an_old_run_brings_its_tables_up_to_date() -> None:
     assert states.loc[md5, ["state", "decided_by", "note"]].tolist() == ["kept", "Bob", "seen again"]
     assert set(decided["md5"]) <= set(run.removals()["md5"])
     assert json.loads(ask("audit", "verify", run.run_id, "--format", "json"))["failed"] == 0
+
+
+def test_an_old_run_without_a_table_of_final_states_is_exported(tmp_path: Path) -> None:
+    run = run_of("irp")
+    assert not run.has_images()
+    ask("export", run.run_id, "--to", str(tmp_path / "out"))
+    summary = run.summary()
+    assert len(pd.read_csv(tmp_path / "out/removed.csv")) == summary["n_removed"]
+    images = [file for file in (tmp_path / "out/images").rglob("*") if file.is_file()]
+    assert len(images) == len(pd.read_csv(tmp_path / "out/kept.csv")) == summary["n_start"] - summary["n_removed"]

@@ -1,0 +1,41 @@
+"""`irp export`: the result as a plain folder, for whatever trains on it next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.cli.options import Overrides, ParamsFile, RunOrModel, read_params
+from irp_core.errors import InputError
+
+__all__ = ["export"]
+
+
+def export(
+    run: RunOrModel,
+    to: Annotated[Path, typer.Option("--to", help="Folder to make.")],
+    copy: Annotated[bool, typer.Option("--copy/--link", help="Copies of the images, or symbolic links.")] = True,
+    lists: Annotated[bool, typer.Option("--lists", help="kept.csv and removed.csv alone, no images.")] = False,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+) -> None:
+    """Take the result out: the kept images as a folder, kept.csv and removed.csv. With or without DVC."""
+    if lists and not copy:
+        raise InputError("--lists goes without --link: it writes no images.")
+    from irp_core.run.export import IMAGES_FOLDER, KEPT_LIST, REMOVED_LIST, How
+    from tasks.export import export_run
+
+    how: How = "lists" if lists else "copy" if copy else "link"
+    done = export_run(run, to, read_params(params, set_param), how=how)
+    console = Console(highlight=False, soft_wrap=True)
+    where = f"{to / KEPT_LIST}" + ("" if lists else f", images in {to / IMAGES_FOLDER}")
+    console.print(f"{done.kept} images kept: {where}")
+    console.print(f"{done.removed} removed: {to / REMOVED_LIST}")
+    if done.decided_later:
+        console.print(
+            f"{done.decided_later} of them were decided by a review after the detector was trained: "
+            "the lists follow the review (column trained_on tells the detector's set)."
+        )
