@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from irp_core.config import Params
 from irp_core.errors import InputError
-from irp_core.plain_yaml import parse_yaml, read_yaml
+from irp_core.text.plain_yaml import parse_yaml, read_yaml
 
 __all__ = ["checked_params", "load_params"]
 

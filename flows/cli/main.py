@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 import tasks.runtime.environment  # noqa: F401  (before any of the libraries that it quiets)
 from flows.cli.audit import audit
 from flows.cli.demo import demo
+from flows.cli.ending import carry_out
 from flows.cli.export import export
 from flows.cli.fetch import fetch
 from flows.cli.options import AllowDetectors, DataPath, NoDvc, Overrides, ParamsFile, read_params
@@ -24,7 +22,6 @@ from flows.cli.whatif import whatif
 from irp_core import __version__
 from irp_core.errors import InputError
 from irp_core.methods import METHODS
-from tasks.runtime.notices import show_notices
 
 __all__ = ["app", "main"]
 
@@ -42,46 +39,11 @@ app.command()(review)
 app.command()(export)
 app.command()(demo)
 console = Console()
-_ended: list[bool] = []  # whether somebody asked the process to end
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one sentence on stderr and exit code 2, a failure of the machine one and 1, an
-    interruption 130, a SIGTERM 143."""
-    show_notices()
-    signal.signal(signal.SIGTERM, _on_sigterm)
-    try:
-        if app(standalone_mode=False) == 130:  # what typer makes of Ctrl-C
-            raise KeyboardInterrupt
-    except InputError as error:
-        _fail(str(error), 2)
-    except (KeyboardInterrupt, typer.Abort):
-        how, code = ("Stopped (SIGTERM)", 143) if _ended else ("Interrupted", 130)
-        _fail(f"{how}; the same command goes on where this one stopped.", code)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
-    except BrokenPipeError:  # `irp … | head`: whoever read has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as error:
-        # click's own complaints (unknown option …), whichever copy of click typer brings along.
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            _fail(error.format_message(), error.exit_code)
-        from flows.terminal.failures import note, sentence
-
-        if said := sentence(error):
-            _fail(f"{said}{note(error)}", 1)
-        raise
-
-
-def _on_sigterm(_signal: int, _frame: object) -> None:
-    _ended.append(True)
-    raise KeyboardInterrupt
-
-
-def _fail(message: str, code: int) -> None:
-    Console(stderr=True).print(f"[bold red]irp:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
-    sys.exit(code)
+    """Entry point."""
+    carry_out(app)
 
 
 @app.command()
@@ -249,13 +211,14 @@ def score(
 
 def _write_scores(table: Any, output: Path | None) -> None:
     from irp_core.atomic import atomic_path
+    from irp_core.text.spreadsheet import escaped
 
     if output is None:
-        table.to_csv(sys.stdout, index=False)
+        escaped(table).to_csv(sys.stdout, index=False)
         return
     with atomic_path(output) as temporary:
         if output.suffix == ".csv":
-            table.to_csv(temporary, index=False)
+            escaped(table).to_csv(temporary, index=False)
         else:
             table.to_parquet(temporary, index=False)
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from irp_core.audit.history import REMOVED_THEN_KEPT, TRAINED_ON_THEN_REMOVED
+from irp_core.text.spreadsheet import escaped
 
 if TYPE_CHECKING:
     from tasks.review.session import Review
@@ -53,7 +54,7 @@ def write_answer(facts: Mapping[str, Any], table: pd.DataFrame, form: str, title
         kind: `removed`, `history`, `difference` or `findings`.
     """
     if form == "csv":
-        table.to_csv(sys.stdout, index=False)
+        escaped(table).to_csv(sys.stdout, index=False)
     elif form == "json":
         print(json.dumps({**_plain(facts), kind: _records(table)}, indent=2))
     else:
@@ -65,7 +66,7 @@ def write_answer(facts: Mapping[str, Any], table: pd.DataFrame, form: str, title
 def write_supposition(facts: Mapping[str, Any], iterations: pd.DataFrame, images: pd.DataFrame, form: str) -> None:
     """Write what another rule would have done: CSV has the images, JSON both tables."""
     if form == "csv":
-        images.to_csv(sys.stdout, index=False)
+        escaped(images).to_csv(sys.stdout, index=False)
     elif form == "json":
         print(json.dumps({**_plain(facts), "iterations": _records(iterations), "images": _records(images)}, indent=2))
     else:

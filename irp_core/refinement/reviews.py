@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ from filelock import FileLock
 from irp_core.atomic import atomic_path
 from irp_core.errors import InputError
 from irp_core.refinement.review_times import in_order, moment
+from irp_core.text.spreadsheet import escaped, unescaped
 
 __all__ = [
     "APPROVED",
@@ -56,6 +58,7 @@ def event(
 
     Raises:
         ValueError: an unknown decision, or nobody who made it.
+        InputError: a name or a note with characters that are no text (control characters, half of a pair).
     """
     if decision not in _EVENTS:
         raise ValueError(f"decision must be one of {_EVENTS}. Got {decision!r}.")
@@ -65,11 +68,18 @@ def event(
         "image_id": image_id,
         "md5": md5,
         "decision": decision,
-        "reviewer": reviewer.strip(),
+        "reviewer": _plain("reviewer", reviewer.strip()),
         "reviewed_at": reviewed_at,
-        "note": note.strip() or None,
+        "note": _plain("note", note.strip().replace("\r\n", "\n"), "\n\t") or None,
         "run_id": run_id,
     }
+
+
+def _plain(what: str, text: str, allowed: str = "") -> str:
+    strange = [char for char in text if unicodedata.category(char) in ("Cc", "Cs") and char not in allowed]
+    if strange:
+        raise InputError(f"{what}: expected text, found the character U+{ord(strange[0]):04X}.")
+    return text
 
 
 def current_decisions(events: pd.DataFrame) -> pd.DataFrame:
@@ -114,7 +124,7 @@ def read_events(path: Path) -> pd.DataFrame:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
         else:
-            table = pd.read_csv(io.StringIO(_text(path)), dtype=str, keep_default_na=False)
+            table = unescaped(pd.read_csv(io.StringIO(_text(path)), dtype=str, keep_default_na=False))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file of review decisions.") from None
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -141,7 +151,9 @@ def read_events(path: Path) -> pd.DataFrame:
 
 
 def append_events(path: Path, rows: list[dict[str, str | None]]) -> None:
-    """Append events to a CSV file that other runs and reviewers append to as well; it is UTF-8 afterwards.
+    """Append events to a CSV file that other runs and reviewers append to as well; those it has are not added again.
+
+    It is UTF-8 afterwards.
 
     Raises:
         InputError: the file is not one of events only (a removal table, say): it is left as it is.
@@ -158,9 +170,13 @@ def append_events(path: Path, rows: list[dict[str, str | None]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         before = read_events(path) if path.exists() else no_events()
-        after = pd.concat([before, pd.DataFrame(rows, columns=REVIEW_SCHEMA.names)], ignore_index=True)
+        known = {tuple(row) for row in before.astype(object).where(before.notna(), None).itertuples(index=False)}
+        new = [row for row in rows if tuple(row[name] for name in REVIEW_SCHEMA.names) not in known]
+        if not new:
+            return
+        after = pd.concat([before, pd.DataFrame(new, columns=REVIEW_SCHEMA.names)], ignore_index=True)
         with atomic_path(path) as temporary:
-            after.to_csv(temporary, index=False, lineterminator="\n")
+            escaped(after).to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _text(path: Path) -> str:

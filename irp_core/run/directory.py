@@ -26,7 +26,7 @@ from irp_core.run.inputs import RunInputs
 from irp_core.run.prepared import PreparedSet
 from irp_core.run.steps import Steps
 
-__all__ = ["RunDirectory", "is_run", "list_runs", "open_run"]
+__all__ = ["RunDirectory", "is_run", "list_runs", "open_run", "runs_in"]
 
 
 class RunDirectory(Steps):
@@ -256,6 +256,10 @@ class RunDirectory(Steps):
         file = self.path / files.REVIEWS
         return read_table(file, REVIEW_SCHEMA) if file.exists() else no_events()
 
+    def is_reviewed(self) -> bool:
+        """Whether anybody decided anything about the run after it."""
+        return (self.path / files.REVIEWS).is_file()
+
     def write_reviews(self, events: pd.DataFrame) -> None:
         write_table(events, self.path / files.REVIEWS, REVIEW_SCHEMA)
 
@@ -305,8 +309,12 @@ def open_run(path: Path) -> RunDirectory:
 
 def list_runs(directory: Path) -> list[RunDirectory]:
     """All runs below `directory`, newest first."""
-    found = [RunDirectory(file.parent) for file in directory.glob(f"*/{files.RECORD}")]
-    return sorted(found, key=lambda run: (run.record()["created"], run.run_id), reverse=True)
+    return sorted(runs_in(directory), key=lambda run: (run.record()["created"], run.run_id), reverse=True)
+
+
+def runs_in(directory: Path) -> list[RunDirectory]:
+    """All runs below `directory`, by their ids; nothing of them is read."""
+    return [RunDirectory(file.parent) for file in sorted(directory.glob(f"*/{files.RECORD}"))]
 
 
 def _read_if_there(file: Path, schema: Any) -> pd.DataFrame:

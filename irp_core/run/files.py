@@ -8,9 +8,8 @@ __all__ = [
     "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY", "HISTORY",
     "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LASTING", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW",
     "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN",
-    "REPORT",
-    "REVIEWS", "SCORES", "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED",
-    "TRAINING_SET", "found_in", "with_new_names",
+    "REPORT", "REVIEWS", "REVIEWS_DONE", "SCORES", "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS",
+    "TRACKED", "TRAINED", "TRAINING_SET", "found_in", "with_new_names",
 ]  # fmt: skip
 
 # Of a prepared data set, and of the run that was made from it.
@@ -26,6 +25,7 @@ CROP_LOSS = "crop_loss.parquet"
 RECORD = "run.json"  # what was asked for
 DECISIONS = "decisions.parquet"  # reviewers' decisions that stood when the run began
 REVIEWS = "review.parquet"  # review events, made after it
+REVIEWS_DONE = "review.json"  # how many of them everything was derived from
 FEATURES = "features.json"
 MLFLOW = "mlflow.json"
 TIMINGS = "timings.jsonl"

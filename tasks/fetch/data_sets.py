@@ -6,17 +6,11 @@ it came from and of its sha256.
 
 from __future__ import annotations
 
-import lzma
 import re
 import shutil
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import httpx
 import pooch
@@ -25,7 +19,7 @@ from irp_core.atomic import atomic_directory, read_json, write_json
 from irp_core.errors import InputError
 from tasks.fetch.downloader import NoArchive, ResumingDownloader
 from tasks.fetch.sources import Source
-from tasks.runtime.progress import bar
+from tasks.fetch.unpacking import unpack
 
 __all__ = ["Fetched", "fetch", "unpack"]
 
@@ -153,43 +147,6 @@ def _download(source: Source, archive: Path, known: str | None) -> str:
         f"{source.title} cannot be downloaded ({'; '.join(failures)}): run the same command again{kept}, "
         f"or get the archive by hand (see {source.page}) and put it at {archive}."
     )
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip or tar archive into an existing, empty folder.
-
-    Raises:
-        InputError: truncated or no archive, or a member that would land outside `folder`.
-    """
-    with _explained(archive), bar(f"Unpacking {archive.name}") as advance:
-        if archive.suffix == ".zip":
-            with zipfile.ZipFile(archive) as packed:
-                members = packed.infolist()
-                for done, member in enumerate(members, start=1):
-                    name = PurePosixPath(member.filename.replace("\\", "/"))
-                    if name.is_absolute() or ".." in name.parts:  # zipfile would quietly put it elsewhere
-                        raise InputError(f"{archive}: refused, its member {member.filename!r} lies outside.")
-                    packed.extract(member, folder)
-                    advance(done, len(members))
-            return
-        with open(archive, "rb") as stream, tarfile.open(fileobj=stream) as packed_tar:
-            megabytes = archive.stat().st_size // 1_000_000
-            for item in packed_tar:
-                packed_tar.extract(item, folder, filter="data")
-                advance(stream.tell() // 1_000_000, megabytes, note="MB")
-
-
-@contextmanager
-def _explained(archive: Path) -> Iterator[None]:
-    try:
-        yield
-    except tarfile.FilterError as error:
-        raise InputError(f"{archive}: refused, its member {error.tarinfo.name!r} lies outside.") from None
-    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError) as error:
-        raise InputError(
-            f"{archive}: expected a whole zip or tar archive, found a damaged one ({error}); delete it and run the "
-            "same command again."
-        ) from None
 
 
 def _lift(source: Source, archive: Path, folder: Path) -> None:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from irp_core.errors import InputError
 from irp_core.refinement.reviews import KEPT_BY_REVIEW
 from tasks.reports.thumbnails import image_file, jpeg
+from tasks.review.door import Bounded, Impatient, answer_in_json
 from tasks.review.session import Review
 
 __all__ = ["MD5", "Body", "Name", "ReviewServer"]
@@ -74,7 +75,9 @@ class ReviewServer:
         self._lock = threading.Lock()
         # Reviewer, md5, and the decision that counted before.
         self._undo: list[tuple[str, str, dict[str, Any] | None]] = []
-        config = uvicorn.Config(self.app(), log_level="error", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            Bounded(self.app()), log_level="error", timeout_graceful_shutdown=2, http=Impatient, ws="none"
+        )
         self._server = uvicorn.Server(config)
 
     @property
@@ -93,7 +96,7 @@ class ReviewServer:
         """The application; every route lies under the token."""
         app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         app.middleware("http")(self._guard)
-        app.exception_handler(InputError)(_as_bad_request)
+        answer_in_json(app)
         for path, handler, method in self.routes():
             app.add_api_route(f"/{self.token}{path}", handler, methods=[method])
         return app
@@ -200,10 +203,6 @@ class ReviewServer:
         found = manifest.loc[manifest["md5"] == md5, "image_id"]
         path = image_file(self.review.run, str(found.iloc[0]), md5) if len(found) else None
         return jpeg(path, size, self.review.run.params().images) if path else None
-
-
-async def _as_bad_request(_request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, 400)
 
 
 @lru_cache

@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
 from irp_core.data.manifest import training_rows
 from irp_core.errors import InputError
@@ -23,14 +21,14 @@ from irp_core.refinement.reviews import (
     KEPT_BY_REVIEW,
     REMOVED_BY_REVIEW,
     WITHDRAWN,
-    append_events,
     approval,
     current_decisions,
     event,
 )
 from irp_core.removals import RESTORED
 from irp_core.run.directory import RunDirectory
-from irp_core.run.removal_tables import decided_removals, write_removal_tables
+from irp_core.run.removal_tables import decided_removals
+from irp_core.run.review_log import bring_up_to_date, record_event
 
 __all__ = ["Review"]
 
@@ -51,6 +49,7 @@ class Review:
     def __post_init__(self) -> None:
         if not self.run.has_results():
             raise InputError(f"{self.run.path}: expected a finished run, found one that did not end.")
+        bring_up_to_date(self.run)
 
     @cached_property
     def last_iteration(self) -> int:
@@ -152,13 +151,7 @@ class Review:
             note=note,
             run_id=self.run.run_id,
         )
-        standing = self.run.params().review.decisions
-        if standing is not None and decision != APPROVED:
-            append_events(Path(standing), [row])
-        with FileLock(self.run.review_lock):
-            events = pd.concat([self.run.reviews(), pd.DataFrame([row])], ignore_index=True)
-            self.run.write_reviews(events)
-            write_removal_tables(self.run, self.last_iteration)
+        record_event(self.run, row)
 
     def _item(self, md5: str) -> dict[str, Any]:
         found = self.items[self.items["md5"] == md5]

@@ -22,6 +22,7 @@ _DEFAULTS = {
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "irp_core,tasks",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     # git is optional (snapshots say so when they need it); GitPython otherwise fails on import.
     "GIT_PYTHON_REFRESH": "quiet",
 }

@@ -22,7 +22,7 @@ from tasks.runtime.prefect_child import Server
 
 __all__ = ["prefect_server", "without_heartbeats"]
 
-_START_SECONDS = 120
+_START_SECONDS = 300
 _ANSWER_SECONDS = 10  # of a server that somebody else runs
 
 

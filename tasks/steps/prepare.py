@@ -26,6 +26,7 @@ from irp_core.run.begun import is_sealed, sealed_record
 from irp_core.run.directory import RunDirectory, is_run
 from irp_core.run.inputs import RunInputs
 from irp_core.run.prepared import PreparedSet
+from irp_core.run.review_log import bring_all_up_to_date
 from tasks.runtime.progress import bar
 from tasks.runtime.retries import IO_RETRIES
 from tasks.versions.lineage import code_tags, result_params
@@ -89,6 +90,8 @@ def standing_decisions(params: Params, manifest: pd.DataFrame, said: Path | None
         said: a file of decisions besides `review.decisions`.
     """
     files = [Path(params.review.decisions)] if params.review.decisions else []
+    for file in files:
+        bring_all_up_to_date(Path(params.run.directory), file)
     events = [read_events(file) for file in files if file.exists()] + ([read_events(said)] if said else [])
     decisions = current_decisions(pd.concat([no_events(), *events], ignore_index=True))
     return decisions[decisions["md5"].isin(training_rows(manifest)["md5"])].reset_index(drop=True)

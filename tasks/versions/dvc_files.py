@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from irp_core.atomic import atomic_path
-from irp_core.plain_yaml import read_yaml
+from irp_core.text.plain_yaml import read_yaml
 
 __all__ = ["dvc_file_of", "names_version", "write_dvc_file", "write_text"]
 

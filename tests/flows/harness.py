@@ -10,7 +10,7 @@ from pathlib import Path
 from irp_core.params_file import load_params
 from tests.conftest import TINY
 
-__all__ = ["TABLES", "refine_in", "store_of", "table_hashes"]
+__all__ = ["TABLES", "prefect_secret", "refine_in", "store_of", "table_hashes"]
 
 TABLES = ("manifest", "scores", "removals", "images", "iterations", "test_scores", "quarantine", "duplicates")
 
@@ -32,6 +32,12 @@ def refine_in(workspace: Path, data: Path, overrides: Sequence[str] = (), **opti
         return workspace / refine(str(data), params, **options)
     finally:
         os.chdir(before)
+
+
+def prefect_secret() -> tuple[str, str]:
+    """User and password of the session's temporary Prefect server."""
+    user, _, password = os.environ["PREFECT_API_AUTH_STRING"].partition(":")
+    return user, password
 
 
 def table_hashes(run: Path) -> dict[str, str]:

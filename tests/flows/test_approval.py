@@ -17,7 +17,7 @@ from flows.approve import Approval, record
 from irp_core.run.directory import RunDirectory
 from tasks.review.session import Review
 from tests.conftest import make_workspace
-from tests.flows.harness import refine_in, store_of
+from tests.flows.harness import prefect_secret, refine_in, store_of
 
 REQUIRED = ["review.required=true", "tracking.registered_model=approved-plant", "review.timeout=120"]
 
@@ -32,6 +32,7 @@ class Answers(threading.Thread):
     def __init__(self, api: str, answers: list[Any]) -> None:
         super().__init__(daemon=True)
         self.api, self.answers = api, answers
+        self.client = httpx.Client(auth=prefect_secret())
         self.artifacts: list[dict[str, Any]] = []
         self.error: BaseException | None = None
 
@@ -40,11 +41,11 @@ class Answers(threading.Thread):
             for answer in self.answers:
                 flow_run = self._paused()
                 query = {"artifacts": {"flow_run_id": {"any_": [flow_run["id"]]}}}
-                self.artifacts += httpx.post(f"{self.api}/artifacts/filter", json=query).json()
+                self.artifacts += self.client.post(f"{self.api}/artifacts/filter", json=query).json()
                 # What the page's form sends.
                 form = {"run_input": answer()}
                 for _ in range(50):
-                    resumed = httpx.post(f"{self.api}/flow_runs/{flow_run['id']}/resume", json=form, timeout=30)
+                    resumed = self.client.post(f"{self.api}/flow_runs/{flow_run['id']}/resume", json=form, timeout=30)
                     if resumed.status_code != 503:  # its database was busy: as a client does, ask again
                         break
                     time.sleep(0.2)
@@ -57,14 +58,14 @@ class Answers(threading.Thread):
     def _paused(self) -> dict[str, Any]:
         query = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
         for _ in range(1200):
-            found: list[dict[str, Any]] = httpx.post(f"{self.api}/flow_runs/filter", json=query).json()
+            found: list[dict[str, Any]] = self.client.post(f"{self.api}/flow_runs/filter", json=query).json()
             if found:
                 return found[0]
             time.sleep(0.1)
         raise AssertionError("no flow run paused")
 
     def _state(self, flow_run: str) -> str:
-        return str(httpx.get(f"{self.api}/flow_runs/{flow_run}").json()["state_type"])
+        return str(self.client.get(f"{self.api}/flow_runs/{flow_run}").json()["state_type"])
 
 
 @pytest.mark.timeout(600)

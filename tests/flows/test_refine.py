@@ -17,7 +17,7 @@ from PIL import Image
 from irp_core.data.manifest import read_manifest, write_manifest
 from irp_core.params_file import load_params
 from tests.conftest import TINY, make_workspace
-from tests.flows.harness import TABLES, refine_in, store_of, table_hashes
+from tests.flows.harness import TABLES, prefect_secret, refine_in, store_of, table_hashes
 
 
 def test_a_run_leaves_tables_model_and_history(finished: Path) -> None:
@@ -105,17 +105,18 @@ def test_dvc_checks_out_the_exact_set_of_an_iteration(in_workspace: Path, tmp_pa
 
 
 def test_prefect_shows_the_iterations(in_workspace: Path, prefect_api: str) -> None:
+    api = httpx.Client(auth=prefect_secret())
     key = f"{in_workspace.name.lower()}-removed"
-    found = httpx.post(f"{prefect_api}/artifacts/filter", json={"artifacts": {"key": {"any_": [key]}}}).json()
+    found = api.post(f"{prefect_api}/artifacts/filter", json={"artifacts": {"key": {"any_": [key]}}}).json()
     # Other tests' runs of the same name, with the same removals, are on this server too: each has a store of its own.
     ids = {"flow_runs": {"id": {"any_": [artifact["flow_run_id"] for artifact in found]}}}
-    flows = httpx.post(f"{prefect_api}/flow_runs/filter", json=ids).json()
+    flows = api.post(f"{prefect_api}/flow_runs/filter", json=ids).json()
     ours = [f["id"] for f in flows if f["parameters"]["params"]["tracking"]["uri"] == store_of(Path.cwd())]
     artifact = next(a for a in found if a["flow_run_id"] in ours)
     removed = pd.read_parquet(in_workspace / "removals.parquet")["image_id"].tolist()
     assert [row["image_id"] for row in json.loads(artifact["data"])] == removed
     flow = {"flow_runs": {"id": {"any_": [artifact["flow_run_id"]]}}}
-    names = {run["name"] for run in httpx.post(f"{prefect_api}/task_runs/filter", json=flow).json()}
+    names = {run["name"] for run in api.post(f"{prefect_api}/task_runs/filter", json=flow).json()}
     assert {"extract-train", "train-0", "score-0", "decide-1", "snapshot-1", "train-1"} <= names
 
 
