@@ -121,7 +121,8 @@ def _said(
     said = outcome(assessed, members=policy.members, command="irp review RUN --ask 30")
     asked = [place for group in said.groups for place in group.members] + list(said.singles)
     contents = {assessed.landscape.contents[place] for place in asked}
-    held = rows["md5"].isin(contents).to_numpy() & refined.kept
+    content_of = first.content_of()
+    held = rows["md5"].map(content_of).isin(contents).to_numpy() & refined.kept
     answer: dict[str, Any] = {
         "outcome": said.kind,
         "asked_good": int((held & ~injected).sum()),

@@ -7,6 +7,7 @@ features, the operating threshold) and, unless the backbone is bundled, `backbon
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -28,7 +29,8 @@ from irp_core.features.images import decode, square, view_angles, views
 from irp_core.features.local import feature_set, local_extractor
 from irp_core.features.pooled import PooledExtractor, resolve_device, resolve_precision
 from irp_core.hashing import file_sha256
-from irp_core.regular_file import read_regular
+from irp_core.regular_file import read_regular, shown
+from irp_core.statistics.finite import finite_threshold
 
 __all__ = ["INSPECTOR", "Inspector", "image_files", "save_inspector"]
 
@@ -52,7 +54,7 @@ def save_inspector(
     if backbone.name != "bundled":
         save_file({k: v.contiguous() for k, v in backbone.network.state_dict().items()}, directory / _BACKBONE)
     described = {
-        "threshold": operating["threshold"],
+        "threshold": finite_threshold(float(str(operating["threshold"])), "the operating threshold"),
         "operating": dict(operating),
         "images": params.images.set_keys(),
         "views": params.views.model_dump(mode="json"),
@@ -105,7 +107,7 @@ class Inspector:
             raise InputError(
                 f"{directory / WEIGHTS}: expected sha256 {described['detector_sha256'][:16]}…, found {found[:16]}…"
             )
-        self.threshold = float(described["threshold"])
+        self.threshold = finite_threshold(float(described["threshold"]), str(file))
         self._images = Images.model_validate(described["images"])
         self._views = Views.model_validate(described["views"])
         features = self._features = Features.model_validate(described["features"])
@@ -130,7 +132,7 @@ class Inspector:
         """Score image files: columns `path, md5, score, threshold, decision, error`, one row per file.
 
         `decision` is `anomalous` above the threshold, else `normal`; an unreadable file has neither score nor
-        decision but an `error`, and does not stop the others.
+        decision but an `error`, and does not stop the others; so has one whose score is not finite.
         """
         angles = view_angles(self._views.score, jitter_degrees=self._views.jitter_degrees, seed=self._views.seed)
 
@@ -147,9 +149,11 @@ class Inspector:
             for chunk in _chunks(paths, 4 * workers):
                 for path, (md5, pixels, error) in zip(chunk, pool.map(load, chunk), strict=True):
                     score = None if pixels is None else self._score_one(pixels)
+                    if score is not None and not math.isfinite(score):
+                        score, error = None, f"the score is not finite ({score}): the detector's weights are broken"
                     decision = None if score is None else ("anomalous" if score > self.threshold else "normal")
                     rows.append(
-                        {"path": str(path), "md5": md5 or None, "score": score, "threshold": self.threshold,
+                        {"path": shown(str(path)), "md5": md5 or None, "score": score, "threshold": self.threshold,
                          "decision": decision, "error": error}
                     )  # fmt: skip
                     if progress:

@@ -37,10 +37,10 @@ def load_params(file: Path | None = None, overrides: Iterable[str] = ()) -> Para
     if file is not None:
         source = str(file)
         try:
-            loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+            loaded = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise InputError(f"{file}: cannot be read ({error.strerror}).") from None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError(f"{file}: is not valid YAML ({' '.join(str(error).split())}).") from None
         if loaded is not None and not isinstance(loaded, dict):
             raise InputError(f"{file}: expected sections with keys, found {type(loaded).__name__}.")

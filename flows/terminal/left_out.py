@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from irp_core.data.by_folder import COUNTS, counts_by_folder
+from irp_core.run.files import DUPLICATES, IGNORED, NEAR_COPIES, NOTES, QUARANTINE
 from irp_core.run.prepared import PreparedSet
 
 __all__ = ["show_folders", "show_left_out"]
@@ -19,13 +20,13 @@ _LINES = 20  # of each kind; the tables have all
 def show_left_out(console: Console, prepared: PreparedSet) -> None:
     """Quarantined files, what is odd about the set, copies, near-copies, and the ignored files by reason."""
     lines = [f"Quarantined: {row['image_id']} ({row['reason']})" for row in prepared.quarantine().to_dict("records")]
-    _print(console, lines, "quarantine.parquet")
+    _print(console, lines, QUARANTINE)
     notes = prepared.notes().to_dict("records")
     about = [(f"{row['image_id']}: " if pd.notna(row["image_id"]) else "") + row["note"] for row in notes]
-    _print(console, [f"Note: {text}" for text in about], "notes.parquet")
+    _print(console, [f"Note: {text}" for text in about], NOTES)
     for name, table, column, file in (
-        ("Same content", prepared.duplicates(), "md5", "duplicates.parquet"),
-        ("Near-copies", prepared.near_copies(), "group", "near_copies.parquet"),
+        ("Same content", prepared.duplicates(), "md5", DUPLICATES),
+        ("Near-copies", prepared.near_copies(), "group", NEAR_COPIES),
     ):
         lines = [f"{name}: {', '.join(group['image_id'])}" for _, group in table.groupby(column)]
         _print(console, lines, file)
@@ -36,7 +37,7 @@ def show_left_out(console: Console, prepared: PreparedSet) -> None:
         f"Ignored: {row['files']} file{'s' * (row['files'] != 1)}, {row['reason']} (for example {row['first']})"
         for row in by_reason.to_dict("records")
     ]
-    _print(console, lines, "ignored.parquet", style="")
+    _print(console, lines, IGNORED, style="")
 
 
 def show_folders(console: Console, prepared: PreparedSet) -> None:

@@ -73,7 +73,7 @@ def refine(
         features = _extract(run, filled, weights, bar)
         refined = _refine(run, features, params)
         last = refined.iterations
-        enough = len(set(run.contents(run.training_set(last)))) > 1
+        enough = len(set(run.groups(run.training_set(last)))) > 1
         operating = find_operating_point(run, last, features)[1] if enough else None
     summary = write_result_tables(run, last, operating, review_command("FOLDER", params, "result.save('FOLDER')"))
     _save_model(run, refined, params, weights, operating or {**summary["last_round"], "basis": "last round"})
@@ -162,7 +162,7 @@ def _refine(run: RunDirectory, features: StoredFeatures, params: Params) -> Refi
     """The loop, and its rounds in the run's folder."""
     manifest = run.manifest()
     rows = training_rows(manifest)
-    rows["content"] = run.contents(rows)
+    rows["group"] = run.groups(rows)
     refined = refine_in_memory(
         rows,
         features.read(rows, params.views.bank, local_needed(params)),

@@ -10,6 +10,7 @@ import sklearn.metrics
 from numpy.typing import NDArray
 
 from irp_core.rules import Rule
+from irp_core.statistics.finite import finite_scores, finite_threshold
 
 __all__ = ["IMAGE_COLUMNS", "WHATIF_COLUMNS", "changed_images", "removal_curve", "what_if"]
 
@@ -60,9 +61,10 @@ def what_if(
     rows = []
     for number, group in scores.groupby("iteration", sort=True):
         iteration = int(str(number))
-        values = group["score"].to_numpy()
+        values = finite_scores(group, f"model {iteration}")["score"].to_numpy()
         bound = lower_bounds[iteration] if lower_bounds else None
-        limit = rule.threshold(values, lower_bound=bound, seed=seed)
+        limit = finite_threshold(rule.threshold(values, lower_bound=bound, seed=seed), "the other rule")
+        finite_threshold(applied[iteration], f"the threshold that was applied to the scores of model {iteration}")
         now, then = values > limit, values > applied[iteration]
         row: dict[str, object] = {
             "iteration": iteration,
@@ -103,6 +105,7 @@ def changed_images(
         threshold_then=scores["iteration"].map(applied),
         label=scores["image_id"].map(labels),
     )
+    finite_scores(table, "the stored scores and thresholds", ("score", "threshold", "threshold_then"))
     now, then = table["score"] > table["threshold"], table["score"] > table["threshold_then"]
     table["change"] = np.select([now & then, now, then], ["both", "gained", "lost"], default="")
     shown = table[now | then].sort_values(["iteration", "score"], ascending=[True, False], kind="stable")

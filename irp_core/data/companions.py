@@ -64,6 +64,6 @@ def companions(found: Mapping[str, Facts]) -> dict[str, Companion]:
             of = min((found[other].width * found[other].height for other in partners), default=usual)
             if area < _SMALL * of:
                 result[image] = Companion(f"a thumbnail ({facts.width} x {facts.height} pixels)")
-        elif _SHEET.search(path.stem) and (facts.width, facts.height) != size and 2 * shared > len(found):
+        elif _SHEET.search(path.stem) and (facts.width, facts.height) != size and 2 * shared >= len(found):
             result[image] = Companion(f"a contact sheet by its name ({facts.width} x {facts.height} pixels)")
     return result

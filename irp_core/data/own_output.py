@@ -22,8 +22,8 @@ def own_output(folder: Path, has_dvc_file: bool) -> str | None:
     """
     if (folder / MARKER).exists():
         return "written by irp"
-    if (folder / "run.json").is_file() and (folder / "manifest.parquet").is_file():
-        return "a run of irp"
+    if folder.name in ("mlruns", "mlartifacts"):
+        return "a store of MLflow"
     if has_dvc_file and _is_snapshot(folder.with_name(f"{folder.name}.dvc")):
         return "a data set that irp refined, checked out by DVC"
     return None

@@ -1,8 +1,8 @@
-"""Thirty answers instead of a guess: a model of which images are defective, and the question that would tell it most.
+"""Thirty answers instead of a guess: a model of who is defective, and the image whose answer would tell it most.
 
 Logistic regression with a prior (Gelman et al., 2008): an image's odds of being defective rise with its scores and
-depend on its appearance. The posterior is approximated by a normal distribution around its mode (Laplace; MacKay,
-1992), so that the model knows what it does not know. It is fitted anew from all answers after each: its answer is a
+depend on what it looks like. The posterior is approximated by a normal distribution around its mode (Laplace; MacKay,
+1992), so that the model knows what it does not know. It is fitted anew from all answers after each: what it says is a
 function of the images and of the answers, and not of their order.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_expit, logit
 
 from irp_core.refinement.landscape import Landscape
@@ -26,10 +26,13 @@ Expected = float | tuple[float, float] | None
 
 _SHARE = 0.05  # where nobody says what to expect: nine in ten sets between 0.2 and 59 %
 _DOUBT = 2.0  # standard deviation of its log-odds
-_SLOPE = 1.0  # by which the log-odds rise per robust standard deviation of the members' common score
+_SLOPE = 1.5  # by which the log-odds rise per robust standard deviation of the members' common score
 _LOOKS = 3.0  # standard deviation of the log-odds between images of equal scores
-_CUT = 0.4  # a defect left in costs more than a good image lost …
-_GOOD_AMONG_REMOVED = 0.25  # … but no more than so many of those that go may be good, in expectation
+_CUT = 0.3  # a defect left in costs more than a good image lost …
+_GOOD_AMONG_REMOVED = 0.3  # … but no more than so many of the removed may be good, in expectation,
+_ENOUGH = 20  # answers; with fewer the model's expectation is itself a guess, and less is allowed in proportion
+_SLOPE_DOUBT = 0.5  # standard deviation of the logarithm of the calibrating slope
+_LEVERAGE = 0.05  # least share of an answer's weight that counts as its own
 _POLLED = 1000  # images: bounds the time of a question
 
 
@@ -37,9 +40,10 @@ _POLLED = 1000  # images: bounds the time of a question
 class Belief:
     """What the answers say about every content of a landscape (c,).
 
-    `defective` are the probabilities, 0 or 1 for the answered. `removed` is who would go now. `good_removed` and
-    `defects_left` are the expected numbers of contents on the wrong side. `answered` marks those a person decided.
-    `coefficients` (p,), `covariance` (p, p) and `design` (c, p) are the model's, its log-odds `design @ coefficients`.
+    `defective` are the probabilities, 0 or 1 for the answered. `removed` are those that would be removed now.
+    `good_removed` and `defects_left` are the expected numbers of contents on the wrong side. `answered` marks those a
+    person decided. `coefficients` (p,), `covariance` (p, p) and `design` (c, p) are the model's; its log-odds are
+    `sharpness * (design @ coefficients)`.
     """
 
     defective: NDArray[np.float64]
@@ -50,6 +54,7 @@ class Belief:
     coefficients: NDArray[np.float64]
     covariance: NDArray[np.float64]
     design: NDArray[np.float64]
+    sharpness: float
 
 
 @dataclass(frozen=True)
@@ -79,21 +84,18 @@ def believe(landscape: Landscape, answers: Mapping[str, bool], *, expected: Expe
         ValueError: a share outside (0, 1), or a range the wrong way round.
     """
     mean, precision = _prior(landscape, expected)
-    members = landscape.heights.shape[1]
     design = np.column_stack([np.ones(len(landscape)), landscape.heights, landscape.components])
     place = {content: index for index, content in enumerate(landscape.contents)}
-    given = sorted((place[content], bad) for content, bad in answers.items() if content in place)
+    given = sorted((place[content], said) for content, said in answers.items() if content in place)
     rows = np.array([row for row, _ in given], dtype=np.intp)
-    bad = np.array([bad for _, bad in given], dtype=bool)
-    assert len(mean) == design.shape[1] and members >= 1
+    bad = np.array([said for _, said in given], dtype=bool)
     coefficients, covariance = _posterior(design[rows], bad, mean, precision)
-    spread = np.einsum("ij,jk,ik->i", design, covariance, design)
-    # The probability averaged over the posterior (MacKay's approximation): doubt draws it towards a half.
-    defective = expit(design @ coefficients / np.sqrt(1.0 + math.pi / 8.0 * spread))
+    sharpness = _sharpness(design[rows], bad, coefficients, covariance)
+    defective = expit(sharpness * _margins(design, coefficients, covariance))
     answered = np.zeros(len(landscape), dtype=bool)
     answered[rows] = True
     defective[rows] = bad
-    removed = _who_goes(defective) if bad.any() else np.zeros(len(landscape), dtype=bool)
+    removed = _removed(defective, len(bad)) if bad.any() else np.zeros(len(landscape), dtype=bool)
     return Belief(
         defective=defective,
         removed=removed,
@@ -103,15 +105,17 @@ def believe(landscape: Landscape, answers: Mapping[str, bool], *, expected: Expe
         coefficients=coefficients,
         covariance=covariance,
         design=design,
+        sharpness=sharpness,
     )
 
 
-def _who_goes(defective: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _removed(defective: NDArray[np.float64], answers: int) -> NDArray[np.bool_]:
     """The most likely defective (c,), as long as the expected share of good ones among them is low enough."""
+    allowed = _GOOD_AMONG_REMOVED * min(1.0, answers / _ENOUGH)
     order = np.argsort(-defective, kind="stable")
     good = np.cumsum(1.0 - defective[order]) / np.arange(1, len(order) + 1)
     removed = np.zeros(len(order), dtype=bool)
-    removed[order[good <= _GOOD_AMONG_REMOVED]] = True
+    removed[order[good <= allowed]] = True
     return removed & (defective > _CUT)
 
 
@@ -125,7 +129,8 @@ def next_question(landscape: Landscape, belief: Belief) -> Question | None:
     free = np.flatnonzero(~belief.answered)
     if free.size == 0:
         return None
-    doubt = belief.defective * (1.0 - belief.defective)
+    chance = expit(_margins(belief.design, belief.coefficients, belief.covariance))
+    doubt = chance * (1.0 - chance)
     if free.size > _POLLED:  # the most doubtful, and in equal doubt the first
         free = np.sort(free[np.argsort(-doubt[free], kind="stable")[:_POLLED]])
     shared = belief.design[free] @ belief.covariance @ belief.design[free].T  # covariances of the log-odds
@@ -176,3 +181,38 @@ def _posterior(
     chance = expit(design @ mode)
     curvature = (design.T * (chance * (1.0 - chance))) @ design + np.diag(precision)
     return mode, np.linalg.inv(curvature)
+
+
+def _margins(
+    design: NDArray[np.float64], coefficients: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Log-odds (c,) of the probabilities averaged over the posterior (MacKay, 1992): doubt draws them to 0."""
+    spread = np.einsum("ij,jk,ik->i", design, covariance, design)
+    margins: NDArray[np.float64] = design @ coefficients / np.sqrt(1.0 + math.pi / 8.0 * spread)
+    return margins
+
+
+def _sharpness(
+    design: NDArray[np.float64],
+    bad: NDArray[np.bool_],
+    coefficients: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+) -> float:
+    """The slope that calibrates the log-odds (Cox, 1958; Platt, 1999): 1 where they are right, more where too timid.
+
+    The prior shrinks the model, which then gives too much to the hundreds that were not asked about. The slope is
+    fitted to what the model says of each answered image without its answer (one Newton step from the mode), with a
+    log-normal prior around 1.
+    """
+    if bad.size == 0:
+        return 1.0
+    margins, spread = design @ coefficients, np.einsum("ij,jk,ik->i", design, covariance, design)
+    chance = expit(margins)
+    weight = np.maximum(1.0 - chance * (1.0 - chance) * spread, _LEVERAGE)
+    without = (margins - (bad - chance) * spread / weight) / np.sqrt(1.0 + math.pi / 8.0 * spread / weight)
+    signed = np.where(bad, without, -without)
+
+    def loss(log_slope: float) -> float:
+        return float(-log_expit(math.exp(log_slope) * signed).sum() + 0.5 * (log_slope / _SLOPE_DOUBT) ** 2)
+
+    return math.exp(float(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))

@@ -55,7 +55,7 @@ def refine_in_memory(
     """Refine a set of n images.
 
     Args:
-        images: `image_id` and `md5` (n rows); `content`, where near-copies are known (`content_groups`).
+        images: `image_id` and `md5` (n rows); `group`, where near-copies are known (`content_groups`).
         features: of the images, in their order.
         params: all settings; what concerns tracking, snapshots and directories is not read.
         injected: for method `oracle` only, the `image_id`s of the images that are known to be defective.
@@ -126,7 +126,8 @@ class _InMemory:
         inside = self.inside[chosen]
         scored = score_by_policy(
             (self.features if everything else self.features[chosen]).first_views(self.params.views.score),
-            table.get("content", table["md5"]).tolist(), inside, iteration, self.policy, self.params, self._model,
+            table["md5"].tolist(), inside, iteration, self.policy, self.params, self._model,
+            table.get("group", table["md5"]).tolist(),
         )  # fmt: skip
         table = table.assign(score=scored.scores)
         # In the order of the round's tables: what is inside first.

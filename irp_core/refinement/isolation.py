@@ -21,6 +21,7 @@ __all__ = ["Group", "Isolation", "isolate"]
 _RATE = 0.1  # expected share of good images among the far ones
 _SKEW = 2.0  # how much wider the good images' upper side may be than their lower side
 _ALONE = 0.1  # share of good images that stand so far above those they resemble
+_COMPANY = 0.5  # share of those it resembles that are far, too
 _SUSPECT = 0.5  # share of good images among those that are worth a question
 _MINORITY = 0.5  # share of the set: what is more is not what stands apart
 _FEWEST = 3  # images that make a group
@@ -66,8 +67,9 @@ def isolate(landscape: Landscape, *, most: float | None = None) -> Isolation:
     of an exponential tail above the median that is twice as wide as the scores below the median are spread: defects can
     only widen the upper side, so the lower side says how good images spread, and an upper side twice as wide, and
     heavier than a normal one, is still no reason to remove anything. It is *alone* if its height above the median of
-    those it resembles is one that no more than a tenth of good images reach; that distribution is taken to be
-    symmetric, and its lower side is used. What is far and alone is removed.
+    those it resembles is one that no more than a tenth of good images reach (that distribution is taken to be
+    symmetric, and its lower side is used), and most of those it resembles are not far themselves. What is far and
+    alone is removed.
 
     What stays and is undecided: the far in company; the upper of two populations, by one detector or by all together,
     if the Bayesian information criterion prefers two and the upper one is the smaller; and what is in the largest set
@@ -86,7 +88,8 @@ def isolate(landscape: Landscape, *, most: float | None = None) -> Isolation:
     evidence = _tail(heights, _SKEW)
     far = _step_up(evidence, _RATE)
     above = heights - np.median(heights[landscape.neighbours], axis=1)
-    removed = far & (above >= _reflected_quantile(above, _ALONE))
+    company = far[landscape.neighbours].mean(axis=1) >= _COMPANY
+    removed = far & ~company & (above >= _reflected_quantile(above, _ALONE))
     if most is not None:
         allowed = math.floor(most * len(heights))
         order = np.argsort(-np.where(removed, heights, -np.inf), kind="stable")

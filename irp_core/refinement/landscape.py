@@ -35,29 +35,32 @@ class Landscape:
     components: NDArray[np.float64]
     neighbours: NDArray[np.intp]
 
-    def table(self) -> pd.DataFrame:
-        """A row per content: `content`, its `height_*` and its `component_*`; `of_table` reads it."""
-        columns = {"content": list(self.contents)}
-        heights = {f"height_{number:02d}": values for number, values in enumerate(self.heights.T)}
-        components = {f"component_{number:02d}": values for number, values in enumerate(self.components.T)}
-        return pd.DataFrame({**columns, **heights, **components})
+    def table(self, md5s: Sequence[str]) -> pd.DataFrame:
+        """A row per different md5 of the images (n,): `md5`, its `content`, `height_*` and `component_*`."""
+        known = pd.DataFrame({"md5": list(md5s), "place": self.of_image}).drop_duplicates("md5").sort_values("md5")
+        places = known["place"].to_numpy()
+        heights = {f"height_{number:02d}": values[places] for number, values in enumerate(self.heights.T)}
+        components = {f"component_{number:02d}": values[places] for number, values in enumerate(self.components.T)}
+        contents = [self.contents[place] for place in places]
+        return pd.DataFrame({"md5": known["md5"].to_numpy(), "content": contents, **heights, **components})
 
     @classmethod
-    def of_table(cls, table: pd.DataFrame, contents: Sequence[str]) -> Landscape:
-        """The landscape of images with these contents (n,), from its table.
+    def of_table(cls, table: pd.DataFrame, md5s: Sequence[str]) -> Landscape:
+        """The landscape of these images (n,), from its table.
 
         Raises:
             ValueError: an image that the table does not hold.
         """
-        known = table["content"].tolist()
-        place = {content: index for index, content in enumerate(known)}
-        if missing := sorted(set(contents) - set(known)):
+        content = dict(zip(table["md5"], table["content"], strict=True))
+        if missing := sorted(set(md5s) - set(content)):
             raise ValueError(f"Landscape.of_table expects the table of these images. {missing[0]} is not in it.")
-        components = table.filter(regex="^component_").to_numpy()
+        known = table.drop_duplicates("content").sort_values("content")
+        place = {name: index for index, name in enumerate(known["content"])}
+        components = known.filter(regex="^component_").to_numpy()
         return cls(
-            contents=tuple(known),
-            of_image=np.array([place[content] for content in contents], dtype=np.intp),
-            heights=table.filter(regex="^height_").to_numpy(),
+            contents=tuple(known["content"]),
+            of_image=np.array([place[content[md5]] for md5 in md5s], dtype=np.intp),
+            heights=known.filter(regex="^height_").to_numpy(),
             components=components,
             neighbours=_neighbours(components),
         )

@@ -18,6 +18,7 @@ from irp_core.refinement.landscape import Landscape
 __all__ = ["Outcome", "outcome"]
 
 Kind = Literal["clean", "cleaned", "undecided"]
+_DOUBTED = 0.2  # expected share of a group that the answers put on the wrong side: more, and it is open
 _TOLERATED = 0.02  # share of single images that stand out and are still no question: some always do
 
 
@@ -53,8 +54,7 @@ def outcome(
     removed = assessed.removed
     out = np.zeros(len(landscape), dtype=bool)
     out[landscape.of_image[removed]] = True
-    answered = np.zeros(len(landscape), dtype=bool) if belief is None else belief.answered
-    groups = tuple(group for group in isolation.groups if not answered[list(group.members)].any())
+    groups = tuple(group for group in isolation.groups if _is_open(group, belief))
     singles = tuple(place for place in isolation.singles if belief is None and not out[place])
     few = len(singles) <= _TOLERATED * len(landscape)
     settled: Kind = "cleaned" if removed.any() else "clean"
@@ -73,6 +73,15 @@ def outcome(
             f"`{command}` tells how many there are."
         )
     return Outcome(kind, tuple(sentences), removed, groups, singles)
+
+
+def _is_open(group: Group, belief: Belief | None) -> bool:
+    """Whether nobody answered for the group, and the other answers do not say what it is."""
+    if belief is None:
+        return True
+    members = list(group.members)
+    chance = belief.defective[members]
+    return not belief.answered[members].any() and float(np.minimum(chance, 1.0 - chance).mean()) > _DOUBTED
 
 
 def _removal(landscape: Landscape, isolation: Isolation, belief: Belief | None, removed: NDArray[np.bool_]) -> str:

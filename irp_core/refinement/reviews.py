@@ -7,6 +7,8 @@ is said of a whole run and names no image.
 
 from __future__ import annotations
 
+import codecs
+import io
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +17,7 @@ from filelock import FileLock
 
 from irp_core.atomic import atomic_path
 from irp_core.errors import InputError
+from irp_core.refinement.review_times import in_order, moment
 
 __all__ = [
     "APPROVED",
@@ -84,7 +87,7 @@ def current_decisions(events: pd.DataFrame) -> pd.DataFrame:
         >>> current_decisions(pd.DataFrame(events))["decision"].tolist()
         ['removed_by_review']
     """
-    about = events[events["decision"] != APPROVED].sort_values("reviewed_at", kind="stable")
+    about = in_order(events[events["decision"] != APPROVED])
     latest = about.drop_duplicates(["md5", "run_id", "reviewer"], keep="last")
     standing = latest[latest["decision"] != WITHDRAWN].drop_duplicates("md5", keep="last")
     return standing.sort_values("md5", ignore_index=True)
@@ -94,7 +97,7 @@ def approval(events: pd.DataFrame) -> dict[str, str | None] | None:
     """The approval of the run that these events are about; None where there is none, or a decision came after it."""
     if events.empty:
         return None
-    last = events.sort_values("reviewed_at", kind="stable").iloc[-1]
+    last = in_order(events).iloc[-1]
     if last["decision"] != APPROVED:
         return None
     return {str(name): None if pd.isna(value) else str(value) for name, value in last.items()}
@@ -104,13 +107,14 @@ def read_events(path: Path) -> pd.DataFrame:
     """Read events from a CSV or parquet file; a removal table will do, of which only the reviewed rows are taken.
 
     Raises:
-        InputError: unreadable, without the columns `md5` and `decision`, or with a value that is neither.
+        InputError: unreadable, without the columns `md5` and `decision`, with a value that is neither, or a time that
+            is none.
     """
     try:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
         else:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            table = pd.read_csv(io.StringIO(_text(path)), dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file of review decisions.") from None
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -129,11 +133,15 @@ def read_events(path: Path) -> pd.DataFrame:
             raise InputError(f"{path}: decision must be one of {_EVENTS}, found {row.decision!r} (event {number}).")
         if row.decision != APPROVED and not _is_md5(row.md5):
             raise InputError(f"{path}: md5 must be 32 hexadecimal digits, found {row.md5!r} (event {number}).")
+        try:
+            moment(row.reviewed_at)
+        except ValueError as error:
+            raise InputError(f"{path}: reviewed_at: {error} (event {number}).") from None
     return table.reset_index(drop=True)
 
 
 def append_events(path: Path, rows: list[dict[str, str | None]]) -> None:
-    """Append events to a CSV file that other runs and reviewers append to as well.
+    """Append events to a CSV file that other runs and reviewers append to as well; it is UTF-8 afterwards.
 
     Raises:
         InputError: the file is not one of events only (a removal table, say): it is left as it is.
@@ -141,8 +149,10 @@ def append_events(path: Path, rows: list[dict[str, str | None]]) -> None:
     if path.suffix != ".csv":
         raise InputError(f"{path}: expected a .csv file to append decisions to (review.decisions).")
     if path.exists():
-        with open(path, encoding="utf-8") as file:
-            header = file.readline().strip().split(",")
+        try:
+            header = _text(path).partition("\n")[0].strip().split(",")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read ({error}).") from None
         if header != REVIEW_SCHEMA.names:
             raise InputError(f"{path}: expected columns {REVIEW_SCHEMA.names} to append decisions, found {header}.")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,6 +161,21 @@ def append_events(path: Path, rows: list[dict[str, str | None]]) -> None:
         after = pd.concat([before, pd.DataFrame(rows, columns=REVIEW_SCHEMA.names)], ignore_index=True)
         with atomic_path(path) as temporary:
             after.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _text(path: Path) -> str:
+    """A CSV file as spreadsheets write it: UTF-8 with or without a byte order mark, UTF-16, or Windows' Latin-1.
+
+    Raises:
+        OSError, ValueError: unreadable, or in none of these encodings.
+    """
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252")
 
 
 def _is_md5(value: object) -> bool:

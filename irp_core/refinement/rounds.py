@@ -18,6 +18,7 @@ from irp_core.refinement.assessment import Assessment, ask_the_labels, assessmen
 from irp_core.refinement.landscape import Landscape
 from irp_core.refinement.policy import Policy
 from irp_core.refinement.reviews import KEPT_BY_REVIEW, REMOVED_BY_REVIEW
+from irp_core.statistics.finite import finite_scores, finite_threshold
 
 __all__ = ["Decision", "Round", "StopReason", "answers_of", "assess", "decide", "decision_round"]
 
@@ -48,6 +49,25 @@ class Round:
     injected: frozenset[str] | None = None
     landscape: Landscape | None = None
     answers: Mapping[str, bool] = field(default_factory=dict)
+
+    def content_of(self) -> dict[str, str]:
+        """md5 → content of the landscape: near-copies are one content."""
+        assert self.landscape is not None
+        contents = [self.landscape.contents[place] for place in self.landscape.of_image]
+        return dict(zip(self.images["md5"], contents, strict=True))
+
+    def by_content(self, told: Mapping[str, bool]) -> dict[str, bool]:
+        """What is told of images (md5 → defective), by content: of near-copies, one defective one is enough."""
+        content_of = self.content_of()
+        found: dict[str, bool] = {}
+        for md5, defective in told.items():
+            if md5 in content_of:
+                found[content_of[md5]] = found.get(content_of[md5], False) or defective
+        return found
+
+    def answers_by_content(self) -> dict[str, bool]:
+        """The answers so far, by content."""
+        return self.by_content(self.answers)
 
 
 def decision_round(
@@ -119,6 +139,9 @@ def decide(this: Round, policy: Policy, history: Sequence[frozenset[str]]) -> De
         The decision. At `max_removed_fraction` the highest scores are removed first and the rest stays; the next round
         then stops for that reason.
 
+    Raises:
+        InputError: a score or the threshold is not finite.
+
     Example:
         >>> from irp_core.config import Refinement
         >>> from irp_core.refinement.policy import policy_of
@@ -131,11 +154,13 @@ def decide(this: Round, policy: Policy, history: Sequence[frozenset[str]]) -> De
     scores, within = images["score"].to_numpy(), images["inside"].to_numpy(dtype=bool)
     # The ceiling knows better than a reviewer.
     free = (policy.selection == "oracle") | ~images["protected"].to_numpy(dtype=bool)
+    finite_scores(images, f"decision round {this.iteration}")
     assessed = assess(this, policy) if policy.sees_landscape else None
     if assessed is None:
         limit = policy.rule.threshold(scores, lower_bound=this.lower_bound, seed=this.seed)
     else:
         limit = float(np.exp(assessed.isolation.limit))
+    finite_threshold(limit, f"decision round {this.iteration}")
     above = (scores > limit) & within
 
     def decision(kept: NDArray[np.intp], removed: NDArray[np.intp], restored: NDArray[np.intp],
@@ -210,8 +235,8 @@ def assess(this: Round, policy: Policy) -> Assessment:
     """
     if this.landscape is None:
         raise ValueError(f"decide with selection {policy.selection!r} needs a landscape.")
-    answers = this.answers
+    answers = this.answers_by_content()
     if policy.selection == "answered":
-        truth = dict(zip(this.images["md5"], _known_defective(this, policy).tolist(), strict=True))
+        truth = this.by_content(dict(zip(this.images["md5"], _known_defective(this, policy).tolist(), strict=True)))
         answers = ask_the_labels(this.landscape, truth, policy.answers, answers, expected=policy.expected)
     return assessment(this.landscape, answers, expected=policy.expected)

@@ -61,14 +61,17 @@ def score_by_policy(
     policy: Policy,
     params: Params,
     model: Callable[[], Detector],
+    groups: Sequence[str] | None = None,
 ) -> Scored:
     """Score n images for the decision round after model `iteration`.
 
     Args:
         features: of the n images.
-        contents: digest of each image (n,): copies share a fold.
+        contents: digest of each image's bytes (n,): copies share a fold, a vote and a place in the landscape.
         inside: which are in the current training set (n,); the others were removed before and train nothing.
         model: gives the iteration's own model; only called where `scores_with_its_own_model`.
+        groups: digest of what each image shows (n,), equal for near-copies too: they share a fold and a vote. None:
+            `contents`.
 
     Raises:
         InputError: out-of-fold scores of fewer than two different images.
@@ -80,14 +83,15 @@ def score_by_policy(
         detector = detector_class(scorers(policy, params)[0]).build(features, params, device)
         detector.fit(features[inside], epochs=params.training.epochs, seed=params.run.seed)
         return Scored(detector.score(features))
-    if len(set(contents)) < 2:
+    shown = contents if groups is None else groups
+    if len(set(shown)) < 2:
         raise InputError("Out-of-fold scores expect 2 different training images at least, found 1.")
 
     def out_of_fold(name: str) -> ScoredSet:
         return out_of_fold_scores(
             lambda: detector_class(name).build(features, params, device),
             features,
-            contents,
+            shown,
             inside=inside,
             start=policy.start if iteration == 0 else "all",
             folds=params.refinement.folds,

@@ -91,7 +91,7 @@ class RunDirectory(Steps):
     def write_decisions(self, decisions: pd.DataFrame) -> None:
         write_table(decisions, self.path / files.DECISIONS, REVIEW_SCHEMA)
 
-    def contents(self, rows: pd.DataFrame) -> list[str]:
+    def groups(self, rows: pd.DataFrame) -> list[str]:
         """What each image of `rows` (`md5`) shows, as a digest: equal for copies and near-copies."""
         return list(content_groups(rows["md5"], PreparedSet(self.path).near_copies()))
 
@@ -143,7 +143,7 @@ class RunDirectory(Steps):
             manifest = self.manifest()
             injected = frozenset(manifest.loc[manifest["injected"], "image_id"])
         inside, outside = self.scores(iteration), self.outside(iteration)
-        contents = [*inside["md5"], *outside["md5"]]
+        md5s = [*inside["md5"], *outside["md5"]]
         return decision_round(
             iteration + 1,
             inside,
@@ -152,7 +152,7 @@ class RunDirectory(Steps):
             lower_bound=self.lower_bound(iteration),
             seed=self.params().run.seed,
             injected=injected,
-            landscape=step_files.read_landscape(self.step("score", iteration), contents),
+            landscape=step_files.read_landscape(self.step("score", iteration), md5s),
         )
 
     def lower_bound(self, iteration: int) -> float | None:

@@ -32,7 +32,7 @@ def find_operating_point(
         InputError: fewer than two different images: there is no fold to leave out.
     """
     params, rows = run.params(), run.training_set(iteration)
-    if len(set(run.contents(rows))) < 2:
+    if len(set(run.groups(rows))) < 2:
         raise InputError(f"{run.run_id}: an operating threshold expects 2 different images at least, found 1.")
     kind = detector_class(params.detector.name)
     good = _probably_good(run)
@@ -42,7 +42,7 @@ def find_operating_point(
     scores = out_of_fold_scores(
         lambda: kind.build(seen, params, device),
         seen,
-        run.contents(counted),
+        run.groups(counted),
         inside=counted["image_id"].isin(rows["image_id"]).to_numpy(),
         folds=params.operating.folds,
         epochs=params.training.epochs,
@@ -52,7 +52,7 @@ def find_operating_point(
     if good is None:
         point = operating_point(scores, rate)
     else:
-        point = weighted_operating_point(scores, good.loc[run.contents(counted)].to_numpy(), rate)
+        point = weighted_operating_point(scores, good.loc[run.groups(counted)].to_numpy(), rate)
     return counted.assign(iteration=iteration, score=scores), asdict(point)
 
 

@@ -32,6 +32,7 @@ from irp_core.run.files import (
     found_in,
     with_new_names,
 )
+from irp_core.statistics.finite import finite_scores, finite_threshold
 
 if TYPE_CHECKING:
     from irp_core.detectors import EpochReport
@@ -66,8 +67,12 @@ def read_weights_sha256(folder: Path) -> str | None:
 
 
 def write_scores(folder: Path, scores: pd.DataFrame) -> None:
-    """Write `image_id, md5, iteration, score`."""
-    write_table(scores, folder / SCORES, SCORES_SCHEMA)
+    """Write `image_id, md5, iteration, score`.
+
+    Raises:
+        InputError: a score is not finite.
+    """
+    write_table(finite_scores(scores, folder.name), folder / SCORES, SCORES_SCHEMA)
 
 
 def write_scored(
@@ -88,20 +93,21 @@ def write_scored(
     write_scores(folder, scores)
     write_json(folder / LOWER_BOUND, {"defective_lower_bound": lower_bound})
     if outside is not None:
-        write_table(outside, folder / OUTSIDE, SCORES_SCHEMA)
+        write_table(finite_scores(outside, folder.name), folder / OUTSIDE, SCORES_SCHEMA)
     if landscape is not None:
+        everything = scores if outside is None else pd.concat([scores, outside])
         with atomic_path(folder / LANDSCAPE) as temporary:
-            landscape.table().to_parquet(temporary, index=False)
+            landscape.table(everything["md5"].tolist()).to_parquet(temporary, index=False)
 
 
-def read_landscape(folder: Path, contents: Sequence[str]) -> Landscape | None:
-    """The landscape of the images with these contents; None where none was made."""
+def read_landscape(folder: Path, md5s: Sequence[str]) -> Landscape | None:
+    """The landscape of these images; None where none was made."""
     file = folder / LANDSCAPE
-    return Landscape.of_table(pd.read_parquet(file), contents) if file.exists() else None
+    return Landscape.of_table(pd.read_parquet(file), md5s) if file.exists() else None
 
 
 def read_scores(folder: Path) -> pd.DataFrame:
-    return read_table(folder / SCORES, SCORES_SCHEMA)
+    return finite_scores(read_table(folder / SCORES, SCORES_SCHEMA), str(folder / SCORES))
 
 
 def read_outside(folder: Path) -> pd.DataFrame:
@@ -110,7 +116,7 @@ def read_outside(folder: Path) -> pd.DataFrame:
     if not file.exists():
         empty: pd.DataFrame = SCORES_SCHEMA.empty_table().to_pandas()
         return empty
-    return read_table(file, SCORES_SCHEMA)
+    return finite_scores(read_table(file, SCORES_SCHEMA), str(file))
 
 
 def read_lower_bound(folder: Path) -> float | None:
@@ -148,12 +154,14 @@ def read_decision(folder: Path) -> dict[str, Any]:
 
 def write_operating(folder: Path, scores: pd.DataFrame, point: Mapping[str, Any]) -> None:
     """Write the operating point, and the out-of-fold scores that it was taken from."""
-    write_table(scores, folder / SCORES, SCORES_SCHEMA)
+    write_scores(folder, scores)
     write_json(folder / OPERATING, dict(point))
 
 
 def read_operating(folder: Path) -> dict[str, Any]:
-    return dict(read_json(folder / OPERATING))
+    point = dict(read_json(folder / OPERATING))
+    finite_threshold(float(point["threshold"]), str(folder / OPERATING))
+    return point
 
 
 def write_snapshot(folder: Path, md5: str, dvc_file: Path) -> None:

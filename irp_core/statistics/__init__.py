@@ -1,1 +1,1 @@
-"""Statistics of scores: populations, quality measures, operating points. Imports no other room."""
+"""Statistics of scores: populations, quality measures, operating points. Imports no other room but `errors`."""

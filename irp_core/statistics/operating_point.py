@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from irp_core.statistics.finite import finite_threshold
+
 __all__ = ["OperatingPoint", "operating_point", "weighted_operating_point"]
 
 
@@ -58,7 +60,8 @@ def operating_point(scores: NDArray[np.float64], false_alarm_rate: float) -> Ope
     logs = np.log(scores)
     spread = float(stats.median_abs_deviation(logs, scale="normal"))
     quantile = math.exp(float(np.median(logs)) + float(stats.norm.isf(false_alarm_rate)) * spread)
-    return OperatingPoint(max(quantile, float(scores.max())), false_alarm_rate, count, "extrapolated")
+    threshold = finite_threshold(max(quantile, float(scores.max())), "the operating threshold, extrapolated")
+    return OperatingPoint(threshold, false_alarm_rate, count, "extrapolated")
 
 
 def weighted_operating_point(
@@ -102,7 +105,8 @@ def weighted_operating_point(
     spread = _weighted_median(np.abs(logs - middle), good) / float(stats.norm.ppf(0.75))
     quantile = math.exp(middle + float(stats.norm.isf(false_alarm_rate)) * spread)
     highest = float(scores[good >= 0.5].max(initial=0.0))
-    return OperatingPoint(max(quantile, highest), false_alarm_rate, max(1, round(total)), "extrapolated")
+    threshold = finite_threshold(max(quantile, highest), "the operating threshold, extrapolated")
+    return OperatingPoint(threshold, false_alarm_rate, max(1, round(total)), "extrapolated")
 
 
 def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

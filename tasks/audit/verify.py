@@ -205,8 +205,8 @@ class _Tables:
     def _landscape(self, iteration: int) -> Landscape | None:
         if not self.policy.sees_landscape:
             return None
-        contents = [*self.scores[iteration]["md5"], *self._outside(iteration)["md5"]]
-        return Landscape.of_table(self.run.landscape(iteration), contents)
+        md5s = [*self.scores[iteration]["md5"], *self._outside(iteration)["md5"]]
+        return Landscape.of_table(self.run.landscape(iteration), md5s)
 
     def removal_table(self) -> Iterator[Finding]:
         """The run's removal table against its parts: every round's rows, with the run's review laid over them."""

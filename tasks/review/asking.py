@@ -79,10 +79,11 @@ class Asking:
         images would be removed now; `sentences`, what that rests on.
         """
         before = self.already  # of the session's start: read it before the first answer
-        answers = self.answers()
+        told = self.answers()
         landscape = self.round.landscape
         assert landscape is not None
-        answered = len(set(answers) - before)
+        answers = self.round.by_content(told)
+        answered = len(set(told) - before)
         assessed = assessment(landscape, answers, expected=self.policy.expected)
         belief = assessed.belief or believe(landscape, answers, expected=self.policy.expected)
         question = next_question(landscape, belief) if answered < self.count else None
@@ -91,10 +92,11 @@ class Asking:
             interval = share_interval(landscape, belief, seed=self.round.seed)
         said = outcome(assessed, members=self.policy.members, command=self.command, interval=interval)
         names = dict(zip(self.round.images["md5"], self.round.images["image_id"], strict=True))
+        first = {content: md5 for md5, content in reversed(self.round.content_of().items())}
         shown = None
         if question is not None:
-            md5 = landscape.contents[question.content]
-            like_it = [landscape.contents[place] for place in question.like_it]
+            md5 = first[landscape.contents[question.content]]
+            like_it = [first[landscape.contents[place]] for place in question.like_it]
             shown = {"md5": md5, "image_id": names[md5], "defective": question.defective, "like_it": like_it}
         return {
             "answered": answered,

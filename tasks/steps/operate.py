@@ -28,7 +28,7 @@ def set_operating_point(run_path: str, iteration: int, features: StoredFeatures)
     """
     run = RunDirectory(Path(run_path))
     params = run.params()
-    if len(set(run.contents(run.training_set(iteration)))) < 2:
+    if len(set(run.groups(run.training_set(iteration)))) < 2:
         return None
     key = digest("operating", run.key("train", iteration), params.operating, params.views.score, params.run.seed)
 

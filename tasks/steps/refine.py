@@ -95,7 +95,7 @@ def score_training_set(run_path: str, iteration: int, features: StoredFeatures) 
         inside = np.arange(len(everything)) < len(rows)
         try:
             found = score_by_policy(
-                stored, run.contents(everything), inside, iteration, policy, params, model
+                stored, everything["md5"].tolist(), inside, iteration, policy, params, model, run.groups(everything)
             )  # fmt: skip
         except InputError as error:
             raise InputError(f"{run.run_id}: {error}") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -79,10 +81,23 @@ def test_the_landscape_survives_its_table() -> None:
     table, features = images(30, 5, 1)
     this, _ = refine_in_memory(table, features, careful()).rounds[0]
     assert this.landscape is not None
-    again = Landscape.of_table(this.landscape.table(), table["md5"].tolist())
+    again = Landscape.of_table(this.landscape.table(table["md5"].tolist()), table["md5"].tolist())
     np.testing.assert_array_equal(again.heights, this.landscape.heights)
     np.testing.assert_array_equal(again.neighbours, this.landscape.neighbours)
     np.testing.assert_array_equal(again.of_image, this.landscape.of_image)
+
+
+def test_near_copies_are_one_content_and_one_answer() -> None:
+    table, features = images(30, 5, 0)
+    this, _ = refine_in_memory(table, features, careful()).rounds[0]
+    assert this.landscape is not None
+    md5s = table["md5"].tolist()
+    stored = this.landscape.table(md5s)
+    stored.loc[1, "content"] = stored.loc[0, "content"]  # the second image is a near-copy of the first
+    again = replace(this, landscape=Landscape.of_table(stored, md5s), answers={md5s[1]: True, md5s[2]: False})
+    assert len(again.landscape) == 34
+    assert again.answers_by_content() == {stored.loc[0, "content"]: True, md5s[2]: False}
+    assert again.content_of()[md5s[0]] == again.content_of()[md5s[1]]
 
 
 def _policy(params: Params):  # type: ignore[no-untyped-def]
