@@ -20,6 +20,7 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.refinement.loop import refinement_loop
 from irp_core.refinement.rounds import StopReason
+from irp_core.run.begun import check_begun
 from irp_core.run.directory import RunDirectory, open_run
 from irp_core.run.inputs import RunInputs
 from tasks.reports.page import write_page
@@ -77,9 +78,16 @@ def refine(
 
 
 @flow(name="resume", flow_run_name="resume-{run_path}", persist_result=False)
-def resume(run_path: str) -> str:
-    """Go on with the run in `run_path` where it was."""
-    return _until_respected(open_run(Path(run_path)))
+def resume(run_path: str, allow_detectors: tuple[str, ...] = ()) -> str:
+    """Go on with the run in `run_path` where it was.
+
+    Args:
+        allow_detectors: `package.module:Class` of detectors of other packages that the run may import.
+    """
+    run = open_run(Path(run_path))
+    check_begun(run, allow_detectors)
+    run.note_repeat()
+    return _until_respected(run)
 
 
 def _until_respected(run: RunDirectory) -> str:

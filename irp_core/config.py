@@ -149,7 +149,7 @@ class Features(_Section):
 
 
 class DetectorParams(_Section):
-    name: DetectorName = "differnet"
+    name: DetectorName = "gaussian"
 
 
 class DifferNetParams(_Section):
@@ -179,7 +179,7 @@ class Training(_Section):
 class Refinement(_Section):
     """Where a key is null the method's own setting holds (`irp_core.methods.METHODS`)."""
 
-    method: MethodName = "robust"
+    method: MethodName = "careful"
     detector: DetectorName | None = None
     score_on: Literal["in_sample", "out_of_fold"] | None = None
     folds: Annotated[int, Field(ge=2, le=50)] = 5
@@ -269,6 +269,7 @@ class Sweep(_Section):
         "oracle",
     )
     epochs: dict[str, Positive] = {"demo": 30, "mtd": 30, "bottle": 70}
+    detector: DetectorName = "differnet"
     demo_size: Annotated[int, Field(ge=64, le=1024)] = 256
 
     def training_of(self, entity: str, training: Training) -> Training:

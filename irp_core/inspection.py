@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel, FiniteFloat, ValidationError
 from safetensors.torch import save_file
 
-from irp_core.atomic import read_json, write_json
+from irp_core.atomic import read_json_object, write_json
 from irp_core.backbones import Backbone, load_backbone
 from irp_core.config import Features, Images, Params, Views
 from irp_core.data.walk import walk
@@ -63,8 +64,43 @@ def save_inspector(
         )
         | {"layers": list(backbone.layers)},
         "detector_sha256": file_sha256(directory / WEIGHTS),
+        "description_sha256": file_sha256(directory / DETECTOR),
+        "backbone_sha256": None if backbone.name == "bundled" else file_sha256(directory / _BACKBONE),
     }
     write_json(directory / INSPECTOR, described)
+
+
+class _Described(BaseModel):
+    """What `inspector.json` says; keys of later versions are left alone."""
+
+    threshold: FiniteFloat
+    images: Images
+    views: Views
+    features: Features
+    detector_sha256: str
+    description_sha256: str | None = None  # irp up to 0.7 noted neither of these
+    backbone_sha256: str | None = None
+
+
+def _described(directory: Path) -> _Described:
+    """Read `inspector.json`, and hold the files beside it against the digests in it."""
+    file = directory / INSPECTOR
+    if not file.is_file():
+        raise InputError(f"{directory}: expected a refined detector (inspector.json), found none.")
+    try:
+        described = _Described.model_validate(read_json_object(file))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key, found = ".".join(map(str, first["loc"])), repr(first["input"])
+        raise InputError(f"{file}: {key}: {first['msg']}. Got {found[:80]}.") from None
+    for name, expected in (
+        (WEIGHTS, described.detector_sha256),
+        (DETECTOR, described.description_sha256),
+        (_BACKBONE, described.backbone_sha256),
+    ):
+        if expected is not None and (found := file_sha256(directory / name)) != expected:
+            raise InputError(f"{directory / name}: expected sha256 {expected[:16]}…, found {found[:16]}…")
+    return described
 
 
 class Inspector:
@@ -73,9 +109,11 @@ class Inspector:
     Args:
         directory: what `save_inspector` wrote.
         device: `auto`, `cpu`, `cuda` …
+        allow: see `irp_core.detectors.load_detector`.
 
     Raises:
-        InputError: an incomplete folder, or weights that are not the ones it was saved with.
+        InputError: an incomplete folder, files that are not the ones it was saved with, or a detector of another
+            package that is not allowed.
 
     Example:
         >>> import tempfile
@@ -97,20 +135,11 @@ class Inspector:
         ['path', 'md5', 'score', 'threshold', 'decision', 'error']
     """
 
-    def __init__(self, directory: Path, device: str = "auto") -> None:
-        file = directory / INSPECTOR
-        if not file.is_file():
-            raise InputError(f"{directory}: expected a refined detector (inspector.json), found none.")
-        described = read_json(file)
-        found = file_sha256(directory / WEIGHTS)
-        if found != described["detector_sha256"]:
-            raise InputError(
-                f"{directory / WEIGHTS}: expected sha256 {described['detector_sha256'][:16]}…, found {found[:16]}…"
-            )
-        self.threshold = finite_threshold(float(described["threshold"]), str(file))
-        self._images = Images.model_validate(described["images"])
-        self._views = Views.model_validate(described["views"])
-        features = self._features = Features.model_validate(described["features"])
+    def __init__(self, directory: Path, device: str = "auto", *, allow: Collection[str] = ()) -> None:
+        described = _described(directory)
+        self.threshold = described.threshold
+        self._images, self._views = described.images, described.views
+        features = self._features = described.features
         weights = None if features.backbone == "bundled" else directory / _BACKBONE
         backbone = load_backbone(features.backbone, weights, features.layers)
         target = resolve_device(device)
@@ -118,7 +147,7 @@ class Inspector:
         self._extractor = PooledExtractor(
             backbone, features.scales, target, resolve_precision(features.precision, target)
         )
-        self.detector = load_detector(directory, target)
+        self.detector = load_detector(directory, target, allow=allow)
         self._local = {name: local_extractor(name, self._extractor, features) for name in self.detector.needs}
 
     def score(

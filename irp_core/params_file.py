@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from irp_core.config import Params
 from irp_core.errors import InputError
+from irp_core.plain_yaml import parse_yaml, read_yaml
 
 __all__ = ["checked_params", "load_params"]
 
@@ -36,12 +36,7 @@ def load_params(file: Path | None = None, overrides: Iterable[str] = ()) -> Para
     source = "defaults"
     if file is not None:
         source = str(file)
-        try:
-            loaded = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise InputError(f"{file}: cannot be read ({error.strerror}).") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{file}: is not valid YAML ({' '.join(str(error).split())}).") from None
+        loaded = read_yaml(file)
         if loaded is not None and not isinstance(loaded, dict):
             raise InputError(f"{file}: expected sections with keys, found {type(loaded).__name__}.")
         values = loaded or {}
@@ -62,6 +57,8 @@ def checked_params(values: dict[str, Any], source: str) -> Params:
     Raises:
         InputError: an unknown key, a value out of range.
     """
+    if strange := [key for key in values if not isinstance(key, str)]:
+        raise InputError(f"{source}: expected sections by name, found {strange[0]!r}.")
     try:
         return Params.model_validate(values)
     except ValidationError as error:
@@ -76,8 +73,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not isinstance(values.setdefault(section, {}), dict):
         raise InputError(f"-S {override}: {section!r} is not a section.")
     try:
-        values[section][name] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        values[section][name] = parse_yaml(text)
+    except InputError:
         raise InputError(f"-S {override}: the value is not valid YAML. Got {text!r}.") from None
 
 

@@ -5,6 +5,7 @@ A saved model brings this package along (`tasks.serving.save_pyfunc`): it loads 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ import pandas as pd
 from irp_core.errors import InputError
 from irp_core.inspection import Inspector
 
-__all__ = ["ServedInspector"]
+__all__ = ["ALLOWED", "ServedInspector"]
+
+ALLOWED = "IRP_ALLOW_DETECTORS"
+"""Environment variable with the detectors of other packages that may be loaded (`module:Class`, comma-separated).
+
+MLflow's loader takes no argument for it."""
 
 
 class ServedInspector:
@@ -27,7 +33,7 @@ class ServedInspector:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._inspector = Inspector(directory)
+        self._inspector = Inspector(directory, allow=os.environ.get(ALLOWED, "").split(","))
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Score the image files of column `path`; returns the scores table of `Inspector.score`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -17,19 +18,21 @@ from tasks.runtime.progress import bar
 __all__ = ["score_images"]
 
 
-def score_images(model: str, path: Path, params: Params) -> pd.DataFrame:
+def score_images(model: str, path: Path, params: Params, *, allow: Collection[str] = ()) -> pd.DataFrame:
     """Score an image or every image below a folder; what cannot be read there has a row with its `error`.
 
     Args:
         model: a run's directory, a folder with `inspector.json`, or a registered model `NAME`, `NAME/version`
             or `NAME@alias`.
+        allow: detectors of other packages that may be loaded.
 
     Raises:
-        InputError: no such model, or no images.
+        InputError: no such model, one whose files were changed since it was logged, or no images.
     """
     files, unusable = image_files(path)
     with tempfile.TemporaryDirectory() as temporary:
-        inspector = Inspector(_model_folder(model, params, Path(temporary)), params.features.device)
+        folder = _model_folder(model, params, Path(temporary))
+        inspector = Inspector(folder, params.features.device, allow=allow)
         with bar("Scoring") as advance:
             return inspector.score(files, workers=params.features.workers, progress=advance, unusable=unusable)
 
@@ -47,17 +50,23 @@ def _download(model: str, params: Params, temporary: Path) -> Path:
     from mlflow.exceptions import MlflowException
 
     from tasks.tracking.queries import client_of, model_version
+    from tasks.tracking.reader import TrackedRun
 
     client = client_of(params)
     found = model_version(model, client)
     try:
         if found is None:
             raise MlflowException(f"no model {model}")
-        downloaded = client.download_artifacts(found.run_id, MODEL, str(temporary))
+        run = client.get_run(found.run_id)
+        downloaded = Path(client.download_artifacts(found.run_id, MODEL, str(temporary)))
     except MlflowException:
         raise InputError(
             f"{model}: expected a run's directory or a model registered at {params.tracking.uri} "
             f"(NAME, NAME/version or NAME@alias), found neither."
         ) from None
+    own = f"{run.info.artifact_uri}/{MODEL}"
+    if str(found.source).rstrip("/") != own:
+        raise InputError(f"{model}: expected the model of its own run ({own}), found {found.source}.")
+    TrackedRun(client, run).check_files(downloaded, MODEL)
     # An MLflow model keeps our files one folder down.
-    return next(Path(downloaded).rglob(INSPECTOR)).parent
+    return next(downloaded.rglob(INSPECTOR)).parent

@@ -20,6 +20,7 @@ from irp_core.demo.plant import write_demo_plant
 
 TINY = [
     "images.size=64",
+    "detector.name=differnet",
     "views.train=2",
     "views.score=2",
     "features.scales=[64,32]",

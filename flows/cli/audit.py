@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import Format, Overrides, ParamsFile, read_params
+from flows.cli.options import AllowDetectors, Format, Overrides, ParamsFile, read_params
 from irp_core.errors import InputError
 
 __all__ = ["audit"]
@@ -82,6 +82,7 @@ def verify(
     as_: As = Format.table,
     params: ParamsFile = None,
     set_param: Overrides = None,
+    allow_detector: AllowDetectors = None,
 ) -> None:
     """Recompute all that can be: hashes, sets, decisions, tables, weights. Exit code 1 where something disagrees."""
     from dataclasses import asdict
@@ -93,7 +94,9 @@ def verify(
     from tasks.runtime.progress import bar
 
     with bar("Checking images") as advance:
-        findings = verify_run(model, read_params(params, set_param), rescore=rescore, progress=advance)
+        findings = verify_run(
+            model, read_params(params, set_param), rescore=rescore, progress=advance, allow=allow_detector or ()
+        )
     counts = {status: sum(f.status == status for f in findings) for status in ("ok", "failed", "skipped")}
     table = pd.DataFrame([asdict(f) for f in findings])
     write_answer({"model": model, **counts}, table, as_.value, "Checks", "findings")

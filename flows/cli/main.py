@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,14 +14,17 @@ from rich.markup import escape
 
 import tasks.runtime.environment  # noqa: F401  (before any of the libraries that it quiets)
 from flows.cli.audit import audit
+from flows.cli.demo import demo
 from flows.cli.export import export
 from flows.cli.fetch import fetch
-from flows.cli.options import DataPath, NoDvc, Overrides, ParamsFile, read_params
+from flows.cli.options import AllowDetectors, DataPath, NoDvc, Overrides, ParamsFile, read_params
 from flows.cli.review import review
+from flows.cli.session import close_session, compare_methods, prefect_session, without_dvc
 from flows.cli.whatif import whatif
 from irp_core import __version__
 from irp_core.errors import InputError
 from irp_core.methods import METHODS
+from tasks.runtime.notices import show_notices
 
 __all__ = ["app", "main"]
 
@@ -39,67 +40,48 @@ app.add_typer(audit, name="audit")
 app.command()(whatif)
 app.command()(review)
 app.command()(export)
+app.command()(demo)
 console = Console()
-_STARTED = time.perf_counter()
+_ended: list[bool] = []  # whether somebody asked the process to end
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one sentence on stderr and exit code 2, an interruption 130."""
+    """Entry point: a user's mistake is one sentence on stderr and exit code 2, a failure of the machine one and 1, an
+    interruption 130, a SIGTERM 143."""
+    show_notices()
+    signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         if app(standalone_mode=False) == 130:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
     except InputError as error:
         _fail(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("Interrupted; the same command goes on where this one stopped.", 130)
+        how, code = ("Stopped (SIGTERM)", 143) if _ended else ("Interrupted", 130)
+        _fail(f"{how}; the same command goes on where this one stopped.", code)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
+    except BrokenPipeError:  # `irp … | head`: whoever read has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         # click's own complaints (unknown option …), whichever copy of click typer brings along.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             _fail(error.format_message(), error.exit_code)
+        from flows.terminal.failures import note, sentence
+
+        if said := sentence(error):
+            _fail(f"{said}{note(error)}", 1)
         raise
+
+
+def _on_sigterm(_signal: int, _frame: object) -> None:
+    _ended.append(True)
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, code: int) -> None:
     Console(stderr=True).print(f"[bold red]irp:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
     sys.exit(code)
-
-
-def _without_dvc(no_dvc: bool) -> list[str]:
-    return ["snapshots.enabled=false"] if no_dvc else []
-
-
-@contextmanager
-def _prefect(meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """A Prefect API for what runs inside, and none of its log lines on the terminal.
-
-    Args:
-        meanwhile: work that can be done while the server starts.
-    """
-    from tasks.runtime.prefect_server import prefect_server
-
-    # The terminal shows our own progress and summary, and errors as one sentence from `main`; every log
-    # line still reaches the Prefect API.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with prefect_server(Path(".irp/prefect-server.log")) as wait:
-        meanwhile()
-        with Console(stderr=True).status("Starting Prefect …"):
-            import flows.compare  # noqa: F401  (the long imports, while the server starts)
-
-            wait()
-        yield
-
-
-def _close_session(runs: list[Path]) -> None:
-    """Book what no stage accounts for (imports, the Prefect server, orchestration) on the session's runs."""
-    from irp_core.run.directory import RunDirectory
-
-    since = time.time() - (time.perf_counter() - _STARTED)
-    booked = sum(sum(RunDirectory(path).timings(since).values()) for path in runs)
-    rest = time.perf_counter() - _STARTED - booked
-    for path in runs:
-        RunDirectory(path).add_time("prefect", max(0.0, rest / len(runs)))
 
 
 @app.command()
@@ -117,6 +99,7 @@ def refine(
         typer.Option(help=f"Methods to compare on the same set, comma-separated: {', '.join(METHODS)} (or: all)."),
     ] = None,
     no_dvc: NoDvc = False,
+    allow_detector: AllowDetectors = None,
 ) -> None:
     """Refine a data set: train, score, remove, retrain, until nothing stands out."""
     if decisions is not None:
@@ -130,52 +113,45 @@ def refine(
     if resume is not None:
         from irp_core.run.directory import open_run
 
+        without = {"--set-param": set_param, "--params": params, "--manifest": manifest, "--compare": compare}
+        if given := [name for name, value in {**without, "--no-dvc": no_dvc or None}.items() if value is not None]:
+            raise InputError(
+                f"{given[0]} goes with PATH alone: a run that is resumed does what it was asked to do when it began."
+            )
         open_run(resume)
-        run_path = _resume(resume)
+        run_path = _resume(resume, tuple(allow_detector or ()))
     else:
         assert path is not None
         from irp_core.data.scan import detect_layout
 
-        checked = read_params(params, [*(set_param or ()), *_without_dvc(no_dvc)])
+        checked = read_params(params, [*(set_param or ()), *without_dvc(no_dvc)])
         detect_layout(path, checked.dataset.layout, good_names=checked.dataset.good_names)
         plain = checked.model_dump(mode="json")
         if compare is not None:
-            _compare(path, plain, _methods(compare))
+            if manifest is not None:
+                raise InputError("--manifest goes with one method alone: --compare reads the data set itself.")
+            compare_methods(console, path, plain, _methods(compare))
             return
-        with _prefect():
+        with prefect_session():
             from flows.refine import refine as refine_flow
 
             said = str(decisions) if decisions else None
 
             run_path = Path(refine_flow(str(path), plain, str(manifest) if manifest else None, decisions=said))
-            _close_session([run_path])
+            close_session([run_path])
     from flows.terminal.run import show_run
     from irp_core.run.directory import RunDirectory
 
     show_run(console, RunDirectory(run_path))
 
 
-def _resume(run: Path) -> Path:
-    with _prefect():
+def _resume(run: Path, allow_detectors: tuple[str, ...]) -> Path:
+    with prefect_session():
         from flows.refine import resume
 
-        path = Path(resume(str(run)))
-        _close_session([path])
+        path = Path(resume(str(run), allow_detectors))
+        close_session([path])
     return path
-
-
-def _compare(
-    path: Path, params: dict[str, Any], methods: tuple[str, ...], meanwhile: Callable[[], None] = lambda: None
-) -> dict[str, str]:
-    with _prefect(meanwhile):
-        from flows.compare import compare, comparison_table
-
-        runs = compare(str(path), params, methods)
-        _close_session([Path(run) for run in runs.values()])
-    from flows.terminal.run import show_comparison
-
-    show_comparison(console, comparison_table(runs), runs)
-    return runs
 
 
 def _methods(text: str) -> tuple[str, ...]:
@@ -199,7 +175,7 @@ def prepare(
     checked = read_params(params, set_param)
     detect_layout(path, checked.dataset.layout, good_names=checked.dataset.good_names)
     plain = checked.model_dump(mode="json")
-    with _prefect():
+    with prefect_session():
         from flows.prepare import prepare_dataset
 
         counts = prepare_dataset(str(path), plain, str(output))
@@ -249,6 +225,7 @@ def score(
     ] = None,
     params: ParamsFile = None,
     set_param: Overrides = None,
+    allow_detector: AllowDetectors = None,
 ) -> None:
     """Score new images with a refined detector: one row per image, its decision against the threshold."""
     if output is not None and output.suffix not in (".csv", ".parquet"):
@@ -256,7 +233,7 @@ def score(
     from tasks.scoring import score_images
 
     checked = read_params(params, set_param)
-    table = score_images(model, path, checked)
+    table = score_images(model, path, checked, allow=allow_detector or ())
     _write_scores(table, output)
     errors = table[table["error"].notna()]
     anomalous = int((table["decision"] == "anomalous").sum())
@@ -281,42 +258,6 @@ def _write_scores(table: Any, output: Path | None) -> None:
             table.to_csv(temporary, index=False)
         else:
             table.to_parquet(temporary, index=False)
-
-
-def _make_plant(folder: Path, size: int) -> None:
-    from irp_core.demo.plant import write_demo_plant
-    from tasks.runtime.progress import bar
-
-    try:
-        with bar("Making the demo plant") as advance:
-            write_demo_plant(folder, size=size, progress=advance)
-    except FileExistsError as error:
-        raise InputError(f"{error}") from None
-
-
-@app.command()
-def demo(
-    folder: Annotated[Path, typer.Option(help="Where the made images go.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Seed of split, injection and training.")] = 0,
-    size: Annotated[int, typer.Option(help="Side of the made images in pixels.", min=64, max=1024)] = 256,
-    params: ParamsFile = None,
-    set_param: Overrides = None,
-    no_dvc: NoDvc = False,
-) -> None:
-    """Run the main job on a made inspection line: 20 % of the training set is defective, five methods compared."""
-    overrides = [f"run.seed={seed}", "contamination.fraction=0.2", *(set_param or ())]
-    plain = read_params(params, [*overrides, *_without_dvc(no_dvc)]).model_dump(mode="json")
-    done = _compare(folder, plain, ("vanilla", "osr", "irp", "robust", "oracle"), lambda: _make_plant(folder, size))
-    # Not earlier: Prefect must not be imported before its settings stand.
-    from flows.compare import comparison_table
-    from flows.terminal.run import show_run
-    from irp_core.run.directory import RunDirectory
-    from tasks.reports.page import render_page
-
-    run = RunDirectory(Path(done["robust"]))
-    page = render_page(run, comparison_table(done))
-    show_run(console, run)
-    console.print(f"[bold]Open[/bold]  {page.resolve().as_uri()}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -13,9 +13,29 @@ if TYPE_CHECKING:
     from irp_core.run.directory import RunDirectory
 
 __all__ = [
-    "DataPath", "Format", "NoDvc", "Overrides", "ParamsFile", "Run", "RunOrModel", "find_run", "read_params",
+    "AllowDetectors",
+    "DataPath",
+    "Format",
+    "NoDvc",
+    "Overrides",
+    "ParamsFile",
+    "Run",
+    "RunOrModel",
+    "find_run",
+    "read_params",
     "reference_of",
-]  # fmt: skip
+]
+
+
+AllowDetectors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-detector",
+        metavar="MODULE:CLASS",
+        help="A detector of another package that a saved file may name; loading it runs its code.",
+        envvar="IRP_ALLOW_DETECTORS",
+    ),
+]
 
 
 class Format(StrEnum):

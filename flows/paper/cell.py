@@ -89,6 +89,7 @@ def _settings(entity: str, level: int, seed: int, params: Params) -> dict[str, A
     plain = params.model_dump(mode="json")
     plain["contamination"] |= {"fraction": level / 100, "max_fraction": params.sweep.max_level / 100}
     plain["features"]["store"] = str(features(entity))
+    plain["detector"]["name"] = params.sweep.detector
     plain["refinement"]["removal"] = "all_above"  # `irp` is eq. 6 here; Algorithm 1 is `irp_max_one`
     plain["training"] = params.sweep.training_of(entity, params.training).model_dump(mode="json")
     plain["tracking"] |= {"experiment": f"{params.tracking.experiment}-sweep", "registered_model": None}

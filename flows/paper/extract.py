@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flows.paper.places import features, raw, scanned
 from irp_core.atomic import atomic_directory
-from irp_core.config import Params
+from irp_core.config import DetectorParams, Params
 from irp_core.features.feature_set import Local
 from irp_core.features.store import FeatureStore
 from irp_core.refinement.scoring import local_needed
@@ -40,7 +40,8 @@ def extract_entity(entity: str, params: Params) -> None:
 
 def _local_needed(params: Params) -> list[Local]:
     """The local features that any method of the sweep reads."""
+    trained = params.model_copy(update={"detector": DetectorParams(name=params.sweep.detector)})
     methods = (params.refinement.model_copy(update={"method": method}) for method in params.sweep.methods)
     return sorted(
-        {need for refinement in methods for need in local_needed(params.model_copy(update={"refinement": refinement}))}
+        {need for refinement in methods for need in local_needed(trained.model_copy(update={"refinement": refinement}))}
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 
-from irp_core.atomic import read_json
+from irp_core.atomic import read_json_object
 from irp_core.detectors.consensus import Consensus
 from irp_core.detectors.differnet import DifferNet
 from irp_core.detectors.gaussian import Gaussian
@@ -67,16 +68,33 @@ def detector_class(name: str) -> type[Detector]:
     return found
 
 
-def load_detector(directory: Path, device: torch.device | None = None) -> Detector:
+def load_detector(directory: Path, device: torch.device | None = None, *, allow: Collection[str] = ()) -> Detector:
     """Load whatever detector was saved in `directory`.
 
+    A saved file may name any class, and importing one runs its code: only built-in detectors are loaded, and those that
+    the caller names.
+
+    Args:
+        allow: `package.module:Class` of detectors of other packages that may be imported.
+
     Raises:
-        InputError: no saved detector, or one of an unknown kind.
+        InputError: no saved detector, one of an unknown kind or not allowed, or files that do not fit each other.
     """
     description = directory / DETECTOR
     if not description.is_file():
         raise InputError(f"{directory}: expected a saved detector (detector.json), found none.")
-    name = read_json(description).get("detector")
-    if name not in DETECTORS and ":" not in str(name):
+    name = read_json_object(description).get("detector")
+    if isinstance(name, str) and name not in DETECTORS and ":" in name and name not in allow:
+        raise InputError(
+            f"{description}: detector must be one of {sorted(DETECTORS)}. Got {name!r}, whose code is another "
+            f"package's; if you trust it, allow it by name (--allow-detector {name})."
+        )
+    if not isinstance(name, str) or (name not in DETECTORS and ":" not in name):
         raise InputError(f"{description}: detector must be one of {sorted(DETECTORS)}. Got {name!r}.")
-    return detector_class(name).load(directory, device)
+    try:
+        return detector_class(name).load(directory, device)
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{directory}: is not a saved {name} detector ({reason}).") from None

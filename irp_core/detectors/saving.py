@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from irp_core.atomic import read_json, write_json
+from irp_core.atomic import read_json_object, write_json
 from irp_core.errors import InputError
 
 __all__ = ["DETECTOR", "WEIGHTS", "read_saved", "write_saved"]
@@ -42,7 +42,7 @@ def read_saved(directory: Path, names: tuple[str, ...], device: torch.device) ->
         InputError: a file is missing or unreadable, or lacks one of the tensors `names`.
     """
     try:
-        description = read_json(directory / DETECTOR)
+        description = read_json_object(directory / DETECTOR)
         tensors = load_file(directory / WEIGHTS, device=str(device))
     except Exception as error:  # safetensors raises its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from irp_core.atomic import read_json, write_json
+from irp_core.atomic import read_json_object, write_json
 from irp_core.config import Params
 from irp_core.data.contamination import content_groups
 from irp_core.data.manifest import read_manifest, read_table, training_rows, write_table
 from irp_core.data.schemas import DUPLICATES_SCHEMA, ITERATIONS_SCHEMA, QUARANTINE_SCHEMA, SCORES_SCHEMA
 from irp_core.detectors.saving import DETECTOR, WEIGHTS
 from irp_core.errors import InputError
+from irp_core.hashing import file_sha256
 from irp_core.params_file import checked_params
 from irp_core.refinement.policy import Policy, policy_of
 from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
@@ -35,8 +36,7 @@ class RunDirectory(Steps):
 
     def record(self) -> dict[str, Any]:
         """`run.json` as it is."""
-        record: dict[str, Any] = read_json(self.path / files.RECORD)
-        return record
+        return read_json_object(self.path / files.RECORD)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         write_json(self.path / files.RECORD, dict(record))
@@ -89,7 +89,16 @@ class RunDirectory(Steps):
         return read_table(file, REVIEW_SCHEMA) if file.exists() else no_events()
 
     def write_decisions(self, decisions: pd.DataFrame) -> None:
-        write_table(decisions, self.path / files.DECISIONS, REVIEW_SCHEMA)
+        """Write the decisions that stand; without any there is no file."""
+        if len(decisions):
+            write_table(decisions, self.path / files.DECISIONS, REVIEW_SCHEMA)
+        else:
+            (self.path / files.DECISIONS).unlink(missing_ok=True)
+
+    def decisions_sha256(self) -> str | None:
+        """Digest of the file of standing decisions; None where there is none."""
+        file = self.path / files.DECISIONS
+        return file_sha256(file) if file.exists() else None
 
     def groups(self, rows: pd.DataFrame) -> list[str]:
         """What each image of `rows` (`md5`) shows, as a digest: equal for copies and near-copies."""
@@ -180,7 +189,7 @@ class RunDirectory(Steps):
     def features(self) -> dict[str, Any]:
         """Images that were read, by split, and the fingerprint of their features."""
         file = self.path / files.FEATURES
-        return dict(read_json(file)) if file.exists() else {}
+        return read_json_object(file) if file.exists() else {}
 
     def write_features(self, record: Mapping[str, Any]) -> None:
         write_json(self.path / files.FEATURES, dict(record))
@@ -188,7 +197,7 @@ class RunDirectory(Steps):
     def mlflow(self) -> dict[str, Any] | None:
         """`experiment`, `run` and the number of `review_events` that MLflow has; None before the run is tracked."""
         file = self.path / files.MLFLOW
-        return dict(read_json(file)) if file.exists() else None
+        return read_json_object(file, "experiment", "run") if file.exists() else None
 
     def write_mlflow(self, record: Mapping[str, Any]) -> None:
         write_json(self.path / files.MLFLOW, dict(record))
@@ -198,7 +207,7 @@ class RunDirectory(Steps):
         return (self.path / files.SUMMARY).is_file()
 
     def summary(self) -> dict[str, Any]:
-        return files.with_new_names(read_json(self.path / files.SUMMARY))
+        return files.with_new_names(read_json_object(self.path / files.SUMMARY))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         write_json(self.path / files.SUMMARY, dict(summary))

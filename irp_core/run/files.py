@@ -6,8 +6,9 @@ from pathlib import Path
 
 __all__ = [
     "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY", "HISTORY",
-    "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW", "MODEL",
-    "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN", "REPORT",
+    "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LASTING", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW",
+    "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN",
+    "REPORT",
     "REVIEWS", "SCORES", "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED",
     "TRAINING_SET", "found_in", "with_new_names",
 ]  # fmt: skip
@@ -37,6 +38,7 @@ SUMMARY = "summary.json"
 REPORT = "report.html"
 MODEL = "model"
 FINISHED = "finished.json"
+LASTING = (ITERATIONS, SCORES, TEST_SCORES, SUMMARY)  # results that no review of the finished run changes
 
 # Of a step of an iteration.
 STEP = "step.json"

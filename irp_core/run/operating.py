@@ -52,7 +52,7 @@ def find_operating_point(
     if good is None:
         point = operating_point(scores, rate)
     else:
-        point = weighted_operating_point(scores, good.loc[run.groups(counted)].to_numpy(), rate)
+        point = weighted_operating_point(scores, good.loc[counted["md5"]].to_numpy(), rate)
     return counted.assign(iteration=iteration, score=scores), asdict(point)
 
 

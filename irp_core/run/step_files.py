@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from irp_core.atomic import atomic_path, read_json, write_json
+from irp_core.atomic import atomic_path, read_json_object, write_json
 from irp_core.data.manifest import read_table, write_table
 from irp_core.data.schemas import HISTORY_SCHEMA, SCORES_SCHEMA, TRAINING_SET_SCHEMA
 from irp_core.detectors.saving import WEIGHTS
@@ -63,7 +63,7 @@ def read_history(folder: Path) -> pd.DataFrame:
 def read_weights_sha256(folder: Path) -> str | None:
     """sha256 of a trained detector's weights; None where the model was dropped."""
     file = folder / TRAINED
-    return str(read_json(file)["weights_sha256"]) if file.exists() else None
+    return str(read_json_object(file, "weights_sha256")["weights_sha256"]) if file.exists() else None
 
 
 def write_scores(folder: Path, scores: pd.DataFrame) -> None:
@@ -121,7 +121,7 @@ def read_outside(folder: Path) -> pd.DataFrame:
 
 def read_lower_bound(folder: Path) -> float | None:
     """The lower bound on the share of defective images among those that were scored; None where there is none."""
-    bound = with_new_names(read_json(found_in(folder, LOWER_BOUND)))["defective_lower_bound"]
+    bound = with_new_names(read_json_object(found_in(folder, LOWER_BOUND)))["defective_lower_bound"]
     return None if bound is None else float(str(bound))
 
 
@@ -149,7 +149,7 @@ def read_training_set(folder: Path) -> pd.DataFrame:
 
 
 def read_decision(folder: Path) -> dict[str, Any]:
-    return with_new_names(read_json(folder / DECISION))
+    return with_new_names(read_json_object(folder / DECISION))
 
 
 def write_operating(folder: Path, scores: pd.DataFrame, point: Mapping[str, Any]) -> None:
@@ -159,20 +159,20 @@ def write_operating(folder: Path, scores: pd.DataFrame, point: Mapping[str, Any]
 
 
 def read_operating(folder: Path) -> dict[str, Any]:
-    point = dict(read_json(folder / OPERATING))
+    point = read_json_object(folder / OPERATING, "threshold")
     finite_threshold(float(point["threshold"]), str(folder / OPERATING))
     return point
 
 
-def write_snapshot(folder: Path, md5: str, dvc_file: Path) -> None:
-    """Note the DVC version of a training set."""
-    write_json(folder / SNAPSHOT, {"md5": md5, "dvc_file": str(dvc_file)})
+def write_snapshot(folder: Path, md5: str, dvc_file: Path, dvc_file_sha256: str) -> None:
+    """Note the DVC version of a training set, and the digest of the `.dvc` file that names it."""
+    write_json(folder / SNAPSHOT, {"md5": md5, "dvc_file": str(dvc_file), "dvc_file_sha256": dvc_file_sha256})
 
 
 def read_snapshot(folder: Path) -> dict[str, str] | None:
-    """`md5` and `dvc_file`; None where no version was made."""
+    """`md5`, `dvc_file` and its sha256; None where no version was made."""
     file = folder / SNAPSHOT
-    return dict(read_json(file)) if file.exists() else None
+    return read_json_object(file, "md5", "dvc_file") if file.exists() else None
 
 
 def write_tracked(folder: Path, mlflow_run: str) -> None:

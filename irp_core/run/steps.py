@@ -1,23 +1,31 @@
 """The steps of a run: every step's result is a folder that appears whole or not at all.
 
-`runs/<run_id>/iterations/<k>/<step>/` holds a step's files and `step.json` with the key of its inputs. A
-step whose folder is there with the same key is skipped, so a run that was killed goes on where it was.
+`runs/<run_id>/iterations/<k>/<step>/` holds a step's files and `step.json` with the key of its inputs and the sha256 of
+every output. A step whose folder is there with the same key and the same outputs is skipped, so a run that was killed
+goes on where it was; one whose outputs were changed since is made again, and the log says so.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from irp_core.atomic import atomic_directory, read_json, write_json
-from irp_core.run.files import FINISHED, STEP, TIMINGS
+from irp_core.errors import InputError
+from irp_core.hashing import file_sha256
+from irp_core.run.files import FINISHED, LASTING, STEP, TIMINGS
 
 __all__ = ["Steps"]
+
+_LOG = logging.getLogger(__name__)
+_REPEATED = "repeated"  # a line of the timings
 
 
 @dataclass(frozen=True)
@@ -36,16 +44,29 @@ class Steps:
 
     def key(self, name: str, iteration: int | None = None) -> str | None:
         """Key of the inputs that a finished step was made from; None while it is not finished."""
-        file = self.step(name, iteration) / STEP
-        return str(read_json(file)["key"]) if file.is_file() else None
+        key = _note(self.step(name, iteration) / STEP).get("key")
+        return None if key is None else str(key)
+
+    def damage(self, name: str, iteration: int | None = None) -> str | None:
+        """What of a finished step's outputs is not as it was written; None where all is (steps of irp up to 0.7 noted
+        no digests)."""
+        folder = self.step(name, iteration)
+        return _damage(folder, _note(folder / STEP).get("outputs", {}))
 
     def do(self, name: str, iteration: int | None, key: str, make: Callable[[Path], None]) -> Path:
-        """Run `make(folder)` unless the step was finished with the same key; return the step's folder."""
+        """Run `make(folder)` unless the step was finished with the same key and its outputs are as it left them;
+        return the step's folder."""
         folder = self.step(name, iteration)
-        if self.key(name, iteration) != key:
+        known = self.key(name, iteration)
+        if known == key and (damage := self.damage(name, iteration)):
+            _LOG.warning("%s; the step is made again.", damage)
+            known = None
+        elif known is None and (folder / STEP).exists():
+            _LOG.warning("%s: is not readable; the step is made again.", folder / STEP)
+        if known != key:
             with atomic_directory(folder) as temporary:
                 make(temporary)
-                write_json(temporary / STEP, {"key": key})
+                write_json(temporary / STEP, {"key": key, "outputs": _digests(temporary)})
         return folder
 
     def forget(self, name: str, iteration: int | None = None) -> None:
@@ -58,11 +79,20 @@ class Steps:
             (folder / file.name).write_bytes(file.read_bytes())
 
     def finish(self) -> None:
-        """Note that nothing is left to do, tracking included."""
-        write_json(self.path / FINISHED, {"at": time.time()})
+        """Note that nothing is left to do, tracking included, and the digests of the results that no review changes."""
+        there = [self.path / name for name in LASTING if (self.path / name).is_file()]
+        write_json(self.path / FINISHED, {"at": time.time(), "outputs": {f.name: file_sha256(f) for f in there}})
 
     def finished(self) -> bool:
-        return (self.path / FINISHED).is_file()
+        """Whether nothing is left to do; a run whose results were changed since has to make them again."""
+        file = self.path / FINISHED
+        if not file.is_file():
+            return False
+        note = _note(file)
+        damage = _damage(self.path, note.get("outputs", {})) if note else f"{file}: is not readable"
+        if damage:
+            _LOG.warning("%s; the results are made again.", damage)
+        return damage is None
 
     def drop_weights(self) -> None:
         """Delete the trained models of a finished run, each with its key: a sweep keeps tables only."""
@@ -82,15 +112,48 @@ class Steps:
         with open(self.path / TIMINGS, "a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": stage, "seconds": round(seconds, 4), "at": time.time()}) + "\n")
 
-    def timings(self, since: float = 0.0) -> dict[str, float]:
-        """Seconds by stage, of all sessions that worked on the run or of those since a time (`time.time()`)."""
+    def note_repeat(self) -> None:
+        """Note that the same is asked for again of a finished run: what follows was not spent on making it."""
+        if (self.path / FINISHED).is_file():
+            self.add_time(_REPEATED, 0.0)
+
+    def timings(self, since: float | None = None) -> dict[str, float]:
+        """Seconds by stage: of all sessions until the run was finished, or of those since a time (`time.time()`)."""
         totals: dict[str, float] = {}
         file = self.path / TIMINGS
-        for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        for line in file.read_bytes().splitlines() if file.is_file() else []:
             try:
                 entry = json.loads(line)
-            except json.JSONDecodeError:  # the line that a kill cut short
+                stage, seconds, at = str(entry["stage"]), float(entry["seconds"]), float(entry["at"])
+            except (ValueError, KeyError, TypeError):  # the line that a kill cut short
                 continue
-            if entry["at"] >= since:
-                totals[entry["stage"]] = totals.get(entry["stage"], 0.0) + entry["seconds"]
+            if stage == _REPEATED:
+                if since is None:
+                    break
+            elif since is None or at >= since:
+                totals[stage] = totals.get(stage, 0.0) + seconds
         return totals
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {file.relative_to(folder).as_posix(): file_sha256(file) for file in files}
+
+
+def _damage(folder: Path, outputs: dict[str, str]) -> str | None:
+    for name, sha256 in outputs.items():
+        if not (folder / name).is_file():
+            return f"{folder / name}: is gone"
+        if file_sha256(folder / name) != sha256:
+            return f"{folder / name}: was changed since it was written"
+    return None
+
+
+def _note(file: Path) -> dict[str, Any]:
+    """A step's note; empty where there is none, or none that can be read: then the step has to be made again."""
+    try:
+        found = read_json(file) if file.is_file() else {}
+    except InputError:
+        return {}
+    whole = isinstance(found, dict) and isinstance(found.get("outputs", {}), dict)
+    return found if whole else {}

@@ -16,6 +16,7 @@ from irp_core.errors import InputError
 from irp_core.hashing import file_md5
 from tasks.tracking.queries import registered_versions
 from tasks.tracking.reader import TrackedRun, all_runs, find_run
+from tasks.versions.dvc_files import names_version
 
 __all__ = ["compare_sets", "describe_model", "history_of_image", "training_set_of"]
 
@@ -188,6 +189,6 @@ def _checkout_command(run: TrackedRun, model: Any, iteration: int) -> str | None
     file, md5 = model.data.tags.get("irp.dvc_file"), model.data.tags.get("irp.dvc_md5")
     if md5 is None:
         return None
-    if Path(file).exists() and md5 in Path(file).read_text(encoding="utf-8"):
+    if names_version(Path(file), md5):
         return f"dvc pull {file}"
     return f"irp audit checkout {run.run_id}:{iteration}"

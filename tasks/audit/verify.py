@@ -6,7 +6,7 @@ committed, git. The artifacts, DVC's cache and remote, and every table are check
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,12 @@ __all__ = ["verify"]
 
 
 def verify(
-    reference: str, params: Params, *, rescore: bool = False, progress: Progress = lambda done, total: None
+    reference: str,
+    params: Params,
+    *,
+    rescore: bool = False,
+    progress: Progress = lambda done, total: None,
+    allow: Collection[str] = (),
 ) -> list[Finding]:
     """Check a run from end to end.
 
@@ -47,6 +52,7 @@ def verify(
         params: for the tracking store and the device.
         rescore: score the last training set again with the stored weights, too.
         progress: called with (images hashed, images in all).
+        allow: detectors of other packages that may be loaded to score again.
 
     Returns:
         All findings, in the order of the checks; none is left out because another failed.
@@ -68,7 +74,7 @@ def verify(
     findings += _carried_out("DVC list", files.lists())
     findings += _carried_out("image contents", files.contents(progress))
     if rescore:
-        findings += _carried_out("rescored", files.rescored(params.features.device, progress))
+        findings += _carried_out("rescored", files.rescored(params.features.device, progress, allow))
     return findings
 
 

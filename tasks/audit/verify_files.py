@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from irp_core.hashing import file_md5
 from irp_core.inspection import INSPECTOR
 from irp_core.refinement.policy import policy_of
 from tasks.tracking.reader import TrackedRun
+from tasks.versions.dvc_files import names_version
 
 __all__ = ["Progress", "TrackedFiles"]
 
@@ -50,7 +51,7 @@ class TrackedFiles:
                 rows.sort_values("image_id", ignore_index=True), members.sort_values("image_id", ignore_index=True)
             )
             file = Path(model.data.tags["irp.dvc_file"])
-            if file.exists() and md5 not in file.read_text(encoding="utf-8"):
+            if file.exists() and not names_version(file, md5):
                 wrong.append(f"{file} names another version than {md5}")
             yield finding("DVC list", place, wrong, f"{md5}, {len(members)} images")
 
@@ -90,7 +91,7 @@ class TrackedFiles:
             progress(done, len(self.sets[0]))
         yield finding("image contents", "iteration 0", wrong, f"{len(self.sets[0])} images hashed")
 
-    def rescored(self, device: str, progress: Progress) -> Iterator[Finding]:
+    def rescored(self, device: str, progress: Progress, allow: Collection[str] = ()) -> Iterator[Finding]:
         """The last training set scored again with the stored weights, from the images themselves."""
         from irp_core.inspection import Inspector
 
@@ -105,7 +106,7 @@ class TrackedFiles:
             yield Finding("rescored", place, "skipped", _ABSENT)
             return
         with tempfile.TemporaryDirectory() as temporary:
-            inspector = Inspector(_model_folder(self.run, Path(temporary)), device)
+            inspector = Inspector(_model_folder(self.run, Path(temporary)), device, allow=allow)
             table = inspector.score([paths[image_id] for image_id in rows["image_id"]], progress=progress)
         stored = self.run.as_it_is().scores(len(self.sets) - 1)["score"].to_numpy()
         deviation = np.abs(table["score"].to_numpy(dtype=float) - stored) / stored

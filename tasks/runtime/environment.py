@@ -21,15 +21,22 @@ _DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "irp_core,tasks",
     # git is optional (snapshots say so when they need it); GitPython otherwise fails on import.
     "GIT_PYTHON_REFRESH": "quiet",
 }
+_PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+_LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def quiet() -> None:
-    """Apply the defaults and silence loggers that speak of their own housekeeping."""
+    """Apply the defaults, and silence loggers that speak of their own housekeeping."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if any(os.environ.get(name) for name in _PROXIES):
+        for name in ("NO_PROXY", "no_proxy"):  # a proxy cannot reach this machine's own servers
+            known = os.environ.get(name, "")
+            os.environ[name] = ",".join(filter(None, [known, *(host for host in _LOOPBACK if host not in known)]))
     for logger in ("mlflow", "alembic", "dvc", "dvc_data", "dvc_objects"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     # Deprecations inside the libraries are for their developers, not for a plant's operator.

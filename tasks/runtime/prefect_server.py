@@ -1,90 +1,85 @@
-"""A Prefect API for the length of a run, where `PREFECT_API_URL` names none.
+"""A Prefect API for the length of a run, where neither `PREFECT_API_URL` nor Prefect's profile names one.
 
-Prefect can start a temporary server by itself, but that one prints a traceback to the terminal when it
-stops, starts only at the first call, and outlives a parent that was killed. This one logs to a file,
-starts while the images are still being read, and ends with its parent.
+Prefect can start a temporary server by itself, but that one prints a traceback to the terminal when it stops, starts
+only at the first call, outlives a parent that was killed, and answers everybody. This one logs to a file, starts while
+the images are still being read, ends with its parent, and answers nobody without the run's secret
+(`tasks.runtime.prefect_child`).
 """
 
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
+import secrets
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
+
+from irp_core.errors import InputError
+from tasks.runtime.prefect_child import Server
 
 __all__ = ["prefect_server", "without_heartbeats"]
 
 _START_SECONDS = 120
-# The child ends when its standard input does: on a clean exit and on `kill -9` of the parent alike.
-_CHILD = """
-import os, sys, threading
-import uvicorn
-server = uvicorn.Server(uvicorn.Config(
-    "prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=int(sys.argv[1]),
-    log_level="error", lifespan="on", timeout_graceful_shutdown=1))
-def watch():
-    sys.stdin.buffer.read()
-    server.should_exit = True
-    threading.Timer(2, os._exit, (0,)).start()  # time for the last events to reach the database
-threading.Thread(target=watch, daemon=True).start()
-server.run()
-"""
+_ANSWER_SECONDS = 10  # of a server that somebody else runs
 
 
 @contextmanager
 def prefect_server(log: Path) -> Iterator[Callable[[], None]]:
     """Start a server in the background unless one is configured; yield a function that waits until it answers.
 
-    `PREFECT_API_URL` is set at once: Prefect can be imported while the server starts.
+    `PREFECT_API_URL` is set at once: Prefect can be imported while the server starts. Its database lies beside the log.
 
     Raises:
-        RuntimeError: the server does not come up (from the function; names the log file).
+        InputError: the configured server does not answer, or the temporary one does not come up (from the function).
     """
-    if os.environ.get("PREFECT_API_URL"):
-        yield lambda: None
+    if configured := os.environ.get("PREFECT_API_URL") or _of_profile():
+        yield lambda: _wait(configured, _ANSWER_SECONDS, lambda: None)
         return
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
-    with open(log, "ab") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, str(port)],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for the run: the server must still hear how it ended
-        )
-    url = f"http://127.0.0.1:{port}/api"
+    secret = f"irp:{secrets.token_urlsafe(24)}"
+    with Server(log, secret) as server, ExitStack() as stack:
+        before = {name: os.environ.get(name) for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
+        stack.callback(_restore, before)
+        stack.callback(_flush_logs)
+        os.environ["PREFECT_API_URL"], os.environ["PREFECT_API_AUTH_STRING"] = server.url, secret
+        stack.enter_context(_settings_of_imported_prefect(server.url, secret))
 
-    os.environ["PREFECT_API_URL"] = url
+        def wait() -> None:
+            _wait(server.url, _START_SECONDS, server.check)
+            server.ready()
+
+        yield wait
+
+
+def _of_profile() -> str | None:
+    """The address in Prefect's active profile, without importing Prefect, which takes seconds."""
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    file = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml")).expanduser()
     try:
-        with _settings_of_imported_prefect(url):
-            yield lambda: _wait_until_healthy(url, child, log)
-    finally:
-        _flush_logs()
-        os.environ.pop("PREFECT_API_URL", None)
-        assert child.stdin is not None
-        child.stdin.close()
-        try:
-            child.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            child.kill()
+        profiles = tomllib.loads(file.read_text(encoding="utf-8"))
+        chosen = os.environ.get("PREFECT_PROFILE") or profiles.get("active")
+        return str(profiles["profiles"][chosen]["PREFECT_API_URL"])
+    except (OSError, KeyError, TypeError, ValueError):  # none, or none that names an address
+        return None
 
 
-def _settings_of_imported_prefect(url: str) -> AbstractContextManager[object]:
+def _restore(before: dict[str, str | None]) -> None:
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _settings_of_imported_prefect(url: str, secret: str) -> AbstractContextManager[object]:
     """Prefect reads the environment when it is imported; where that has happened, its settings are changed."""
     if "prefect" not in sys.modules:
         return nullcontext()
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    return temporary_settings({PREFECT_API_URL: url})
+    return temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: secret})
 
 
 def without_heartbeats() -> AbstractContextManager[object]:
@@ -105,16 +100,21 @@ def _flush_logs() -> None:
         APILogWorker.drain_all(timeout=5)
 
 
-def _wait_until_healthy(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(url: str, seconds: float, check: Callable[[], None]) -> None:
+    """Wait until a server answers anything at all; `check` raises where waiting is of no use."""
     import httpx
 
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + seconds
+    reason = "no answer"
     while time.monotonic() < deadline:
-        if child.poll() is not None:
-            raise RuntimeError(f"the temporary Prefect server ended with code {child.returncode}; see {log}.")
+        check()
         try:
-            if httpx.get(f"{url}/health", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
+            httpx.get(f"{url}/health", timeout=5)
+            return
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            reason = str(error) or type(error).__name__
             time.sleep(0.1)
-    raise RuntimeError(f"the temporary Prefect server did not answer within {_START_SECONDS} s; see {log}.")
+    raise InputError(
+        f"PREFECT_API_URL {url}: expected a Prefect server, found none within {seconds:.0f} s ({reason}); start it, or "
+        "unset the address (in the environment or Prefect's profile) to have a temporary one."
+    )

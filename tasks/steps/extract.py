@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -11,6 +13,7 @@ from prefect.logging import get_run_logger
 
 from irp_core.config import Params
 from irp_core.data.manifest import other_rows, training_rows
+from irp_core.errors import InputError
 from irp_core.features.feature_set import Local
 from irp_core.features.pipeline import FeaturePipeline, StoredFeatures
 from irp_core.refinement.scoring import local_needed
@@ -41,7 +44,7 @@ def extract_features(run_path: str, split: str) -> StoredFeatures:
         rows = training_rows(manifest) if split == "train" else other_rows(manifest)
         pipeline = open_pipeline(params, local_needed(params))
         use = pipeline.fill(rows, run.data_root(), split, bar)
-    record = run.features()
+    record = _known(run)
     # A resumed run finds its own rows in the store: what counts is what the whole run put through the network.
     before = record.get(split, {"misses": 0})
     record[split] = {"images": use.hits + use.misses, "misses": before["misses"] + use.misses}
@@ -49,3 +52,12 @@ def extract_features(run_path: str, split: str) -> StoredFeatures:
     run.write_features(record)
     get_run_logger().info("Features of %s: %d found, %d extracted", split, use.hits, use.misses)
     return pipeline.stored
+
+
+def _known(run: RunDirectory) -> dict[str, Any]:
+    """What is on record of earlier sessions; a record that was damaged is begun anew."""
+    try:
+        return run.features()
+    except InputError as error:
+        logging.getLogger(__name__).warning("%s It is written again.", error)
+        return {}

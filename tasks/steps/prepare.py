@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from irp_core.data.manifest import manifest_digest, training_rows
 from irp_core.data.scan import scan
 from irp_core.errors import InputError
 from irp_core.refinement.reviews import current_decisions, no_events, read_events
+from irp_core.run.begun import is_sealed, sealed_record
 from irp_core.run.directory import RunDirectory, is_run
 from irp_core.run.inputs import RunInputs
 from irp_core.run.prepared import PreparedSet
@@ -120,8 +122,7 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) ->
     run = RunDirectory(Path(params.run.directory) / f"{name}-{params.refinement.method}-{identity[:8]}")
     run.path.mkdir(parents=True, exist_ok=True)
     PreparedSet(prepared).copy_to(run.path)
-    if len(decisions):
-        run.write_decisions(decisions)
+    run.write_decisions(decisions)
     first = {
         "run_id": run.run_id,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -131,9 +132,30 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) ->
         "version": __version__,
         "code": code_tags(),
     }
-    known = run.record() if is_run(run.path) else first
-    run.write_record({**known, "params": params.model_dump(mode="json"), **_from(run.path.parent, inputs).plain()})
+    record = {
+        **(_known_record(run) or first),
+        "decisions_sha256": run.decisions_sha256(),
+        "params": params.model_dump(mode="json"),
+        **_from(run.path.parent, inputs).plain(),
+    }
+    run.write_record(sealed_record(record))
+    run.note_repeat()
     return run
+
+
+def _known_record(run: RunDirectory) -> dict[str, Any] | None:
+    """What is on record of a run that is found again; None where there is nothing, or nothing to go by."""
+    if not is_run(run.path):
+        return None
+    try:
+        record = run.record()
+        if is_sealed(record):
+            return record
+        reason = "was changed since it was written"
+    except InputError as error:
+        reason = str(error)
+    logging.getLogger(__name__).warning("%s: the record is written again (%s).", run.path, reason)
+    return None
 
 
 def _from(runs: Path, inputs: RunInputs) -> RunInputs:

@@ -86,7 +86,8 @@ def score_training_set(run_path: str, iteration: int, features: StoredFeatures) 
     views = params.views.score
 
     def model() -> Detector:
-        return load_detector(run.step("train", iteration), resolve_device(params.features.device))
+        device = resolve_device(params.features.device)
+        return load_detector(run.step("train", iteration), device, allow=[params.detector.name])
 
     def make(folder: Path) -> None:
         rows, outside = run.training_set(iteration), _outside(run, iteration, policy)
@@ -157,7 +158,8 @@ def score_test_set(run_path: str, iteration: int, features: StoredFeatures) -> s
     def make(folder: Path) -> None:
         params = run.params()
         needs = detector_class(params.detector.name).needs
-        detector = load_detector(run.step("train", iteration), resolve_device(params.features.device))
+        device = resolve_device(params.features.device)
+        detector = load_detector(run.step("train", iteration), device, allow=[params.detector.name])
         scores = detector.score(features.read(rows, views, needs))
         table = rows[["image_id", "md5"]].assign(iteration=iteration, score=scores)
         write_scores(folder, table)

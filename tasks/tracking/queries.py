@@ -13,19 +13,23 @@ from mlflow.tracking import MlflowClient
 import tasks.runtime.environment  # noqa: F401  (quiets MLflow)
 from irp_core.config import Params
 from irp_core.errors import InputError
+from tasks.tracking.database import ensure_database
 
 __all__ = ["client_of", "experiments", "model_version", "registered_versions", "runs_tagged"]
 
 
 def client_of(params: Params) -> MlflowClient:
-    """A client of the configured tracking store.
+    """A client of the configured tracking store; a local database that is not there yet is made.
 
     Raises:
         InputError: the store cannot be opened.
     """
     try:
+        ensure_database(params.tracking.uri)
         client = MlflowClient(tracking_uri=params.tracking.uri)
         client.search_experiments(max_results=1)
+    except InputError:
+        raise
     except Exception as error:  # sqlalchemy, requests and MLflow each raise their own
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"tracking.uri {params.tracking.uri!r} cannot be opened ({first_line}).") from None

@@ -223,6 +223,20 @@ class TrackedRun:
             )
         return path
 
+    def check_files(self, folder: Path, artifact: str) -> None:
+        """Hold a local copy of a folder of artifacts against the digests that were tagged when they were logged.
+
+        Raises:
+            InputError: a file is missing or was changed.
+        """
+        known = [name for name in self.known_files() if name.startswith(f"{artifact}/")]
+        if not known:
+            raise InputError(f"{self.run_id}: expected the digests of {artifact}/ among the run's tags, found none.")
+        for name in known:
+            found = file_sha256(folder / name.removeprefix(f"{artifact}/"))
+            if not self.is_logged(name, found):
+                raise InputError(f"{self.run_id}, artifact {name}: was changed after it was logged ({found[:16]}…).")
+
     def _fetch(self, source: Run, artifact: str) -> Path:
         missing = InputError(f"{self.run_id}: expected the artifact {artifact} in MLflow, found none.")
         if local := _local(source):

@@ -7,15 +7,15 @@ whole under a fixed name, because an append would duplicate rows on a retry.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from prefect import task
@@ -35,6 +35,7 @@ from tasks.reports.page import render_page
 from tasks.review.session import Review
 from tasks.runtime.retries import IO_RETRIES
 from tasks.serving import CODE, save_pyfunc
+from tasks.tracking.metrics import curves_of, new_points, points_of
 from tasks.tracking.queries import client_of, runs_tagged
 from tasks.tracking.reader import FILES_TAG, PENDING_TAG
 from tasks.versions.lineage import common_tags, result_params, training_tags
@@ -122,11 +123,8 @@ def track_iteration(run_path: str, parent: str, iteration: int, fingerprint: str
         if iteration > 0:
             decision = run.decision(iteration)
             metrics |= {name: float(decision[name]) for name in ("threshold", "max_score", "n_removed")}
-        client.log_batch(
-            nested,
-            metrics=[Metric(name, value, _now(), 0) for name, value in metrics.items()] + _curves(run, iteration),
-            params=_params(params),
-        )
+        points = [*points_of(metrics, step=0), *curves_of(run.training_history(iteration))]
+        client.log_batch(nested, metrics=new_points(client, nested, points), params=_params(params))
         so_far = decided_removals(run, iteration)
         this_round, history = folder / DECIDED, folder / REMOVALS
         write_table(so_far[so_far["iteration"] == iteration], this_round, REMOVAL_SCHEMA)
@@ -152,11 +150,13 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str]) -> None:
         params = run.params()
         client = client_of(params)
         iterations = run.iterations()
-        for row in iterations.to_dict("records"):
+        rows = iterations.to_dict("records")
+        for row in rows:
             target = nested[int(row["iteration"])]
-            client.log_batch(target, metrics=_metrics(row, step=0))
-            # The parent's curves: one point per iteration.
-            client.log_batch(parent, metrics=_metrics(row, step=int(row["iteration"])))
+            client.log_batch(target, metrics=new_points(client, target, points_of(row, step=0)))
+        # The parent's curves: one point per iteration.
+        points = [point for row in rows for point in points_of(row, step=int(row["iteration"]))]
+        client.log_batch(parent, metrics=new_points(client, parent, points))
         with tempfile.TemporaryDirectory() as temporary:
             last_round = Path(temporary) / DECIDED
             write_table(run.decided(len(iterations)), last_round, REMOVAL_SCHEMA)
@@ -275,8 +275,14 @@ def _log_weights(client: MlflowClient, run: RunDirectory, params: Params, parent
 
 
 def fail_parent(run: RunDirectory, parent: str) -> None:
-    """Mark the parent run FAILED; a later resume takes it up again."""
-    client_of(run.params()).set_terminated(parent, "FAILED")
+    """Mark the parent run FAILED; a later resume takes it up again.
+
+    Where that fails too (the disk is full, the server gone), what went wrong first is what has to be said.
+    """
+    try:
+        client_of(run.params()).set_terminated(parent, "FAILED")
+    except Exception as error:
+        logging.getLogger(__name__).info("%s could not be marked FAILED (%s)", parent, error)
 
 
 def _register(client: MlflowClient, params: Params, parent: str) -> None:
@@ -292,23 +298,6 @@ def _register(client: MlflowClient, params: Params, parent: str) -> None:
             return
     source = f"{client.get_run(parent).info.artifact_uri}/model"
     client.create_model_version(name, source=source, run_id=parent)
-
-
-def _metrics(row: dict[str, Any], step: int) -> list[Metric]:
-    return [
-        Metric(name, float(value), _now(), step)
-        for name, value in row.items()
-        if name != "iteration" and isinstance(value, (int, float)) and value == value
-    ]
-
-
-def _curves(run: RunDirectory, iteration: int) -> list[Metric]:
-    history = run.training_history(iteration)
-    return [
-        Metric(name, float(row[column]), _now(), int(row["epoch"]))
-        for row in history.to_dict("records")
-        for name, column in (("loss", "loss"), ("learning_rate", "learning_rate"), ("epoch_seconds", "seconds"))
-    ]
 
 
 def _log_input(
@@ -341,7 +330,3 @@ def _kept_weights(params: Params, iterations: int) -> list[int]:
     return {"all": everything, "first_and_last": sorted({0, iterations - 1}), "last": everything[-1:]}[
         params.tracking.keep_weights
     ]
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

@@ -7,6 +7,7 @@ again, and `dvc checkout`, `push`, `pull`, `status`, `diff` and `gc` treat it as
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,18 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import yaml
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import tasks.runtime.environment  # noqa: F401  (before dvc is imported)
-from irp_core.atomic import atomic_path, read_json
+from irp_core.atomic import read_json
 from irp_core.config import digest
 from irp_core.errors import InputError
-from irp_core.hashing import file_md5
+from irp_core.hashing import file_md5, file_sha256
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import write_snapshot as write_snapshot_note
 from tasks.runtime.retries import IO_RETRIES
+from tasks.versions.dvc_files import dvc_file_of, names_version, write_dvc_file, write_text
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -43,6 +44,7 @@ __all__ = [
     "write_snapshot",
 ]
 
+_LOG = logging.getLogger(__name__)
 _LOCK_SECONDS = 300
 
 
@@ -54,7 +56,7 @@ def snapshot(run_path: str, iteration: int) -> str:
     with run.timed("snapshot"):
         rows = run.training_set(iteration)
         target = Path(settings.directory) / run.run_id / f"iteration-{iteration:02d}"
-        dvc_file = _dvc_file(target)
+        dvc_file = dvc_file_of(target)
         key = digest("snapshot", rows.to_dict("list"), str(target))
 
         def make(folder: Path) -> None:
@@ -66,16 +68,34 @@ def snapshot(run_path: str, iteration: int) -> str:
                 if parent := run.snapshot(iteration - 1):
                     lineage["parent"] = parent["md5"]
                 md5 = write_snapshot(repo, rows, target, meta={"irp": lineage})
-                _write_text(target.parent / ".gitignore", "/iteration-*\n!/iteration-*.dvc\n")
-            write_snapshot_note(folder, md5, dvc_file)
+                write_text(target.parent / ".gitignore", "/iteration-*\n!/iteration-*.dvc\n")
+            write_snapshot_note(folder, md5, dvc_file, file_sha256(dvc_file))
 
-        # A .dvc file that was deleted by hand is written again.
-        if not dvc_file.exists():
-            run.forget("snapshot", iteration)
         run.do("snapshot", iteration, key, make)
+        if damage := _damage(run.snapshot(iteration), dvc_file):
+            _LOG.warning("%s; the version is written again.", damage)
+            run.forget("snapshot", iteration)
+            run.do("snapshot", iteration, key, make)
     version = run.snapshot(iteration)
     assert version is not None
     return version["md5"]
+
+
+def _damage(version: dict[str, str] | None, dvc_file: Path) -> str | None:
+    """What of a version that lies outside the run's folder is not as it was written; None where all is."""
+    if version is None or not dvc_file.exists():
+        return f"{dvc_file}: is gone"
+    noted = version.get("dvc_file_sha256")  # irp up to 0.7 noted none
+    if not (names_version(dvc_file, version["md5"]) if noted is None else file_sha256(dvc_file) == noted):
+        return f"{dvc_file}: was changed since it was written"
+    repo = open_repository()
+    try:
+        listed = Path(repo.cache.local.oid_to_path(version["md5"]))
+    finally:
+        repo.close()
+    if listed.is_file() and f"{file_md5(listed)}.dir" == version["md5"]:
+        return None
+    return f"{listed}: DVC's list of the images is gone or was changed"
 
 
 def check_repository() -> None:
@@ -178,23 +198,12 @@ def write_snapshot(repo: Repo, rows: pd.DataFrame, target: Path, meta: dict[str,
     for image_id, md5 in zip(rows["image_id"], rows["md5"], strict=True):
         tree.add(tuple(image_id.split("/")), None, HashInfo("md5", md5))
     tree.digest()
+    listed = Path(repo.cache.local.oid_to_path(tree.oid))
+    if listed.exists() and f"{file_md5(listed)}.dir" != tree.oid:
+        listed.unlink()  # DVC would leave what has the right name as it is
     add_update_tree(repo.cache.local, tree)
-    output = {"md5": tree.oid, "nfiles": len(tree), "hash": "md5", "path": target.name}
-    _write_text(
-        _dvc_file(target),
-        yaml.safe_dump({"outs": [output], **({"meta": meta} if meta else {})}, sort_keys=False),
-    )
+    write_dvc_file(target, str(tree.oid), len(tree), meta)
     return str(tree.oid)
-
-
-def _dvc_file(target: Path) -> Path:
-    """As `dvc add` names it: the whole name, whatever dots are in it."""
-    return target.with_name(f"{target.name}.dvc")
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def set_members(md5: str) -> pd.DataFrame:
@@ -254,10 +263,10 @@ def checkout(md5: str, target: Path, meta: dict[str, Any]) -> Path:
     """
     from dvc.exceptions import DvcException
 
-    file = _dvc_file(target)
+    file = dvc_file_of(target)
     if target.exists():
         raise InputError(f"{target}: exists; name a folder that does not, with --to.")
-    if file.exists() and md5 not in file.read_text(encoding="utf-8"):
+    if file.exists() and not names_version(file, md5):
         raise InputError(f"{file}: exists and names another version; name another folder, with --to.")
     members = set_members(md5)
     cached_files(members["md5"].tolist())
@@ -287,7 +296,7 @@ def _ignore(target: Path) -> None:
     ignored = target.parent / ".gitignore"
     lines = ignored.read_text(encoding="utf-8").splitlines() if ignored.exists() else []
     if f"/{target.name}" not in lines and "/iteration-*" not in lines:
-        _write_text(ignored, "\n".join([*lines, f"/{target.name}"]) + "\n")
+        write_text(ignored, "\n".join([*lines, f"/{target.name}"]) + "\n")
 
 
 def _pull(repo: Repo, objects: list[str]) -> None:

@@ -79,3 +79,37 @@ def test_an_entitys_own_epochs_take_the_retraining_along() -> None:
     params = load_params(None, ["sweep.epochs={bottle: 70}"])
     assert params.sweep.training_of("bottle", params.training).retrain_epochs == 18  # 5 of 20, of 70
     assert params.sweep.training_of("other", params.training) == params.training
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+FILES: dict[str, tuple[bytes, str]] = {
+    "an alias bomb": (BOMB.encode(), "at most 10,000 values"),
+    "an alias of itself": (b"a: &a [*a]", "contains itself"),
+    "UTF-16": ("run: {seed: 1}".encode("utf-16"), "expected text in UTF-8"),
+    "Latin-1": ("run: {directory: Läufe}".encode("latin-1"), "expected text in UTF-8"),
+    "a null byte": (b"run: {seed: \x00}", "not valid YAML"),
+    "deep nesting": (b"run: " + b"[" * 50_000, "nested too deeply"),
+    "a date that is none": (b"run: {seed: 2024-13-45}", "not valid YAML"),
+    "a large file": (b"#" * 2_000_000, "at most 1,000,000 bytes"),
+    "an object of Python": (b"run: !!python/object/apply:os.system [x]", "not valid YAML"),
+    "a list": (b"[1]", "expected sections with keys"),
+    "numbers for sections": (b"1: {2: 3}", "expected sections by name, found 1"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_no_params_file_is_one_sentence(name: str, tmp_path: Path) -> None:
+    content, message = FILES[name]
+    file = tmp_path / "params.yaml"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=message) as refused:
+        load_params(file)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes("run: {seed: 5}".encode("utf-8-sig"))
+    assert load_params(tmp_path / "params.yaml").run.seed == 5

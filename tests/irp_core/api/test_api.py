@@ -1,4 +1,4 @@
-"""Three lines of Python on a plain folder: tables, detector, scores; nothing is left behind."""
+"""Three lines of Python on a plain folder: tables, detector, scores; nothing is left behind, nothing heavy imported."""
 
 from __future__ import annotations
 

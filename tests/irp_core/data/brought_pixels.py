@@ -106,7 +106,7 @@ def _odd_size(root: Path) -> None:
     picture(root / "4.png", (12, 10))
 
 
-_DARK = "of 65535 occurs in 3 images of 16 bits: if the camera has 12 bits, set images.range=[0, 4095]"
+_DARK = (
     "no value above 4095 of 65535 occurs in 3 images of 16 bits: if the camera has 12 bits, set images.range=[0, 4095]"
 )
 

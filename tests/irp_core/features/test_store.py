@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +85,63 @@ def test_a_kill_leaves_a_readable_store(tmp_path: Path) -> None:
     done = sum(f"x{i}" in {md5 for md5, _ in store._rows} for i in range(3))
     assert done == 3
     assert np.isfinite(store.get([md5 for md5, _ in store._rows], 1)).all()
+
+
+def _flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def _reordered(index: Path) -> None:
+    record = json.loads(index.read_text())
+    index.write_text(json.dumps({**record, "keys": record["keys"][::-1]}))
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a flipped byte of the array": ("npy", lambda path: _flip(path, -3)),
+    "a flipped byte of the array's header": ("npy", lambda path: _flip(path, 20)),
+    "a short array": ("npy", lambda path: path.write_bytes(path.read_bytes()[:-4])),
+    "an empty array": ("npy", lambda path: path.write_bytes(b"")),
+    "no array": ("npy", Path.unlink),
+    "a reordered index": ("json", _reordered),
+    "a short index": ("json", lambda path: path.write_bytes(path.read_bytes()[:-9])),
+    "an empty index": ("json", lambda path: path.write_bytes(b"")),
+    "an index of something else": ("json", lambda path: path.write_text('"x"')),
+    "an index without its digest": ("json", lambda path: path.write_text('{"keys": [["a", 0], ["b", 0]]}')),
+    "an index in another encoding": ("json", lambda path: path.write_bytes(path.read_text().encode("utf-16"))),
+    "a deep index": ("json", lambda path: path.write_text("[" * 100_000)),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_segment_is_never_used_and_said(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = FeatureStore(tmp_path, SPEC)
+    store.append([("a", 0), ("b", 0)], rows(1, 2), name="first")
+    store.append([("c", 0)], rows(3), name="second")
+    suffix, damage = DAMAGES[name]
+    damage(store.directory / f"first.{suffix}")
+    again = FeatureStore(tmp_path, SPEC)
+    assert again.missing(["a", "b", "c"], 1) == [("a", 0), ("b", 0)]
+    assert "first." in caplog.text
+    assert "extracted again" in caplog.text
+    again.append([("a", 0), ("b", 0)], rows(1, 2))
+    assert FeatureStore(tmp_path, SPEC).get(["b", "a", "c"], 1)[:, 0, 0].tolist() == [2, 1, 3]
+
+
+def test_what_is_damaged_while_it_is_in_use_is_refused(tmp_path: Path) -> None:
+    FeatureStore(tmp_path, SPEC).append([("a", 0)], rows(1), name="first")
+    store = FeatureStore(tmp_path, SPEC)
+    _flip(store.directory / "first.npy", -3)
+    with pytest.raises(InputError, match=r"first.npy: was changed .* the same command again"):
+        store.get(["a"], 1)
+    assert store.missing(["a"], 1) == [("a", 0)]
+
+
+def test_an_index_of_an_older_version_is_read(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path, SPEC)
+    store.append([("a", 0), ("b", 0)], rows(1, 2), name="first")
+    (store.directory / "first.json").write_text('[["a", 0], ["b", 0]]')
+    again = FeatureStore(tmp_path, SPEC)
+    assert again.missing(["a", "b"], 1) == []
+    assert again.get(["b"], 1)[0, 0, 0] == 2

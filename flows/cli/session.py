@@ -1,0 +1,70 @@
+"""What a command that trains stands on: a Prefect API for its length, and its time booked on the runs it made."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+__all__ = ["close_session", "compare_methods", "prefect_session", "without_dvc"]
+
+_STARTED = time.perf_counter()
+
+
+def without_dvc(no_dvc: bool) -> list[str]:
+    return ["snapshots.enabled=false"] if no_dvc else []
+
+
+@contextmanager
+def prefect_session(meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """A Prefect API for what runs inside, and none of its log lines on the terminal.
+
+    Args:
+        meanwhile: work that can be done while the server starts.
+    """
+    from tasks.runtime.prefect_server import prefect_server
+
+    # The terminal shows our own progress and summary, and errors as one sentence from `main`; every log
+    # line still reaches the Prefect API.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    with prefect_server(Path(".irp/prefect-server.log")) as wait:
+        meanwhile()
+        with Console(stderr=True).status("Starting Prefect …"):
+            import flows.compare  # noqa: F401  (the long imports, while the server starts)
+
+            wait()
+        yield
+
+
+def close_session(runs: list[Path]) -> None:
+    """Book what no stage accounts for (imports, the Prefect server, orchestration) on the session's runs."""
+    from irp_core.run.directory import RunDirectory
+
+    since = time.time() - (time.perf_counter() - _STARTED)
+    booked = sum(sum(RunDirectory(path).timings(since).values()) for path in runs)
+    rest = time.perf_counter() - _STARTED - booked
+    for path in runs:
+        RunDirectory(path).add_time("prefect", max(0.0, rest / len(runs)))
+
+
+def compare_methods(
+    console: Console,
+    path: Path,
+    params: dict[str, Any],
+    methods: tuple[str, ...],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> dict[str, str]:
+    with prefect_session(meanwhile):
+        from flows.compare import compare, comparison_table
+
+        runs = compare(str(path), params, methods)
+        close_session([Path(run) for run in runs.values()])
+    from flows.terminal.run import show_comparison
+
+    show_comparison(console, comparison_table(runs), runs)
+    return runs

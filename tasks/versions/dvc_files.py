@@ -1,0 +1,44 @@
+"""The `.dvc` file beside a training set's folder: the one place that knows how it is named, written and read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from irp_core.atomic import atomic_path
+from irp_core.plain_yaml import read_yaml
+
+__all__ = ["dvc_file_of", "names_version", "write_dvc_file", "write_text"]
+
+
+def dvc_file_of(target: Path) -> Path:
+    """As `dvc add` names it: the whole name, whatever dots are in it."""
+    return target.with_name(f"{target.name}.dvc")
+
+
+def write_dvc_file(target: Path, md5: str, files: int, meta: dict[str, Any] | None) -> None:
+    """Say beside `target` that this folder is the version `md5` of so many files.
+
+    Args:
+        meta: DVC leaves it alone.
+    """
+    output = {"md5": md5, "nfiles": files, "hash": "md5", "path": target.name}
+    text = yaml.safe_dump({"outs": [output], **({"meta": meta} if meta else {})}, sort_keys=False)
+    write_text(dvc_file_of(target), text)
+
+
+def names_version(file: Path, md5: str) -> bool:
+    """Whether `file` is a `.dvc` file whose output is the version `md5`: a comment that says so does not count."""
+    try:
+        (output,) = read_yaml(file)["outs"]
+        return bool(output["md5"] == md5 and output["path"] == file.name.removesuffix(".dvc"))
+    except (ValueError, KeyError, TypeError):  # InputError is a ValueError
+        return False
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

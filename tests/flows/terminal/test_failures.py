@@ -1,0 +1,93 @@
+"""What the machine did to a command is one sentence: full disks, permissions, servers that no longer answer."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import flows.cli.main as command
+from flows.terminal.failures import sentence
+
+ROOT = Path(__file__).parents[3]
+
+
+def _os(code: int, name: str | None = "runs/a") -> OSError:
+    return OSError(code, os.strerror(code), name)
+
+
+FAILURES: dict[str, tuple[Callable[[], BaseException], str]] = {
+    "a full disk": (lambda: _os(errno.ENOSPC), "runs/a: no space is left on the disk"),
+    "a used up quota": (lambda: _os(errno.EDQUOT), "no space is left"),
+    "a full disk under safetensors": (
+        lambda: RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        "no space is left",
+    ),
+    "a full disk under SQLite": (lambda: sqlite3.OperationalError("database or disk is full"), "no space is left"),
+    "a folder of somebody else's": (lambda: _os(errno.EACCES), "runs/a: may not be read or written"),
+    "a disk that is only read": (lambda: _os(errno.EROFS), "may not be read or written"),
+    "a store that is only read": (
+        lambda: sqlite3.OperationalError("attempt to write a readonly database"),
+        "may not be read or written",
+    ),
+    "a broken disk": (lambda: _os(errno.EIO), "runs/a: Input/output error"),
+    "a server that is gone": (lambda: httpx.ConnectError("All connection attempts failed"), "no longer answers"),
+    "a locked store": (lambda: sqlite3.OperationalError("database is locked"), "tracking store does not work"),
+    "no memory": (lambda: MemoryError(), "memory is used up"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_of_the_machine_is_one_sentence_with_what_is_safe(name: str) -> None:
+    make, message = FAILURES[name]
+    said = sentence(make())
+    assert said is not None
+    assert message in said
+    assert "is safe" in said
+    assert "\n" not in said
+    wrapped = RuntimeError("a task failed")
+    wrapped.__cause__ = make()
+    assert sentence(wrapped) == said
+
+
+def test_a_mistake_of_ours_is_none() -> None:
+    assert sentence(KeyError("threshold")) is None
+    assert sentence(AssertionError()) is None
+
+
+def test_the_command_says_it_and_keeps_the_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> Any:
+        raise _os(errno.ENOSPC, "runs/a/scores.parquet")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "app", full)
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "runs/a/scores.parquet: no space is left" in said
+    assert "Traceback" in (tmp_path / ".irp" / "errors.log").read_text()
+
+
+def test_a_sigterm_is_said_and_has_its_own_code() -> None:
+    code = (
+        "import os, signal, flows.cli.main as c\n"
+        "c.app = lambda **_: os.kill(os.getpid(), signal.SIGTERM) or __import__('time').sleep(5)\n"
+        "c.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 143
+    assert "Stopped (SIGTERM); the same command goes on" in done.stderr
