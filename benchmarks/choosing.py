@@ -68,7 +68,7 @@ def _cell(
     injected = manifest.set_index("image_id").loc[rows["image_id"], "injected"].to_numpy(dtype=bool)
     known = frozenset(rows.loc[injected, "image_id"])
     results = []
-    cleaned: dict[str, tuple[Refined, float]] = {}  # who goes, and how long it took
+    cleaned: dict[str, tuple[Refined, float]] = {}  # what was removed, and how long it took
     for name in detectors:
         for method in methods:
             chosen = params.model_copy(
@@ -79,7 +79,7 @@ def _cell(
             )
             policy = policy_of(chosen.refinement)
             started = time.perf_counter()
-            if method in cleaned:  # a separate cleaner: who goes does not depend on the final detector
+            if method in cleaned:  # a detector of its own scores: the removals do not depend on the final detector
                 before, cleaning = cleaned[method]
                 detector = fit_final_detector(features[before.kept], chosen, before.iterations)
                 refined = replace(before, detector=detector)

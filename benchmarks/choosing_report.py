@@ -43,7 +43,7 @@ def auroc_table(runs: pd.DataFrame) -> pd.DataFrame:
         row |= {_LABELS[m]: f"{means[m]:.3f} ± {group[m].std():.3f}" for m in _LABELS}
         for method in ("irp", "robust"):
             share = recovery(means[method], means["vanilla"], means["oracle"])
-            # Where less than half a point was lost the ratio says nothing.
+            # Where less than half a point was lost the ratio means nothing.
             small = level == 0 or share is None or means["oracle"] - means["vanilla"] < 0.005
             row[f"recovery {method}"] = "–" if small or share is None else f"{share:.2f}"
         chosen = runs[(runs[_KEYS] == [entity, detector, level]).all(axis=1)]
@@ -54,7 +54,7 @@ def auroc_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def removal_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Who went, per entity, level and cleaner; means over the seeds."""
+    """Good and defective images removed, per entity, level and rule; means over the seeds."""
     rows = []
     first = runs["detector"].iloc[0]
     wanted = [("robust", first), *(("irp", detector) for detector in runs["detector"].unique())]

@@ -1,4 +1,4 @@
-"""Good images of two kinds: nothing is wrong with them, so nothing should go.
+"""Good images of two kinds: nothing is wrong with them, so none should be removed.
 
 `python -m benchmarks.kinds DATA -S features.backbone=resnet18 -S features.weights=FILE`: three in ten good images of a
 data set are replaced by altered ones (darker, out of focus, nearer, turned), as another lot or another camera would
@@ -67,7 +67,9 @@ def _main(
                 gone = ~refine_in_memory(rows, of(rows), params).kept
                 n = int(second[chosen].sum())
                 hit = int(gone[second[chosen]].sum())
-                print(f"{len(rows)} images, {n} of them {other}: {hit} of these go, {int(gone.sum()) - hit} others")
+                print(
+                    f"{len(rows)} images, {n} of them {other}: {hit} of these removed, {int(gone.sum()) - hit} others"
+                )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Approval(RunInput):
 
     reviewer: str = Field(description="Your name.", min_length=1)
     keep: list[str] = Field(default=[], description="Names of removed images that must stay.")
-    remove: list[str] = Field(default=[], description="Names of further images that must go.")
+    remove: list[str] = Field(default=[], description="Names of further images to remove.")
     note: str = ""
 
 
@@ -89,6 +89,6 @@ def _question(run: RunDirectory, problem: str) -> str:
     lines = [
         f"**{run.run_id}** removed {removed} images; they are among this flow run's artifacts.",
         "Submit to approve. Name images to keep or to remove: the data set is then refined again with these decisions.",
-        f"For a closer look: `irp review {run.path}`.",
+        f"To see the images: `irp review {run.path}`.",
     ]
     return "\n\n".join([f"**{problem}**", *lines] if problem else lines)

@@ -1,4 +1,4 @@
-"""Look at a data set and make its contaminated manifest, without training anything."""
+"""Read a data set and make its contaminated manifest, without training anything."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def refine(
         random_counts: removals per iteration, for the control `random`.
         decisions: file of reviewers' decisions to respect besides `review.decisions`.
         operating: find the operating threshold, which trains the detector on `operating.folds` folds once more;
-            without it the last look's threshold has to serve.
+            without it the last round's threshold has to serve.
     """
     checked = Params.model_validate(params)
     if checked.snapshots.enabled:

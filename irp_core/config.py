@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Percent = Annotated[int, Field(ge=0, lt=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -67,6 +68,18 @@ class _Section(BaseModel):
 class Dataset(_Section):
     layout: Literal["auto", "folder", "mvtec", "mtd", "ksdd2"] = "auto"
     test_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    good_names: Annotated[tuple[Annotated[str, Field(pattern=r"\w")], ...], Field(min_length=1)] = (
+        "good",
+        "ok",
+        "normal",
+        "pass",
+        "passed",
+        "defect_free",
+        "no_defect",
+        "gut",
+        "io",
+    )
+    near_copies: Annotated[float, Field(gt=0.0, le=1.0)] | None = 0.9
 
 
 class Contamination(_Section):
@@ -87,6 +100,25 @@ class Contamination(_Section):
 class Images(_Section):
     size: Annotated[int, Field(ge=32, le=2048)] = 256
     crop: Literal["none", "center"] = "none"
+    range: tuple[float, float] | None = None
+    max_pixels: Positive = 180_000_000
+    max_bytes: Positive = 1_000_000_000
+
+    @model_validator(mode="after")
+    def _black_below_white(self) -> Images:
+        if self.range is not None and self.range[0] >= self.range[1]:
+            raise ValueError(f"range must be the values of black and white, black below white. Got {list(self.range)}.")
+        return self
+
+    def pixels(self) -> dict[str, Any]:
+        """What an image's pixels depend on. `range` only where it is set: features that were stored before there was
+        such a key are still found."""
+        return self.model_dump(mode="json", exclude={"max_pixels", "max_bytes"} | (set() if self.range else {"range"}))
+
+    def set_keys(self) -> dict[str, Any]:
+        """As `pixels`, with the bounds where they are not the defaults."""
+        bounds = {"max_pixels": self.max_pixels, "max_bytes": self.max_bytes}
+        return self.pixels() | {key: at for key, at in bounds.items() if at != Images.model_fields[key].default}
 
 
 class Views(_Section):
@@ -160,11 +192,27 @@ class Refinement(_Section):
     fdr: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     confidence: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     start: Start | None = None
+    members: Annotated[tuple[DetectorName, ...], Field(min_length=1)] = ("gaussian", "patch_knn", "kurtosis")
+    expected: Share | tuple[Share, Share] | None = None
+    answers: Annotated[int, Field(ge=0)] = 30
     removal: Literal["max_one", "all_above"] = "all_above"
     retrain: Literal["scratch", "warm_start"] | None = None
     max_iterations: Annotated[int, Field(ge=0)] = 10
     max_one_iterations: Positive = 15
     max_removed_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+
+    @property
+    def expected_range(self) -> tuple[float, float] | None:
+        """The expected share of defective images, as a range."""
+        if self.expected is None or isinstance(self.expected, tuple):
+            return self.expected
+        return self.expected, self.expected
+
+    @model_validator(mode="after")
+    def _range_is_in_order(self) -> Refinement:
+        if isinstance(self.expected, tuple) and self.expected[0] > self.expected[1]:
+            raise ValueError(f"expected must be a share or a range from low to high. Got {list(self.expected)}.")
+        return self
 
 
 class Operating(_Section):
@@ -241,7 +289,7 @@ class Sweep(_Section):
 
 
 class Figures(_Section):
-    """How the paper's figures look; nothing here changes a number."""
+    """How the paper's figures are drawn; nothing here changes a number."""
 
     width: Annotated[float, Field(ge=3.0, le=20.0)] = 6.8
     font_size: Annotated[float, Field(ge=4.0, le=24.0)] = 8.5

@@ -27,6 +27,7 @@ from irp_core.features.images import decode, square, view_angles, views
 from irp_core.features.local import feature_set, local_extractor
 from irp_core.features.pooled import PooledExtractor, resolve_device, resolve_precision
 from irp_core.hashing import file_sha256
+from irp_core.regular_file import read_regular
 
 __all__ = ["INSPECTOR", "Inspector", "save_inspector"]
 
@@ -52,7 +53,7 @@ def save_inspector(
     described = {
         "threshold": operating["threshold"],
         "operating": dict(operating),
-        "images": params.images.model_dump(mode="json"),
+        "images": params.images.set_keys(),
         "views": params.views.model_dump(mode="json"),
         "features": params.features.model_dump(
             mode="json", include={"backbone", "scales", "precision", "patch_grid", "patch_channels", "kurtosis_scale"}
@@ -133,9 +134,9 @@ class Inspector:
 
         def load(path: Path) -> tuple[str, NDArray[np.uint8] | None, str | None]:
             try:
-                content = path.read_bytes()
-                image = square(decode(content), self._images.size, self._images.crop)
-            except (OSError, InputError) as error:
+                content = read_regular(path, self._images.max_bytes)
+                image = square(decode(content, self._images), self._images.size, self._images.crop)
+            except InputError as error:
                 return "", None, str(error)
             return hashlib.md5(content, usedforsecurity=False).hexdigest(), views(image, angles), None
 

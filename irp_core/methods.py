@@ -21,8 +21,12 @@ _PAPER = {
     "confidence": 0.0,
     "start": "all",
 }
-# What only the training's methods need: they look at no scores.
+# What only the training's methods need: they read no scores.
 _UNSCORED = {"score_on": "in_sample", "reversible": False, "detector": None}
+
+
+# One round over scores of detectors that did not train on the image: nothing that went comes back.
+_ONE_ROUND = {"score_on": "out_of_fold", "reversible": False, "max_iterations": 1}
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,13 @@ class Method:
     @property
     def reads_injected(self) -> bool:
         """Whether it reads what only an experiment knows: which images were injected."""
-        return self.changes.get("selection") == "oracle"
+        return self.changes.get("selection") in ("oracle", "answered")
 
     @property
     def removes_by_score(self) -> bool:
         """Whether it removes images because of their scores."""
-        return "selection" not in self.changes and self.changes.get("max_iterations") != 0
+        by_score = self.changes.get("selection", "scores") in ("scores", "isolated", "answered")
+        return by_score and self.changes.get("max_iterations") != 0
 
     @property
     def iterative(self) -> bool:
@@ -110,7 +115,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             Method(
                 "irp_max_one",
                 "IRP, one at a time",
-                "the paper's Algorithm 1: only the highest score goes, if it exceeds the threshold",
+                "the paper's Algorithm 1: only the highest score is removed, if it exceeds the threshold",
                 Style("#56b4e9", "^"),
                 changes=MappingProxyType({"removal": "max_one"}),
                 iterations_key="max_one_iterations",
@@ -119,7 +124,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             Method(
                 "irp",
                 "IRP, all above",
-                "the paper's iterative refinement process (eq. 6, all above the threshold go)",
+                "the paper's iterative refinement process (eq. 6, all above the threshold are removed)",
                 Style("#0072b2", "D"),
                 in_paper="irp",
             ),
@@ -139,6 +144,22 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                         "start": "ordinary",
                     }
                 ),
+            ),
+            Method(
+                "careful",
+                "careful",
+                "remove only what stands alone and far from every kind of good image, and ask about the rest",
+                Style("#882255", "P"),
+                preset=MappingProxyType({**_PAPER, "retrain": "scratch"}),
+                changes=MappingProxyType({**_ONE_ROUND, "selection": "isolated"}),
+            ),
+            Method(
+                "answered",
+                "careful, after answers",
+                "careful, after `refinement.answers` answers that the labels give: an experiment (reads `injected`)",
+                Style("#117733", "X", "--"),
+                preset=MappingProxyType({**_PAPER, "retrain": "scratch"}),
+                changes=MappingProxyType({**_ONE_ROUND, "selection": "answered"}),
             ),
             Method(
                 "random",

@@ -47,7 +47,7 @@ class Rule(Protocol):
         ...
 
     def for_return(self) -> Rule:
-        """The rule below which a removed image comes back: without a bound on how many go."""
+        """The rule below which a removed image comes back: without a bound on how many are removed."""
         ...
 
 
@@ -126,8 +126,8 @@ class Mad(_Multiple):
 class Mixture:
     """The false discovery rate of a mixture of two normal distributions (`irp_core.statistics.mixture`).
 
-    `fdr` is the expected share of good images among the removed; with a `confidence` no more images go than a lower
-    confidence bound allows.
+    `fdr` is the expected share of good images among the removed; with a `confidence` no more images are removed than a
+    lower confidence bound allows.
     """
 
     fdr: float

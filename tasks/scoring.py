@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from irp_core.config import Params
-from irp_core.data.layouts.listing import images_below
+from irp_core.data.walk import walk
 from irp_core.errors import InputError
 from irp_core.inspection import INSPECTOR, Inspector
 from irp_core.run.directory import RunDirectory
@@ -19,7 +19,7 @@ __all__ = ["score_images"]
 
 
 def score_images(model: str, path: Path, params: Params) -> pd.DataFrame:
-    """Score an image or every image below a folder.
+    """Score an image or every image below a folder; what cannot be read there has a row with its `error`.
 
     Args:
         model: a run's directory, a folder with `inspector.json`, or a registered model `NAME`, `NAME/version`
@@ -28,15 +28,21 @@ def score_images(model: str, path: Path, params: Params) -> pd.DataFrame:
     Raises:
         InputError: no such model, or no images.
     """
-    files = [path / name for name in images_below(path)] if path.is_dir() else [path]
-    if not files or not path.exists():
-        raise InputError(
-            f"{path}: expected an image or a folder of images, found {'none' if path.exists() else 'nothing'}."
-        )
+    if not path.exists():
+        raise InputError(f"{path}: expected an image or a folder of images, found nothing.")
+    tree = walk(path) if path.is_dir() else None
+    files = [path / name for name in tree.images] if tree else [path]
+    unusable = {str(path / name): reason for name, reason in tree.quarantined.items()} if tree else {}
+    if not files:
+        first = f" ({len(unusable)} unreadable, first: {next(iter(unusable.values()))})" if unusable else ""
+        raise InputError(f"{path}: expected an image or a folder of images, found none{first}.")
     with tempfile.TemporaryDirectory() as temporary:
         inspector = Inspector(_model_folder(model, params, Path(temporary)), params.features.device)
         with bar("Scoring") as advance:
-            return inspector.score(files, workers=params.features.workers, progress=advance)
+            table = inspector.score(files, workers=params.features.workers, progress=advance)
+    without = {"md5": None, "score": None, "threshold": inspector.threshold, "decision": None}
+    left_out = [{"path": file, **without, "error": reason} for file, reason in unusable.items()]
+    return pd.DataFrame([*table.to_dict("records"), *left_out], columns=table.columns)
 
 
 def _model_folder(model: str, params: Params, temporary: Path) -> Path:

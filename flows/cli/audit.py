@@ -15,7 +15,7 @@ from irp_core.errors import InputError
 __all__ = ["audit"]
 
 audit = typer.Typer(
-    help="Who was removed, when, why: answered from MLflow and DVC alone.",
+    help="Which images were removed, when, why: answered from MLflow and DVC alone.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )

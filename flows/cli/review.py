@@ -1,4 +1,4 @@
-"""`irp review`: a person looks at what was removed, and at what nearly was."""
+"""`irp review`: a person sees what was removed and what nearly was, and decides."""
 
 from __future__ import annotations
 

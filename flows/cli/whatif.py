@@ -40,7 +40,7 @@ def whatif(
     from flows.terminal.audit import write_supposition
     from tasks.audit.whatif import save_figure, suppose
 
-    answer = suppose(run, read_params(params, set_param), rule=rule, lambda_=lambda_, k=k, fdr=fdr)
+    answer = suppose(run, read_params(params, set_param), rule=rule and str(rule), lambda_=lambda_, k=k, fdr=fdr)
     path = figure or Path(f"whatif-{answer.facts['run']}.png")
     save_figure(answer.figure, path)  # first: whoever pipes the tables into `head` ends this process early
     write_supposition(answer.facts, answer.iterations, answer.images, as_.value)

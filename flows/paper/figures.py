@@ -25,23 +25,23 @@ _EMPTY: NDArray[np.uint8] = np.full((48, 48, 3), 240, dtype=np.uint8)
 
 def write_figures(params: Params) -> None:
     """Write `docs/results/figures/` (SVG and PNG) and `docs/results.md`."""
-    look, reference = params.figures, load_reference()
+    drawn, reference = params.figures, load_reference()
     runs = pd.read_csv(TABLES / "runs.csv")
     summary = pd.read_csv(TABLES / "table3.csv")
     galleries = {
-        (entity, level): _thumbnails(cell(entity, level) / "thumbnails", look.gallery, look.pictures)
+        (entity, level): _thumbnails(cell(entity, level) / "thumbnails", drawn.gallery, drawn.pictures)
         for entity in params.sweep.entities
         for level in params.sweep.levels
     }
     figures = {
-        "figure1": figure1(runs, look),
-        "figure3": figure3(runs, reference, look),
-        "figure4": figure4(runs, summary, reference, look),
-        "figure5": figure5(galleries, look),
+        "figure1": figure1(runs, drawn),
+        "figure3": figure3(runs, reference, drawn),
+        "figure4": figure4(runs, summary, reference, drawn),
+        "figure5": figure5(galleries, drawn),
     }
     with atomic_directory(FIGURES) as folder:
         for name, figure in figures.items():
-            _save(figure, folder / name, look.dpi)
+            _save(figure, folder / name, drawn.dpi)
     write_page(params, runs, summary)
 
 

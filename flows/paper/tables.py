@@ -76,7 +76,7 @@ def write_tables(params: Params) -> None:
 
 
 def _mean_auroc(runs: pd.DataFrame) -> dict[str, float]:
-    """Mean AUROC of each method over all cells: the row of `dvc metrics show` that one looks at first."""
+    """Mean AUROC of each method over all cells: the row of `dvc metrics show` that one reads first."""
     means = runs.groupby("method", sort=False)["auroc"].mean()
     return {str(name): round(float(value), 4) for name, value in means.items()}
 

@@ -29,11 +29,11 @@ _STYLES = {
     "removed_by_review": "red",
     "kept_by_review": "green",
     "restored": "green",
-    # What a later review says counts.
+    # A later review's decision counts.
     REMOVED_THEN_KEPT: "green",
     TRAINED_ON_THEN_REMOVED: "red",
 }
-# What a person looks for, per kind of answer; JSON and CSV have every column.
+# What a person wants to know, per kind of answer; JSON and CSV have every column.
 _COLUMNS = {
     "removed": ["image_id", "iteration", "score", "threshold", "rule", "decision", "reviewer", "label"],
     "history": ["run", "iteration", "score", "threshold", "decision", "rule", "reviewer", "registered_as"],
@@ -71,7 +71,7 @@ def write_supposition(facts: Mapping[str, Any], iterations: pd.DataFrame, images
     else:
         console = _console()
         _print_facts(console, facts)
-        _print_rows(console, iterations, "Each look at the scores that the run had", "iterations")
+        _print_rows(console, iterations, "Each round, on the scores that the run had", "iterations")
         different = images[images["change"] != "both"]
         _print_rows(console, different, "Images that only one of the two thresholds removes", "images")
 
@@ -117,7 +117,7 @@ def _print_facts(console: Console, facts: Mapping[str, Any]) -> None:
 
 
 def _print_rows(console: Console, table: pd.DataFrame, title: str, kind: str) -> None:
-    # A column that says nothing takes no room.
+    # An empty column takes no room.
     columns = [
         column
         for column in _COLUMNS.get(kind, list(table.columns))

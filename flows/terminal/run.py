@@ -21,7 +21,7 @@ _STOPPED = {
     "converged": "nothing exceeds the threshold any more",
     "cycle": "the next set would be one that was there before",
     "max_iterations": "the number of iterations is used up (refinement.max_iterations)",
-    "max_removed_fraction": "the largest share that may go is gone (refinement.max_removed_fraction)",
+    "max_removed_fraction": "the largest share that may be removed is removed (refinement.max_removed_fraction)",
 }
 
 _WORDS = ("image", "method", "run", "rule", "decision", "reviewer", "label")
@@ -73,10 +73,10 @@ def show_run(console: Console, run: RunDirectory, *, closing: bool = True) -> No
             cells += [_share(row[name]) for name in names]
         table.add_row(*cells)
     console.print(table)
-    look = summary["last_look"]
+    last = summary["last_round"]
     console.print(
         f"Stopped after {summary['iterations']} iterations: {_STOPPED[summary['stop_reason']]} "
-        f"(threshold {look['threshold']:.3f}, highest score {look['max_score']:.3f})."
+        f"(threshold {last['threshold']:.3f}, highest score {last['max_score']:.3f})."
     )
     _show_findings(console, summary)
     _show_inputs(console, run)
@@ -86,8 +86,12 @@ def show_run(console: Console, run: RunDirectory, *, closing: bool = True) -> No
 
 
 def _show_findings(console: Console, summary: dict[str, Any]) -> None:
-    """What the run says without labels: estimated contamination, operating threshold."""
-    if found := summary.get("contamination"):
+    """What the run finds without labels: estimated contamination, operating threshold."""
+    if said := summary.get("outcome"):
+        console.print(f"[bold]{said['kind'].capitalize()}.[/bold]", highlight=False)
+        for sentence in said["sentences"]:
+            console.print(escape(sentence), highlight=False, soft_wrap=True)
+    elif found := summary.get("contamination"):
         shares = f"{100 * found['share']:.0f} % of the images (90 % interval {100 * found['low']:.0f} to"
         text = f"Estimated contamination: {shares} {100 * found['high']:.0f} %)."
         unsure = round(found["share"] * summary["n_start"]) - summary["n_removed"]

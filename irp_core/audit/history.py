@@ -44,30 +44,30 @@ TRAINED_ON_THEN_REMOVED = f"trained on, later {REMOVED_BY_REVIEW}"
 _FROM_REMOVAL = ["threshold", "margin", "decision", "rule", "reviewer", "reviewed_at", "note"]
 
 
-def thresholds_applied(iterations: pd.DataFrame, last_look: Mapping[str, Any]) -> dict[int, float]:
-    """Model k → the threshold that its scores were held against (by look k + 1; the table lacks the last look).
+def thresholds_applied(iterations: pd.DataFrame, last_round: Mapping[str, Any]) -> dict[int, float]:
+    """Model k → the threshold that its scores were held against (by round k + 1; the table lacks the last round).
 
     Args:
-        last_look: of the run's summary.
+        last_round: of the run's summary.
 
     Example:
         >>> iterations = pd.DataFrame({"iteration": [0, 1], "threshold": [None, 2.4]})
         >>> thresholds_applied(iterations, {"threshold": 2.1})
         {0: 2.4, 1: 2.1}
     """
-    return _by_model(iterations, last_look, "threshold")
+    return _by_model(iterations, last_round, "threshold")
 
 
-def defective_lower_bounds(iterations: pd.DataFrame, last_look: Mapping[str, Any]) -> dict[int, float | None]:
+def defective_lower_bounds(iterations: pd.DataFrame, last_round: Mapping[str, Any]) -> dict[int, float | None]:
     """Model k → the lower bound on the share of defective images that the scores came with; None where with none."""
-    bounds = _by_model(iterations, last_look, "defective_lower_bound")
+    bounds = _by_model(iterations, last_round, "defective_lower_bound")
     return {model: None if pd.isna(bound) else bound for model, bound in bounds.items()}
 
 
-def _by_model(iterations: pd.DataFrame, last_look: Mapping[str, Any], column: str) -> dict[int, Any]:
+def _by_model(iterations: pd.DataFrame, last_round: Mapping[str, Any], column: str) -> dict[int, Any]:
     later = iterations[iterations["iteration"] > 0]
     found = dict(zip((later["iteration"] - 1).tolist(), later[column].tolist(), strict=True))
-    return found | {len(iterations) - 1: last_look[column]}
+    return found | {len(iterations) - 1: last_round[column]}
 
 
 def image_history(
@@ -102,14 +102,14 @@ def image_history(
                 "margin": None if limit is None else score["score"] - limit,
                 "decision": "kept",
             }
-            look = decided[decided["iteration"] == iteration + 1]
-            if len(look):
-                row |= {name: look.iloc[0][name] for name in _FROM_REMOVAL}
+            found = decided[decided["iteration"] == iteration + 1]
+            if len(found):
+                row |= {name: found.iloc[0][name] for name in _FROM_REMOVAL}
                 later = (scores["image_id"] == image["image_id"]) & (scores["iteration"] > iteration)
                 if row["decision"] == KEPT_BY_REVIEW and not later.any() and iteration < max(applied, default=0):
                     row["decision"] = REMOVED_THEN_KEPT
             rows.append(row)
-        # Out of the set, and scored all the same: a look that took it back.
+        # Out of the set, and scored all the same: the round that restored it.
         for back in decided[decided["decision"] == RESTORED].to_dict("records"):
             taken = {"iteration": int(back["iteration"]) - 1, "trained_on": False, "score": back["score"]}
             rows.append({**known, **taken, **{name: back[name] for name in _FROM_REMOVAL}})

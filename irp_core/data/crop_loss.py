@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from irp_core.config import Images
 from irp_core.errors import InputError
 from irp_core.features.images import center_box, decode_mask
+from irp_core.regular_file import read_regular
 
 __all__ = ["count_lost", "crop_loss"]
 
@@ -50,8 +52,8 @@ def count_lost(table: pd.DataFrame) -> tuple[int, int]:
 
 def _count(path: Path) -> tuple[int | None, int | None]:
     try:
-        mask = decode_mask(path.read_bytes())
-    except (OSError, InputError):
+        mask = decode_mask(read_regular(path, Images().max_bytes))
+    except InputError:
         return None, None
     left, top, right, bottom = center_box(mask.shape[1], mask.shape[0])
     return int(mask.sum()), int(mask[top:bottom, left:right].sum())

@@ -2,60 +2,96 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 
+from irp_core.config import Dataset, Images
+from irp_core.data.companions import companions
 from irp_core.data.layouts import folder, ksdd2, mtd, mvtec
-from irp_core.data.layouts.listing import EXTENSIONS, Entry
+from irp_core.data.layouts.listing import Entry
+from irp_core.data.layouts.names import Good
+from irp_core.data.look import Facts, Unreadable, look
 from irp_core.data.manifest import MANIFEST_SCHEMA
-from irp_core.data.schemas import QUARANTINE_SCHEMA
+from irp_core.data.near_copies import near_copies
+from irp_core.data.schemas import IGNORED_SCHEMA, NEAR_COPIES_SCHEMA, NOTES_SCHEMA, QUARANTINE_SCHEMA
+from irp_core.data.set_notes import set_notes
+from irp_core.data.walk import EXTENSIONS, Ignored, Tree, walk
 from irp_core.errors import InputError
-from irp_core.features.images import decode
 
 __all__ = ["LAYOUTS", "Scan", "detect_layout", "scan"]
 
 # In the order of detection: `folder` takes whatever no other layout claims.
 LAYOUTS: dict[str, ModuleType] = {"mtd": mtd, "mvtec": mvtec, "ksdd2": ksdd2, "folder": folder}
+_DATASET = Dataset()
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a data set's folder holds: the readable images, the quarantined files, the duplicates."""
+    """What a data set's folder holds: every file below it is in one of `manifest`, `quarantine` and `ignored`.
+
+    Attributes:
+        manifest: the images that can be used.
+        quarantine: images by their name that cannot; a path that ends with `/` is a folder's.
+        duplicates: images of equal bytes.
+        ignored: all other files, with the reason; a folder that is not entered is one row, with its number of files.
+        near_copies: images of different bytes that show the same, by group: `group` is a digest in md5's form, and all
+            images of one group belong together like copies of one file.
+        notes: what is odd about an image, or (`image_id` null) about the set.
+    """
 
     layout: str
     manifest: pd.DataFrame
     quarantine: pd.DataFrame
     duplicates: pd.DataFrame
+    ignored: pd.DataFrame
+    near_copies: pd.DataFrame
+    notes: pd.DataFrame
 
 
-def detect_layout(root: Path) -> str:
-    """Name of the first layout that claims `root`.
+def detect_layout(root: Path, layout: str = "auto", *, good_names: Iterable[str] = _DATASET.good_names) -> str:
+    """Name of the layout of `root`: the one asked for, else the first one that claims it.
 
     Raises:
-        InputError: `root` is not a folder, or holds MVTec AD categories instead of being one.
+        InputError: `root` is not a folder, not in the layout asked for, holds MVTec AD categories instead of being
+            one, or has folders whose names leave open which images are to be trained on.
     """
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
-        raise InputError(f"{root}: expected a folder of images, found {found}.")
-    if categories := mvtec.categories_below(root):
+    return _detect(walk(root), layout, Good(good_names))
+
+
+def _detect(tree: Tree, layout: str, good: Good) -> str:
+    root = tree.root
+    first = next(name for name, known in LAYOUTS.items() if known.matches(tree, good))
+    if layout != "auto":
+        if not LAYOUTS[layout].matches(tree, good):
+            raise InputError(f"{root}: is not in layout {layout!r}; it looks like {first!r}.")
+        return layout
+    if categories := mvtec.categories_below(tree, good):
         # Taken as a plain folder it would train on every category's defects, and on the masks.
         raise InputError(
             f"{root}: expected one category of MVTec AD, found the folder of {len(categories)} "
             f"({', '.join(categories)}); name one, for example {root / categories[0]}."
         )
-    return next(name for name, layout in LAYOUTS.items() if layout.matches(root))
+    if first == "folder" and (reason := folder.unclear(tree, good)):
+        raise InputError(
+            f"{root}: expected images in one folder, or a folder of good ones beside one per defect; found {reason}. "
+            f"Name the folder to train on instead (irp prepare shows the counts), say what good images are called "
+            f"(dataset.good_names), or take every image as one unlabelled set (dataset.layout=folder)."
+        )
+    return first
 
 
 def scan(
     root: Path,
     layout: str = "auto",
     *,
+    good_names: Iterable[str] = _DATASET.good_names,
+    copies_from: float | None = _DATASET.near_copies,
+    images: Images | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scan:
@@ -67,11 +103,14 @@ def scan(
     Args:
         root: the data set's root.
         layout: one of `LAYOUTS`, or `auto`.
+        good_names: what folders of good images are called.
+        copies_from: correlation from which images are near-copies; None: no near-copies are looked for.
+        images: which images are read, and with which scale.
         workers: threads that hash and decode.
         progress: called with (files done, files in all).
 
     Raises:
-        InputError: no folder, not the layout asked for, or not one readable image.
+        InputError: no folder, not the layout asked for, an unclear one, or not one readable image.
 
     Example:
         >>> import tempfile
@@ -83,46 +122,80 @@ def scan(
         >>> found.manifest["image_id"].tolist(), found.quarantine["reason"].tolist()
         (['plate.png'], ['empty file'])
     """
-    detected = detect_layout(root)
-    name = detected if layout == "auto" else layout
-    if not LAYOUTS[name].matches(root):
-        raise InputError(f"{root}: is not in layout {name!r}; it looks like {detected!r}.")
-    entries: list[Entry] = sorted(LAYOUTS[name].read(root), key=lambda entry: entry.image_id)
-    rows, quarantined = [], []
+    tree, good = walk(root), Good(good_names)
+    name = _detect(tree, layout, good)
+    listed: list[Entry] = sorted(LAYOUTS[name].read(tree, good), key=lambda entry: entry.image_id)
+    ignored = [*tree.ignored, *_ignored(tree, listed, name)]
+    quarantined = dict(tree.quarantined)
+    entries = {entry.image_id: entry for entry in listed if not entry.ignored}
+    found: dict[str, Facts] = {}
+    settings = images or Images()
     with ThreadPoolExecutor(workers) as pool:
-        checked = pool.map(lambda entry: _check(root / entry.image_id), entries)
-        for done, (entry, (md5, reason)) in enumerate(zip(entries, checked, strict=True), start=1):
-            reason = reason or entry.problem
-            if reason is None:
-                rows.append({**asdict(entry), "md5": md5, "injected": False})
+        looks = pool.map(lambda image: look(root / image, settings), entries)
+        for done, (image, facts) in enumerate(zip(entries, looks, strict=True), start=1):
+            problem = entries[image].problem
+            if isinstance(facts, Unreadable):
+                quarantined[image] = facts.reason
+            elif problem is not None:
+                quarantined[image] = problem
             else:
-                quarantined.append({"image_id": entry.image_id, "reason": reason})
+                found[image] = facts
             if progress:
                 progress(done, len(entries))
-    if not rows:
-        kinds = ", ".join(extension.lstrip(".") for extension in EXTENSIONS)
-        reasons = f" ({len(quarantined)} unreadable files, first: {quarantined[0]['reason']})" if quarantined else ""
-        raise InputError(f"{root}: expected at least one readable image ({kinds}), found none{reasons}.")
+    for image, why in companions(found).items():
+        del found[image]
+        ignored.append(Ignored(image, why.reason))
+        masked = entries.get(why.mask_of or "")
+        if masked and masked.label == "defective" and masked.mask_path is None:
+            entries[masked.image_id] = replace(masked, mask_path=image)
+    if not found:
+        raise InputError(_no_image(root, quarantined, ignored))
+    rows = [{**vars(entries[image]), "md5": facts.md5, "injected": False} for image, facts in found.items()]
     manifest = pd.DataFrame(rows, columns=MANIFEST_SCHEMA.names)
     repeated = manifest["md5"].duplicated(keep=False)
     return Scan(
         layout=name,
         manifest=manifest,
-        quarantine=pd.DataFrame(quarantined, columns=QUARANTINE_SCHEMA.names),
+        quarantine=pd.DataFrame(sorted(quarantined.items()), columns=QUARANTINE_SCHEMA.names),
         duplicates=manifest.loc[repeated, ["md5", "image_id"]].sort_values(["md5", "image_id"], ignore_index=True),
+        ignored=pd.DataFrame(
+            sorted((entry.path, entry.files, entry.reason) for entry in ignored), columns=IGNORED_SCHEMA.names
+        ),
+        near_copies=_grouped(manifest, found, copies_from),
+        notes=pd.DataFrame(set_notes(found, settings), columns=NOTES_SCHEMA.names, dtype=object),
     )
 
 
-def _check(path: Path) -> tuple[str, str | None]:
-    """(md5, None) of a readable image, or ("", reason)."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        return "", f"cannot be read: {error.strerror}"
-    if not content:
-        return "", "empty file"
-    try:
-        decode(content)
-    except InputError as error:
-        return "", str(error)
-    return hashlib.md5(content, usedforsecurity=False).hexdigest(), None
+def _ignored(tree: Tree, listed: list[Entry], layout: str) -> list[Ignored]:
+    """The images that the layout does not take, with its reason where it gives one."""
+    taken = {entry.image_id for entry in listed}
+    outside = f"outside the folders of layout {layout}"
+    return [
+        *(Ignored(image, outside) for image in tree.images if image not in taken),
+        *(Ignored(entry.image_id, entry.ignored) for entry in listed if entry.ignored),
+    ]
+
+
+def _grouped(manifest: pd.DataFrame, found: dict[str, Facts], correlation: float | None) -> pd.DataFrame:
+    """Rows of `near_copies`: each content is compared once, and named by every file that has it."""
+    contents = {facts.md5: facts.thumbnail for facts in found.values()}
+    if correlation is None:
+        return pd.DataFrame(columns=NEAR_COPIES_SCHEMA.names, dtype=object)
+    ordered = sorted(contents)  # whatever the files are called
+    labels = near_copies([contents[md5] for md5 in ordered], correlation)
+    group_of = pd.Series([ordered[label] for label in labels], index=ordered, name="group")
+    several = group_of[group_of.duplicated(keep=False)]
+    table = manifest.loc[manifest["md5"].isin(several.index), ["image_id", "md5"]]
+    table.insert(0, "group", table["md5"].map(several).astype(object))
+    return table.sort_values(["group", "image_id"], ignore_index=True)
+
+
+def _no_image(root: Path, quarantined: dict[str, str], ignored: list[Ignored]) -> str:
+    kinds = ", ".join(extension.lstrip(".") for extension in EXTENSIONS)
+    told = []
+    if quarantined:
+        told.append(f"{len(quarantined)} unreadable files, first: {next(iter(quarantined.values()))}")
+    if ignored:
+        told.append(f"{sum(entry.files for entry in ignored)} ignored files, first: {ignored[0].reason}")
+    reasons = f" ({'; '.join(told)})" if told else ""
+    return f"{root}: expected at least one readable image ({kinds}), found none{reasons}."

@@ -13,7 +13,10 @@ __all__ = [
     "CROP_LOSS_SCHEMA",
     "DUPLICATES_SCHEMA",
     "HISTORY_SCHEMA",
+    "IGNORED_SCHEMA",
     "ITERATIONS_SCHEMA",
+    "NEAR_COPIES_SCHEMA",
+    "NOTES_SCHEMA",
     "QUARANTINE_SCHEMA",
     "SCORES_SCHEMA",
     "TRAINING_SET_SCHEMA",
@@ -21,6 +24,11 @@ __all__ = [
 
 QUARANTINE_SCHEMA = pa.schema([("image_id", pa.string()), ("reason", pa.string())])
 DUPLICATES_SCHEMA = pa.schema([("md5", pa.string()), ("image_id", pa.string())])
+# Files that are no images of the set; a folder (with `/` at its end) stands for the `files` in it.
+IGNORED_SCHEMA = pa.schema([("path", pa.string()), ("files", pa.int64()), ("reason", pa.string())])
+# `group` is the md5 of one of its images.
+NEAR_COPIES_SCHEMA = pa.schema([("group", pa.string()), ("image_id", pa.string()), ("md5", pa.string())])
+NOTES_SCHEMA = pa.schema([("image_id", pa.string()), ("note", pa.string())])  # null: about the set
 CROP_LOSS_SCHEMA = pa.schema([("image_id", pa.string()), ("defect_pixels", pa.int64()), ("kept_pixels", pa.int64())])
 
 TRAINING_SET_SCHEMA = pa.schema([("image_id", pa.string()), ("md5", pa.string())])

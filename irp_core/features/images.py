@@ -1,84 +1,25 @@
 """One image from its bytes to the views that the network sees.
 
-bytes → `decode` → RGB → `square` (crop, resize) → `views` (rotations) → `normalize` → tensor.
+bytes → `decode` (`image_formats`) → RGB → `square` (crop, resize) → `views` (rotations) → `normalize` → tensor.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from irp_core.errors import InputError
+from irp_core.features.image_formats import decode, decode_mask
 
 __all__ = ["center_box", "decode", "decode_mask", "normalize", "square", "view_angles", "views"]
 
 # ImageNet statistics of RGB in [0, 1], as torchvision's weights expect them.
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
-
-
-def decode(content: bytes) -> Image.Image:
-    """Decode an image file to 8-bit RGB, upright.
-
-    16-bit and 32-bit integer images keep the upper 8 of 16 bits: a fixed scale, because a scale taken
-    from each image would hide lighting faults. Transparency is dropped; EXIF orientation is applied.
-
-    Raises:
-        InputError: not an image, truncated, or of an unknown pixel mode.
-    """
-    image = _load(content)
-    if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.int64)
-        return Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        return Image.fromarray(np.nan_to_num(np.asarray(image)).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("P", "PA", "LA"):
-        image = image.convert("RGBA")
-    return image.convert("RGB")
-
-
-def decode_mask(content: bytes) -> NDArray[np.bool_]:
-    """Decode a ground-truth mask: bool (height, width), True where the defect is.
-
-    True is whatever exceeds half of the mask's own maximum: masks of 0 and 1 and of 0 and 255 are both
-    found, and so are the magnetic tiles' masks, whose edges fade. Of a palette every index but 0 counts.
-
-    Raises:
-        InputError: not an image, or damaged.
-    """
-    image = _load(content)
-    pixels = np.asarray(image)
-    if image.mode == "P":
-        pixels = pixels > 0
-    if image.mode in ("LA", "PA", "RGBA"):
-        pixels = pixels[..., :-1]
-    if pixels.ndim == 3:
-        pixels = pixels.max(axis=2)
-    marked: NDArray[np.bool_] = pixels > pixels.max() / 2
-    return marked
-
-
-def _load(content: bytes) -> Image.Image:
-    """The image as it is stored, all rows read, upright."""
-    try:
-        with warnings.catch_warnings():
-            # Palette transparency, odd EXIF: Pillow warns, and reads the pixels all the same.
-            warnings.simplefilter("ignore")
-            opened = Image.open(io.BytesIO(content))
-            opened.load()
-            upright: Image.Image = ImageOps.exif_transpose(opened)
-            return upright
-    except UnidentifiedImageError:
-        raise InputError("not an image file") from None
-    except Exception as error:  # Pillow's decoders raise OSError, ValueError, SyntaxError, struct.error …
-        raise InputError(f"damaged image: {error}") from None
 
 
 def center_box(width: int, height: int) -> tuple[int, int, int, int]:
@@ -91,7 +32,9 @@ def center_box(width: int, height: int) -> tuple[int, int, int, int]:
 def square(image: Image.Image, size: int, crop: str = "none") -> Image.Image:
     """Resize to `size` x `size` pixels (bicubic, antialiased), of the full image or its central square."""
     if crop == "center":
-        image = image.crop(center_box(*image.size))
+        left, top, right, bottom = center_box(*image.size)
+        # Not Image.crop, which holds Pillow's own limit of pixels against it: `images.max_pixels` is the limit here.
+        image = Image.fromarray(np.asarray(image)[top:bottom, left:right])
     return image.resize((size, size), Image.Resampling.BICUBIC)
 
 

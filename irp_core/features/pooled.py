@@ -26,6 +26,7 @@ from irp_core.config import Images, Params
 from irp_core.errors import InputError
 from irp_core.features.images import decode, normalize, square, view_angles, views
 from irp_core.features.store import FeatureStore, Key, StoreUse
+from irp_core.regular_file import read_regular
 
 __all__ = [
     "Extractor",
@@ -83,7 +84,7 @@ def extractor_spec(params: Params, backbone: Backbone, precision: torch.dtype) -
         "backbone": backbone.name,
         "weights_sha256": backbone.weights_sha256,
         "layers": list(backbone.layers),
-        "image": params.images.model_dump(mode="json"),
+        "image": params.images.pixels(),
         "scales": list(params.features.scales),
         "jitter": [params.views.jitter_degrees, params.views.seed if params.views.jitter_degrees else 0],
         "precision": str(precision).removeprefix("torch."),
@@ -194,14 +195,15 @@ def extract(
 
 def _load(path: Path, md5: str, images: Images) -> Image.Image:
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); it was there when the manifest was made."
-        ) from None
+        content = read_regular(path, images.max_bytes)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; it was readable when the manifest was made.") from None
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         raise InputError(f"{path}: its content changed since the manifest was made (expected md5 {md5}).")
-    return square(decode(content), images.size, images.crop)
+    try:
+        return square(decode(content, images), images.size, images.crop)
+    except InputError as error:  # the manifest was made with other settings
+        raise InputError(f"{path}: {error}.") from None
 
 
 def _ahead(function: Callable[[_T], _R], items: Sequence[_T], *, workers: int) -> Iterator[_R]:

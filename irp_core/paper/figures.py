@@ -39,7 +39,7 @@ class Thumbnail:
     bad: bool
 
 
-def figure1(runs: pd.DataFrame, look: Figures) -> Figure:
+def figure1(runs: pd.DataFrame, settings: Figures) -> Figure:
     """AUROC against noise level, mean over entities, of vanilla and all that remove by score; band: ± sd over seeds.
 
     Example:
@@ -49,8 +49,8 @@ def figure1(runs: pd.DataFrame, look: Figures) -> Figure:
         ['defective images in the training set (%)']
     """
     methods = [name for name in _SCORED if name in set(runs["method"])]
-    with _printed(look):
-        figure = Figure(figsize=(0.72 * look.width, 0.48 * look.width), layout="constrained")
+    with _printed(settings):
+        figure = Figure(figsize=(0.72 * settings.width, 0.48 * settings.width), layout="constrained")
         axes = figure.subplots()
         _curves(axes, entity_means(runs), methods)
         names = ", ".join(dict.fromkeys(runs["entity"]))
@@ -61,12 +61,12 @@ def figure1(runs: pd.DataFrame, look: Figures) -> Figure:
     return figure
 
 
-def figure3(runs: pd.DataFrame, reference: Reference, look: Figures) -> Figure:
+def figure3(runs: pd.DataFrame, reference: Reference, settings: Figures) -> Figure:
     """AUROC against noise level per data set, all methods; MVTec's categories are averaged, the paper's beside."""
     families = _families(list(dict.fromkeys(runs["entity"])))
     methods = [name for name in METHODS if name in set(runs["method"])]
-    with _printed(look):
-        figure, panels = _grid(len(families), look)
+    with _printed(settings):
+        figure, panels = _grid(len(families), settings)
         for place, (axes, (name, entities)) in enumerate(zip(panels, families.items(), strict=True)):
             _curves(axes, entity_means(runs, entities), methods, band=("irp", "vanilla"))
             paper = {
@@ -84,12 +84,12 @@ def figure3(runs: pd.DataFrame, reference: Reference, look: Figures) -> Figure:
     return figure
 
 
-def figure4(runs: pd.DataFrame, summary: pd.DataFrame, reference: Reference, look: Figures) -> Figure:
+def figure4(runs: pd.DataFrame, summary: pd.DataFrame, reference: Reference, settings: Figures) -> Figure:
     """AUROC against noise level per entity: vanilla, iterative refinements and oracle; the paper's IRP where known."""
     entities = list(dict.fromkeys(runs["entity"]))
     methods = [m for m in _BOUNDED if m in set(runs["method"])]
-    with _printed(look):
-        figure, panels = _grid(len(entities), look)
+    with _printed(settings):
+        figure, panels = _grid(len(entities), settings)
         for place, (axes, entity) in enumerate(zip(panels, entities, strict=True)):
             _curves(axes, summary[summary["entity"] == entity], methods)
             paper = {level: reference.auroc(entity, level) for level in _levels(runs)}
@@ -101,18 +101,18 @@ def figure4(runs: pd.DataFrame, summary: pd.DataFrame, reference: Reference, loo
     return figure
 
 
-def figure5(galleries: Mapping[tuple[str, int], Sequence[Thumbnail]], look: Figures) -> Figure:
+def figure5(galleries: Mapping[tuple[str, int], Sequence[Thumbnail]], settings: Figures) -> Figure:
     """The first images that IRP removed, one row per entity and level: good ones outlined green, defective ones red.
 
     Args:
         galleries: thumbnails by (entity, noise level in percent), in the order of removal.
-        look: `gallery` is the number shown per row.
+        settings: `gallery` is the number shown per row.
     """
     rows = list(galleries.items())
-    with _printed(look):
-        side = look.width / (look.gallery + 1.6)
-        figure = Figure(figsize=(look.width, side * 1.08 * max(1, len(rows)) + 0.35), layout="constrained")
-        panels = figure.subplots(max(1, len(rows)), look.gallery, squeeze=False)
+    with _printed(settings):
+        side = settings.width / (settings.gallery + 1.6)
+        figure = Figure(figsize=(settings.width, side * 1.08 * max(1, len(rows)) + 0.35), layout="constrained")
+        panels = figure.subplots(max(1, len(rows)), settings.gallery, squeeze=False)
         for (name, images), cells in zip(rows, panels, strict=False):
             cells[0].text(-0.15, 0.5, f"{name[0]}\n{name[1]} %", transform=cells[0].transAxes, ha="right", va="center")
             for place, axes in enumerate(cells):
@@ -136,15 +136,15 @@ def figure5(galleries: Mapping[tuple[str, int], Sequence[Thumbnail]], look: Figu
     return figure
 
 
-def _printed(look: Figures) -> AbstractContextManager[None]:
+def _printed(settings: Figures) -> AbstractContextManager[None]:
     return rc_context(
         {
-            "font.size": look.font_size,
-            "axes.titlesize": look.font_size,
-            "axes.labelsize": look.font_size,
-            "legend.fontsize": look.font_size,
-            "xtick.labelsize": look.font_size - 1,
-            "ytick.labelsize": look.font_size - 1,
+            "font.size": settings.font_size,
+            "axes.titlesize": settings.font_size,
+            "axes.labelsize": settings.font_size,
+            "legend.fontsize": settings.font_size,
+            "xtick.labelsize": settings.font_size - 1,
+            "ytick.labelsize": settings.font_size - 1,
             "lines.linewidth": 1.3,
             "lines.markersize": 4.0,
             "axes.linewidth": 0.7,
@@ -152,10 +152,10 @@ def _printed(look: Figures) -> AbstractContextManager[None]:
     )
 
 
-def _grid(count: int, look: Figures) -> tuple[Figure, list[Axes]]:
+def _grid(count: int, settings: Figures) -> tuple[Figure, list[Axes]]:
     columns = min(3, count)
     rows = -(-count // columns)
-    width = look.width if columns > 1 else 0.72 * look.width
+    width = settings.width if columns > 1 else 0.72 * settings.width
     figure = Figure(figsize=(width, rows * 0.82 * width / max(columns, 1.5) + 0.7), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
     for unused in panels[count:]:

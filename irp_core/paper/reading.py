@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences made from them: no sentence here knows the answer beforehand."""
+"""What the numbers mean, in sentences made from them: no sentence here knows the answer beforehand."""
 
 from __future__ import annotations
 

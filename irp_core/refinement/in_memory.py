@@ -5,7 +5,7 @@ The same loop as a tracked run's (`tests/flows/test_robust.py` holds that both r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from irp_core.config import Params
 from irp_core.detectors import Detector, detector_class
 from irp_core.features.feature_set import FeatureSet
 from irp_core.features.pooled import resolve_device
+from irp_core.refinement.landscape import Landscape
 from irp_core.refinement.loop import refinement_loop
 from irp_core.refinement.policy import Policy, epochs_per_iteration, policy_of
 from irp_core.refinement.rounds import Decision, Round, StopReason, decide, decision_round
@@ -91,6 +92,7 @@ class _InMemory:
         self._sets: list[frozenset[str]] = []
         self._tables: tuple[pd.DataFrame, pd.DataFrame]
         self._lower_bound: float | None = None
+        self._landscape: Landscape | None = None
         # Nobody asks for a model before the last round where another detector scores and each starts from scratch.
         self._only_last = not scores_with_its_own_model(self.policy) and self.policy.retrain == "scratch"
 
@@ -106,7 +108,7 @@ class _InMemory:
         self.detector = fit_final_detector(self.features[self.inside], self.params, iteration, warm, epochs)
 
     def score(self, iteration: int) -> None:
-        chosen = np.ones(len(self.images), dtype=bool) if self.policy.reversible else self.inside
+        chosen = np.ones(len(self.images), dtype=bool) if self.policy.scores_outside else self.inside
         everything = chosen.all()
         table = self.images[chosen]
         inside = self.inside[chosen]
@@ -115,19 +117,23 @@ class _InMemory:
             table["md5"].tolist(), inside, iteration, self.policy, self.params, self._model,
         )  # fmt: skip
         table = table.assign(score=scored.scores)
+        # In the order of the round's tables: what is inside first.
+        order = np.argsort(~inside, kind="stable")
+        found = scored.landscape
+        self._landscape = None if found is None else replace(found, of_image=found.of_image[order])
         self._tables, self._lower_bound = (table[inside], table[~inside]), scored.lower_bound
 
     def track(self, iteration: int) -> None:
         pass
 
     def decide(self, iteration: int) -> StopReason | None:
-        oracle = self.policy.selection == "oracle"
         this = decision_round(
             iteration,
             *self._tables,
             lower_bound=self._lower_bound,
             seed=self.params.run.seed,
-            injected=self.injected if oracle else None,
+            injected=self.injected if self.policy.reads_injected else None,
+            landscape=self._landscape,
         )
         decision = decide(this, self.policy, self._sets)
         self.rounds.append((this, decision))

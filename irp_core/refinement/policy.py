@@ -9,7 +9,10 @@ from irp_core.config import Params, Refinement, Start
 from irp_core.methods import METHODS
 from irp_core.rules import RULES, Rule
 
-__all__ = ["Policy", "epochs_per_iteration", "policy_of"]
+__all__ = ["Policy", "Selection", "epochs_per_iteration", "policy_of"]
+
+Selection = Literal["scores", "isolated", "answered", "random", "oracle"]
+"""By what images are chosen: scores above a rule's threshold; isolation; isolation and answers; chance; the truth."""
 
 
 @dataclass(frozen=True)
@@ -24,17 +27,40 @@ class Policy:
     reversible: bool = False
     score_on: Literal["in_sample", "out_of_fold"] = "in_sample"
     detector: str | None = None
-    """Who scores for the removal; None is the detector that is trained."""
+    """The detector that scores for the removal; None: the one that is trained."""
     confidence: float = 0.0
     """Of the scorer's lower bound on the share of defective images, in [0, 1); 0: none is asked for."""
     start: Start = "all"
     """What trains the out-of-fold detectors of the first decision round."""
-    selection: Literal["scores", "random", "oracle"] = "scores"
+    selection: Selection = "scores"
     random_counts: tuple[int, ...] = ()
+    members: tuple[str, ...] = ()
+    """The detectors whose scores together say how far an image stands from the rest (`isolated`, `answered`)."""
+    expected: tuple[float, float] | None = None
+    """The share of defective images that the plant expects, as a range."""
+    answers: int = 0
+    """Of `answered`: how many questions the labels answer."""
+
+    @property
+    def reads_injected(self) -> bool:
+        """Whether a round may see which images are known to be defective: in experiments."""
+        return self.selection in ("oracle", "answered")
+
+    @property
+    def scores_outside(self) -> bool:
+        """Whether images outside the training set are scored, too: to come back, or as answers that tell of others."""
+        return self.reversible or self.sees_landscape
+
+    @property
+    def sees_landscape(self) -> bool:
+        """Whether a round is decided from where each image stands among the others, not from a threshold alone."""
+        return self.selection in ("isolated", "answered")
 
     @property
     def rule_label(self) -> str:
         """The rule with its number as tables show it, such as `median_multiple(1.25)`."""
+        if self.selection == "answered":
+            return f"{self.selection}({self.answers})"
         return self.rule.label if self.selection == "scores" else self.selection
 
 
@@ -61,6 +87,9 @@ def policy_of(refinement: Refinement, *, random_counts: tuple[int, ...] = ()) ->
         "removal": refinement.removal,
         "max_iterations": getattr(refinement, method.iterations_key),
         "max_removed_fraction": refinement.max_removed_fraction,
+        "members": refinement.members,
+        "expected": refinement.expected_range,
+        "answers": refinement.answers,
     }
     if method.copies == "removals":
         policy |= {"max_iterations": len(random_counts), "random_counts": random_counts}

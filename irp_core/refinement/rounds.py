@@ -6,17 +6,20 @@ of it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from irp_core.refinement.assessment import Assessment, ask_the_labels, assessment
+from irp_core.refinement.landscape import Landscape
 from irp_core.refinement.policy import Policy
+from irp_core.refinement.reviews import KEPT_BY_REVIEW, REMOVED_BY_REVIEW
 
-__all__ = ["Decision", "Round", "StopReason", "decide", "decision_round"]
+__all__ = ["Decision", "Round", "StopReason", "answers_of", "assess", "decide", "decision_round"]
 
 StopReason = Literal["converged", "cycle", "max_iterations", "max_removed_fraction"]
 
@@ -28,10 +31,14 @@ class Round:
     Attributes:
         iteration: the number (1, 2, …) of the model that would be trained on what is kept.
         images: a row per scored image: `image_id`, `md5`, `score`, `inside` (in the current training set; the others
-            were removed before) and `protected` (a reviewer keeps it: it counts for the threshold, but never goes).
+            were removed before) and `protected` (a reviewer keeps it: it counts for the threshold, but is never
+            removed).
         lower_bound: the scorer's lower confidence bound on the share of defective images; None where it has none.
         seed: of the draw of `selection: random`, and of a rule's resamples.
-        injected: for `selection: oracle` only, the images that are known to be defective; no other may see them.
+        injected: for `selection: oracle` and `answered` only, the images that are known to be defective; no other may
+            see them.
+        landscape: where each image stands among the others, for the policies that see it.
+        answers: a person's decisions so far: md5 → defective.
     """
 
     iteration: int
@@ -39,6 +46,8 @@ class Round:
     lower_bound: float | None = None
     seed: int = 0
     injected: frozenset[str] | None = None
+    landscape: Landscape | None = None
+    answers: Mapping[str, bool] = field(default_factory=dict)
 
 
 def decision_round(
@@ -46,25 +55,37 @@ def decision_round(
     inside: pd.DataFrame,
     outside: pd.DataFrame | None = None,
     *,
-    protected: Collection[str] = (),
+    decisions: pd.DataFrame | None = None,
     lower_bound: float | None = None,
     seed: int = 0,
     injected: frozenset[str] | None = None,
+    landscape: Landscape | None = None,
 ) -> Round:
     """The round of these scores.
 
     Args:
         iteration: see `Round`.
         inside, outside: `image_id`, `md5`, `score` of the current training set, and of what was removed before.
-        protected: md5 of the images that a reviewer keeps.
-        lower_bound, seed, injected: see `Round`.
+        decisions: a person's decisions that stand (`irp_core.refinement.reviews.current_decisions`): what is kept is
+            protected, and all of them are answers.
+        lower_bound, seed, injected, landscape: see `Round`.
     """
     tables = [inside.assign(inside=True)]
     if outside is not None and len(outside):
         tables.append(outside.assign(inside=False))
     images = pd.concat(tables, ignore_index=True)
-    images["protected"] = images["md5"].isin(list(protected))
-    return Round(iteration, images, lower_bound, seed, injected)
+    answers = answers_of(decisions)
+    images["protected"] = images["md5"].map(answers).eq(False)
+    return Round(iteration, images, lower_bound, seed, injected, landscape, answers)
+
+
+def answers_of(decisions: pd.DataFrame | None) -> dict[str, bool]:
+    """Standing decisions as answers: md5 → defective."""
+    if decisions is None:
+        return {}
+    told = {KEPT_BY_REVIEW: False, REMOVED_BY_REVIEW: True}
+    known = decisions[decisions["decision"].isin(told)]
+    return dict(zip(known["md5"], known["decision"].map(told).tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -95,7 +116,7 @@ def decide(this: Round, policy: Policy, history: Sequence[frozenset[str]]) -> De
             decision for one of them would go in circles; `max_removed_fraction` is of the first.
 
     Returns:
-        The decision. At `max_removed_fraction` the highest scores go first and the rest stays; the next round
+        The decision. At `max_removed_fraction` the highest scores are removed first and the rest stays; the next round
         then stops for that reason.
 
     Example:
@@ -110,7 +131,11 @@ def decide(this: Round, policy: Policy, history: Sequence[frozenset[str]]) -> De
     scores, within = images["score"].to_numpy(), images["inside"].to_numpy(dtype=bool)
     # The ceiling knows better than a reviewer.
     free = (policy.selection == "oracle") | ~images["protected"].to_numpy(dtype=bool)
-    limit = policy.rule.threshold(scores, lower_bound=this.lower_bound, seed=this.seed)
+    assessed = assess(this, policy) if policy.sees_landscape else None
+    if assessed is None:
+        limit = policy.rule.threshold(scores, lower_bound=this.lower_bound, seed=this.seed)
+    else:
+        limit = float(np.exp(assessed.isolation.limit))
     above = (scores > limit) & within
 
     def decision(kept: NDArray[np.intp], removed: NDArray[np.intp], restored: NDArray[np.intp],
@@ -131,13 +156,14 @@ def decide(this: Round, policy: Policy, history: Sequence[frozenset[str]]) -> De
         return stop("max_iterations")
     restored = _NONE
     if policy.reversible and not within.all():
-        # Without the rule's bound: an image that went on strong evidence returns when the evidence turns, not
+        # Without the rule's bound: an image that strong evidence removed returns when the evidence turns, not
         # when it gets weaker.
         restored = np.flatnonzero((scores <= policy.rule.for_return().threshold(scores)) & ~within)
-    candidates = _candidates(this, policy, scores, above & free, free)
+    chosen = above if assessed is None else assessed.removed & within
+    candidates = _candidates(this, policy, scores, chosen & free, free)
     if candidates.size + restored.size == 0:
         return stop("converged")
-    if policy.selection == "scores":
+    if policy.selection not in ("random", "oracle"):
         initial = len(history[0])
         gone = initial - int(within.sum()) - restored.size
         allowed = int(policy.max_removed_fraction * initial) - gone
@@ -155,18 +181,37 @@ _NONE = np.empty(0, dtype=np.intp)
 
 
 def _candidates(
-    this: Round, policy: Policy, scores: NDArray[np.float64], above: NDArray[np.bool_], free: NDArray[np.bool_]
+    this: Round, policy: Policy, scores: NDArray[np.float64], chosen: NDArray[np.bool_], free: NDArray[np.bool_]
 ) -> NDArray[np.intp]:
-    """Positions of the images that may go, the first ones first."""
+    """Positions of the images that may be removed, the first ones first."""
     if policy.selection == "oracle":
-        if this.injected is None:
-            raise ValueError("decide with selection 'oracle' needs `injected`.")
-        return np.flatnonzero(this.images["image_id"].isin(this.injected))
+        return np.flatnonzero(_known_defective(this, policy))
     if policy.selection == "random":
         count = policy.random_counts[this.iteration - 1]
         drawn: NDArray[np.intp] = np.random.default_rng([this.seed, this.iteration]).permutation(np.flatnonzero(free))
         return drawn[:count]
     # Highest first; a stable sort keeps ties in the manifest's order.
-    places = np.flatnonzero(above)
+    places = np.flatnonzero(chosen)
     places = places[np.argsort(-scores[places], kind="stable")]
     return places[:1] if policy.removal == "max_one" else places
+
+
+def _known_defective(this: Round, policy: Policy) -> NDArray[np.bool_]:
+    if this.injected is None:
+        raise ValueError(f"decide with selection {policy.selection!r} needs `injected`.")
+    known: NDArray[np.bool_] = this.images["image_id"].isin(this.injected).to_numpy(dtype=bool)
+    return known
+
+
+def assess(this: Round, policy: Policy) -> Assessment:
+    """What is isolated, and what the answers say, of the images of a round whose policy sees the landscape.
+
+    With `selection: answered` the labels answer `policy.answers` questions first (an experiment).
+    """
+    if this.landscape is None:
+        raise ValueError(f"decide with selection {policy.selection!r} needs a landscape.")
+    answers = this.answers
+    if policy.selection == "answered":
+        truth = dict(zip(this.images["md5"], _known_defective(this, policy).tolist(), strict=True))
+        answers = ask_the_labels(this.landscape, truth, policy.answers, answers, expected=policy.expected)
+    return assessment(this.landscape, answers, expected=policy.expected)

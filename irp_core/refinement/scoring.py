@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +14,43 @@ from irp_core.detectors.out_of_fold import ScoredSet, out_of_fold_scores
 from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet, Local
 from irp_core.features.pooled import resolve_device
+from irp_core.refinement.landscape import Landscape, landscape
 from irp_core.refinement.policy import Policy, policy_of
 
-__all__ = ["local_needed", "score_by_policy", "scorer_name", "scores_with_its_own_model"]
+__all__ = ["Scored", "local_needed", "needs_of", "score_by_policy", "scorers", "scores_with_its_own_model"]
 
 
-def scorer_name(policy: Policy, params: Params) -> str:
-    """The detector that scores for the removal."""
-    return policy.detector or params.detector.name
+def scorers(policy: Policy, params: Params) -> tuple[str, ...]:
+    """The detectors whose scores a round is decided from."""
+    return policy.members if policy.sees_landscape else (policy.detector or params.detector.name,)
+
+
+def needs_of(detectors: Iterable[str]) -> list[Local]:
+    """Which local features these detectors read."""
+    return sorted({need for name in detectors for need in detector_class(name).needs})
 
 
 def local_needed(params: Params) -> list[Local]:
-    """Which local features the detector, or the one that scores for the removal, reads."""
-    names = {params.detector.name, scorer_name(policy_of(params.refinement), params)}
-    return sorted({need for name in names for need in detector_class(name).needs})
+    """Which local features the detector, or those that score for the removal, read."""
+    return needs_of([params.detector.name, *scorers(policy_of(params.refinement), params)])
 
 
 def scores_with_its_own_model(policy: Policy) -> bool:
     """Whether a round's scores come from the model that was trained for the iteration."""
     return policy.score_on == "in_sample" and policy.detector is None
+
+
+class Scored(NamedTuple):
+    """What a round is decided from.
+
+    `scores` (n,): higher is more anomalous. `lower_bound`: the scorer's lower confidence bound on the share of
+    defective images, None where it has none. `landscape`: where each image stands among the others, where the policy
+    asks.
+    """
+
+    scores: NDArray[np.float64]
+    lower_bound: float | None = None
+    landscape: Landscape | None = None
 
 
 def score_by_policy(
@@ -42,7 +61,7 @@ def score_by_policy(
     policy: Policy,
     params: Params,
     model: Callable[[], Detector],
-) -> ScoredSet:
+) -> Scored:
     """Score n images for the decision round after model `iteration`.
 
     Args:
@@ -55,23 +74,31 @@ def score_by_policy(
         InputError: out-of-fold scores of fewer than two different images.
     """
     if scores_with_its_own_model(policy):
-        return ScoredSet(model().score(features), None)
-    kind, device = detector_class(scorer_name(policy, params)), resolve_device(params.features.device)
+        return Scored(model().score(features))
+    device = resolve_device(params.features.device)
     if policy.score_on == "in_sample":
-        detector = kind.build(features, params, device)
+        detector = detector_class(scorers(policy, params)[0]).build(features, params, device)
         detector.fit(features[inside], epochs=params.training.epochs, seed=params.run.seed)
-        return ScoredSet(detector.score(features), None)
+        return Scored(detector.score(features))
     if len(set(contents)) < 2:
         raise InputError("Out-of-fold scores expect 2 different training images at least, found 1.")
-    return out_of_fold_scores(
-        lambda: kind.build(features, params, device),
-        features,
-        contents,
-        inside=inside,
-        start=policy.start if iteration == 0 else "all",
-        folds=params.refinement.folds,
-        repeats=params.refinement.repeats,
-        epochs=params.training.epochs,
-        confidence=policy.confidence,
-        seed=params.run.seed,  # of every iteration: a set that did not change has the same folds, and stays
-    )
+
+    def out_of_fold(name: str) -> ScoredSet:
+        return out_of_fold_scores(
+            lambda: detector_class(name).build(features, params, device),
+            features,
+            contents,
+            inside=inside,
+            start=policy.start if iteration == 0 else "all",
+            folds=params.refinement.folds,
+            repeats=params.refinement.repeats,
+            epochs=params.training.epochs,
+            confidence=policy.confidence,
+            seed=params.run.seed,  # of every iteration: a set that did not change has the same folds, and stays
+        )
+
+    if not policy.sees_landscape:
+        return Scored(*out_of_fold(scorers(policy, params)[0]))
+    members = np.column_stack([out_of_fold(name).scores for name in policy.members])
+    found = landscape(members, features.pooled.mean(axis=1), contents)
+    return Scored(np.exp(found.total[found.of_image]), landscape=found)

@@ -98,7 +98,7 @@ def round_rows(
 
     Args:
         removed, restored, spared: `image_id, md5, score` of the images that were removed, that came back, and that are
-            above the threshold and kept all the same because a reviewer said so.
+            above the threshold and kept all the same because a reviewer decided so.
         iteration, threshold, rule: of the round.
         decisions: `current_decisions` that stood when the run began.
         manifest: for `label` and `injected`.

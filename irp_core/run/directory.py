@@ -1,4 +1,4 @@
-"""The run's folder, by what it holds: outside nobody knows where that lies or what its file is called."""
+"""The run's folder, by what it holds: no other room knows a path or a file name in it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from irp_core.errors import InputError
 from irp_core.params_file import checked_params
 from irp_core.refinement.policy import Policy, policy_of
 from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
+from irp_core.refinement.rounds import Round, decision_round
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, excluded_rows
 from irp_core.run import files, step_files
 from irp_core.run.inputs import RunInputs
@@ -125,8 +126,28 @@ class RunDirectory(Steps):
         return pd.concat([table for table in tables if len(table)], ignore_index=True)
 
     def score_files(self, iteration: int) -> list[Path]:
-        """The files of `scores` and `outside`; the second may not exist."""
-        return [self.step("score", iteration) / name for name in (files.SCORES, files.OUTSIDE)]
+        """The files of `scores`, `outside` and `landscape`; all but the first may not exist."""
+        return [self.step("score", iteration) / name for name in (files.SCORES, files.OUTSIDE, files.LANDSCAPE)]
+
+    def round_after(self, iteration: int) -> Round:
+        """The decision round after model `iteration`: its scores, and what else the decision is made from."""
+        policy, decisions = self.policy(), self.decisions()
+        injected = None
+        if policy.reads_injected:
+            manifest = self.manifest()
+            injected = frozenset(manifest.loc[manifest["injected"], "image_id"])
+        inside, outside = self.scores(iteration), self.outside(iteration)
+        contents = [*inside["md5"], *outside["md5"]]
+        return decision_round(
+            iteration + 1,
+            inside,
+            outside,
+            decisions=decisions,
+            lower_bound=self.lower_bound(iteration),
+            seed=self.params().run.seed,
+            injected=injected,
+            landscape=step_files.read_landscape(self.step("score", iteration), contents),
+        )
 
     def lower_bound(self, iteration: int) -> float | None:
         """The lower bound on the share of defective images that model `iteration`'s scores came with."""

@@ -1,4 +1,4 @@
-"""The names of a run's files, said once: in its folder, and among the artifacts of its MLflow runs."""
+"""The names of a run's files, stated once: in its folder, and among the artifacts of its MLflow runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 __all__ = [
     "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY",
-    "HISTORY", "IMAGES", "ITERATIONS", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW", "MODEL",
+    "HISTORY", "IMAGES", "ITERATIONS", "LANDSCAPE", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW", "MODEL",
     "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN", "REPORT", "REVIEWS", "SCORES",
     "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET",
     "found_in", "with_new_names",
@@ -40,6 +40,7 @@ STEP = "step.json"
 HISTORY = "history.parquet"
 TRAINED = "trained.json"
 OUTSIDE = "outside.parquet"
+LANDSCAPE = "landscape.parquet"  # where each image stands among the others
 LOWER_BOUND = "lower_bound.json"
 TRAINING_SET = "training_set.parquet"
 DECISION = "decision.json"
@@ -53,7 +54,7 @@ TABLES = "tables"
 LAST_ROUND = "last_round"
 REMOVALS_SHOWN = "removals.json"
 
-# What was called otherwise by irp up to 0.6: read where a run of that time has it, never written.
+# Former names, of runs from before `images.parquet`: read where a run has them, never written.
 FORMERLY = {
     REMOVALS: "removed.parquet",
     DECIDED: "removed.parquet",
@@ -62,7 +63,7 @@ FORMERLY = {
     f"{TABLES}/{REMOVALS}": f"{TABLES}/removed.parquet",
     f"{TABLES}/{DECIDED}": f"{TABLES}/removed.parquet",
 }
-_OLD_KEYS = {"supported": "defective_lower_bound"}
+_OLD_KEYS = {"supported": "defective_lower_bound", "last_look": "last_round"}
 
 
 def found_in(folder: Path, name: str) -> Path:

@@ -32,7 +32,7 @@ class RunInputs:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> RunInputs:
-        """The inputs in a run's record; what an older one does not say was what the defaults say."""
+        """The inputs in a run's record; a key that an older record lacks has its default."""
         known = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
         return cls(**{**known, "random_counts": tuple(known.get("random_counts", ()))})
 

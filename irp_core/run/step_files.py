@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from irp_core.atomic import read_json, write_json
+from irp_core.atomic import atomic_path, read_json, write_json
 from irp_core.data.manifest import read_table, write_table
 from irp_core.data.schemas import HISTORY_SCHEMA, SCORES_SCHEMA, TRAINING_SET_SCHEMA
 from irp_core.detectors.saving import WEIGHTS
 from irp_core.hashing import file_sha256
+from irp_core.refinement.landscape import Landscape
 from irp_core.removals import REMOVAL_SCHEMA
 from irp_core.run.files import (
     DECIDED,
     DECISION,
     HISTORY,
+    LANDSCAPE,
     LOWER_BOUND,
     OPERATING,
     OUTSIDE,
@@ -35,9 +37,10 @@ if TYPE_CHECKING:
     from irp_core.detectors import EpochReport
 
 __all__ = [
-    "read_decided", "read_decision", "read_history", "read_lower_bound", "read_operating", "read_outside",
-    "read_scores", "read_snapshot", "read_tracked", "read_training_set", "read_weights_sha256", "write_decision",
-    "write_operating", "write_scored", "write_scores", "write_snapshot", "write_tracked", "write_trained",
+    "read_decided", "read_decision", "read_history", "read_landscape", "read_lower_bound", "read_operating",
+    "read_outside", "read_scores", "read_snapshot", "read_tracked", "read_training_set", "read_weights_sha256",
+    "write_decision", "write_operating", "write_scored", "write_scores", "write_snapshot", "write_tracked",
+    "write_trained",
 ]  # fmt: skip
 
 
@@ -68,7 +71,11 @@ def write_scores(folder: Path, scores: pd.DataFrame) -> None:
 
 
 def write_scored(
-    folder: Path, scores: pd.DataFrame, outside: pd.DataFrame | None = None, lower_bound: float | None = None
+    folder: Path,
+    scores: pd.DataFrame,
+    outside: pd.DataFrame | None = None,
+    lower_bound: float | None = None,
+    landscape: Landscape | None = None,
 ) -> None:
     """Write what a decision round decides about.
 
@@ -76,11 +83,21 @@ def write_scored(
         scores: of the training set, as `write_scores` takes them.
         outside: of the images that had been removed before, where the refinement is reversible.
         lower_bound: on the share of defective images, where the detector gives one.
+        landscape: where each image stands among the others, where the policy asks.
     """
     write_scores(folder, scores)
     write_json(folder / LOWER_BOUND, {"defective_lower_bound": lower_bound})
     if outside is not None:
         write_table(outside, folder / OUTSIDE, SCORES_SCHEMA)
+    if landscape is not None:
+        with atomic_path(folder / LANDSCAPE) as temporary:
+            landscape.table().to_parquet(temporary, index=False)
+
+
+def read_landscape(folder: Path, contents: Sequence[str]) -> Landscape | None:
+    """The landscape of the images with these contents; None where none was made."""
+    file = folder / LANDSCAPE
+    return Landscape.of_table(pd.read_parquet(file), contents) if file.exists() else None
 
 
 def read_scores(folder: Path) -> pd.DataFrame:

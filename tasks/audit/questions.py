@@ -21,7 +21,7 @@ __all__ = ["compare_sets", "describe_model", "history_of_image", "training_set_o
 
 
 def describe_model(reference: str, params: Params) -> tuple[dict[str, Any], pd.DataFrame]:
-    """What a model was trained on, and which images had been thrown out by then.
+    """What a model was trained on, and which images had been removed by then.
 
     Args:
         reference: see `tasks.tracking.reader.find_run`; without an iteration, the run's last model.
@@ -106,11 +106,11 @@ def history_of_image(image: str, params: Params) -> pd.DataFrame:
 
 def _history_in(run: TrackedRun, manifest: pd.DataFrame, image: dict[str, str], registered: str | None) -> pd.DataFrame:
     if run.ended:
-        applied = thresholds_applied(run.iterations(), run.summary()["last_look"])
+        applied = thresholds_applied(run.iterations(), run.summary()["last_round"])
         scores = run.all_scores(**image)
     else:  # it ended early: what its models left behind
-        looks = [model for model in run.models if "threshold" in model.data.metrics]
-        applied = {int(m.data.tags["irp.iteration"]) - 1: m.data.metrics["threshold"] for m in looks}
+        decided = [model for model in run.models if "threshold" in model.data.metrics]
+        applied = {int(m.data.tags["irp.iteration"]) - 1: m.data.metrics["threshold"] for m in decided}
         tables = [run.scores(k, **image) for k, m in enumerate(run.models) if m.info.status == "FINISHED"]
         scores = pd.concat([SCORES_SCHEMA.empty_table().to_pandas(), *tables], ignore_index=True)
         registered = None
@@ -162,7 +162,7 @@ def _image_key(image: str) -> tuple[str, str]:
 
 
 def _removals(run: TrackedRun, iteration: int, *, final: bool) -> pd.DataFrame:
-    """Removal rows up to a model: with `final` also the last look's and a review's, of the whole run."""
+    """Removal rows up to a model: with `final` also the last round's and a review's, of the whole run."""
     table = run.removals()
     return table if final else table[table["iteration"] <= iteration].reset_index(drop=True)
 

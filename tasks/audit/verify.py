@@ -18,6 +18,7 @@ from irp_core.config import Params
 from irp_core.data.manifest import manifest_digest, set_digest, training_rows
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
+from irp_core.refinement.landscape import Landscape
 from irp_core.refinement.policy import policy_of
 from irp_core.refinement.reviews import KEPT_BY_REVIEW
 from irp_core.refinement.rounds import Decision, Round, decide, decision_round
@@ -58,7 +59,7 @@ def verify(
     findings = [*_carried_out("artifact hashes", _artifacts(run)), *_carried_out("weights", _weights(run))]
     try:
         tables = _Tables(run)
-    except Exception as error:  # not even readable: nothing further can be said
+    except Exception as error:  # not even readable: nothing further can be checked
         return [*findings, _broke_down("tables", error)]
     findings += _carried_out("training set", tables.sets())
     findings += _carried_out("decision", tables.decisions())
@@ -139,7 +140,7 @@ class _Tables:
         self.scores = [run.scores(k) for k in range(len(run.models))]
         self.training_sets = [scores[["image_id", "md5"]] for scores in self.scores]
         self.removed = [run.decided(k) for k in range(len(run.models))]
-        self.last_look = run.decided(len(run.models))
+        self.last_round = run.decided(len(run.models))
         self.summary = run.summary()
         self.params = run.params()
         inputs = RunInputs.of(run.record())
@@ -169,8 +170,8 @@ class _Tables:
 
     def decisions(self) -> Iterator[Finding]:
         """Each round, decided again: the same threshold, the same images, the same reason to stop."""
-        rounds = [*self.removed[1:], self.last_look]
-        noted = thresholds_applied(self.iterations, self.summary["last_look"])
+        rounds = [*self.removed[1:], self.last_round]
+        noted = thresholds_applied(self.iterations, self.summary["last_round"])
         for number, table in enumerate(rounds, start=1):
             this = self._round(number)
             again = decide(this, self.policy, [frozenset(rows["image_id"]) for rows in self.training_sets[:number]])
@@ -184,41 +185,48 @@ class _Tables:
     def _round(self, number: int) -> Round:
         """What round `number` decided from, by the tables that are on record."""
         injected = None
-        if self.policy.selection == "oracle":
+        if self.policy.reads_injected:
             injected = frozenset(self.manifest.loc[self.manifest["injected"], "image_id"])
         return decision_round(
             number,
             self.scores[number - 1],
             self._outside(number - 1),
-            protected=self.standing.loc[self.standing["decision"] == KEPT_BY_REVIEW, "md5"],
-            lower_bound=defective_lower_bounds(self.iterations, self.summary["last_look"])[number - 1],
+            decisions=self.standing,
+            lower_bound=defective_lower_bounds(self.iterations, self.summary["last_round"])[number - 1],
             seed=self.params.run.seed,
             injected=injected,
+            landscape=self._landscape(number - 1),
         )
 
     def _outside(self, iteration: int) -> pd.DataFrame:
         """Scores of the images that had been removed by then, where the refinement is reversible."""
-        return self.run.outside(iteration) if self.policy.reversible else self.scores[iteration].iloc[:0]
+        return self.run.outside(iteration) if self.policy.scores_outside else self.scores[iteration].iloc[:0]
+
+    def _landscape(self, iteration: int) -> Landscape | None:
+        if not self.policy.sees_landscape:
+            return None
+        contents = [*self.scores[iteration]["md5"], *self._outside(iteration)["md5"]]
+        return Landscape.of_table(self.run.landscape(iteration), contents)
 
     def removal_table(self) -> Iterator[Finding]:
-        """The run's removal table against its parts: every look's rows, with the run's review laid over them."""
-        look = {
+        """The run's removal table against its parts: every round's rows, with the run's review laid over them."""
+        ended = {
             "iteration": len(self.run.models),
-            "threshold": self.summary["last_look"]["threshold"],
+            "threshold": self.summary["last_round"]["threshold"],
             "rule": self.policy.rule_label,
         }
-        rounds = [*self.removed, self.last_look]
-        expected = removal_history(rounds, self.run.reviews(), self.scores[-1], look, self.manifest)
+        rounds = [*self.removed, self.last_round]
+        expected = removal_history(rounds, self.run.reviews(), self.scores[-1], ended, self.manifest)
         found = self.run.removals()
         wrong = row_differences(expected, found) + self._image_differences(expected)
         if wrong and self.run.broken_off:  # each file is one that was logged, but not all at the same time
             how = f"its last upload broke off; `irp review` or `irp refine` again makes it good ({'; '.join(wrong)})"
             yield Finding("removal table", "run", "skipped", how)
             return
-        yield finding("removal table", "run", wrong, f"{len(found)} rows are the looks' decisions and the review's")
+        yield finding("removal table", "run", wrong, f"{len(found)} rows are the rounds' decisions and the review's")
 
     def _image_differences(self, removals: pd.DataFrame) -> list[str]:
-        """The table of the images' final states against the history of removals; a run of irp up to 0.6 has none."""
+        """The table of the images' final states against the history of removals; an older run has none."""
         found = self.run.images()
         if found is None:
             return []
@@ -230,7 +238,7 @@ class _Tables:
                 ignore_index=True,
             ),
             self.training_sets[-1],
-            thresholds_applied(self.iterations, self.summary["last_look"]),
+            thresholds_applied(self.iterations, self.summary["last_round"]),
             self.policy.rule_label,
             self.manifest,
         )
@@ -238,7 +246,7 @@ class _Tables:
 
 
 def _disagreements(again: Decision, this: Round, table: pd.DataFrame, noted: float) -> list[str]:
-    """What a round's removal rows and its noted threshold say otherwise than the decision made again."""
+    """Where a round's removal rows and its noted threshold differ from the decision made again."""
     wrong = []
     if not np.isclose(again.threshold, noted, rtol=1e-12):
         wrong.append(f"the threshold of these scores is {again.threshold:.6g}, noted is {noted:.6g}")

@@ -87,7 +87,7 @@ def suppose(
         "run": stored.run_id,
         "then": policy_of(then).rule_label,
         "what if": policy.rule_label,
-        "first look": f"{first['n_above']} of {first['n_scored']} images above {first['threshold']:.4g}, "
+        "first round": f"{first['n_above']} of {first['n_scored']} images above {first['threshold']:.4g}, "
         f"then {first['n_above_then']} above {first['threshold_then']:.4g}",
     }
     return Supposition(
@@ -131,13 +131,13 @@ def _stored(reference: str, params: Params) -> _Stored:
         from tasks.tracking.reader import find_run
 
         run, _ = find_run(reference, params)
-    ran, iterations, last_look = run.params(), run.iterations(), run.summary()["last_look"]
+    ran, iterations, last_round = run.params(), run.iterations(), run.summary()["last_round"]
     return _Stored(
         run.run_id,
         ran.refinement,
         ran.run.seed,
         run.manifest(),
         run.all_scores(),
-        thresholds_applied(iterations, last_look),
-        defective_lower_bounds(iterations, last_look),
+        thresholds_applied(iterations, last_round),
+        defective_lower_bounds(iterations, last_round),
     )

@@ -46,16 +46,18 @@ class Source:
 def _matches(layout: str) -> Callable[[Path], bool]:
     def is_complete(root: Path) -> bool:
         from irp_core.data.scan import LAYOUTS
+        from irp_core.data.walk import walk
 
-        return bool(LAYOUTS[layout].matches(root))
+        return bool(LAYOUTS[layout].matches(walk(root)))
 
     return is_complete
 
 
 def _all_categories(root: Path) -> bool:
     from irp_core.data.layouts import mvtec
+    from irp_core.data.walk import walk
 
-    return set(mvtec.CATEGORIES) <= set(mvtec.categories_below(root))
+    return set(mvtec.CATEGORIES) <= set(mvtec.categories_below(walk(root)))
 
 
 _TILES_COMMIT = "cc4eb530b57b9cb7225bf76023873043ffd50655"

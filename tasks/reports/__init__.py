@@ -1,1 +1,1 @@
-"""What people look at after a run: tables, summary, page, artifacts."""
+"""What people read after a run: tables, summary, page, artifacts."""

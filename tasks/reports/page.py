@@ -46,14 +46,14 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
     iterations, removals, scores = run.iterations(), run.removals(), run.all_scores()
     summary, record = run.summary(), run.record()
     thresholds = {int(r.iteration) - 1: float(r.threshold) for r in iterations.itertuples() if r.iteration > 0}
-    thresholds[summary["iterations"]] = summary["last_look"]["threshold"]
+    thresholds[summary["iterations"]] = summary["last_round"]["threshold"]
     references = {}
     if comparison is not None:
         known = comparison[
             (comparison["method"] != record["params"]["refinement"]["method"]) & comparison["auroc"].notna()
         ]
         references = dict(zip(known["method"], known["auroc"], strict=True))
-    # An image that was spared at every look is one card.
+    # One card per image: what a reviewer keeps has a row of every round.
     ordered = removals.sort_values(["iteration", "score"], ascending=[True, False]).drop_duplicates(
         "image_id", keep="last"
     )
@@ -90,7 +90,10 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
 
 def _lineage(run: RunDirectory, last_iteration: int) -> dict[str, Any]:
     fingerprint = run.features()["fingerprint"]
-    common = {**common_tags(run), **run.record().get("code", {})}  # of the run, not of whoever renders its page
+    common = {
+        **common_tags(run),
+        **run.record().get("code", {}),
+    }  # of the run, not of the machine that renders its page
     tracked = run.mlflow()
     return {
         "origin": {

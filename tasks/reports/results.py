@@ -24,7 +24,7 @@ from irp_core.statistics.metrics import detection, removal
 from tasks.fetch.weights import resolve_weights
 from tasks.reports.thumbnails import thumbnail_uri
 from tasks.runtime.retries import IO_RETRIES
-from tasks.steps.operate import contamination_of
+from tasks.steps.operate import findings_of
 
 __all__ = ["publish_artifacts", "publish_removed_images", "write_results"]
 
@@ -42,7 +42,6 @@ def write_results(run_path: str, last_iteration: int, operating: dict[str, Any] 
     run = RunDirectory(Path(run_path))
     with run.timed("report"):
         manifest = run.manifest()
-        policy = run.policy()
         iterations = range(last_iteration + 1)
         decided = decided_removals(run, last_iteration + 1)
         write_removal_tables(run, last_iteration)
@@ -60,12 +59,12 @@ def write_results(run_path: str, last_iteration: int, operating: dict[str, Any] 
             "n_start": len(training_rows(manifest)),
             "n_removed": len(training_rows(manifest)) - len(run.training_set(last_iteration)),
             "n_injected": int(manifest["injected"].sum()),
-            "contamination": contamination_of(run, last_iteration, policy),
+            **findings_of(run, last_iteration),
             "operating": operating,
-            "last_look": {name: last_round[name] for name in noted},
+            "last_round": {name: last_round[name] for name in noted},
         }
         if run.params().run.outputs == "full":
-            point = operating or {"threshold": float(last_round["threshold"]), "basis": "last look"}
+            point = operating or {"threshold": float(last_round["threshold"]), "basis": "last round"}
             _save_model(run, last_iteration, point)
         # Last: a run is complete when its summary exists.
         run.write_summary(summary)

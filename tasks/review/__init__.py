@@ -1,1 +1,1 @@
-"""A person's review of a run: what to look at, the page for it, and where a decision is written."""
+"""A person's review of a run: what is shown, the page for it, and where a decision is written."""

@@ -1,4 +1,4 @@
-"""A person's review of a run: what to look at, and where a decision is written.
+"""A person's review of a run: what is shown, and where a decision is written.
 
 Every decision is an event in the run's folder, changes the run's removal tables, and goes to the standing
 decisions (`review.decisions`), which every later run respects.
@@ -62,14 +62,14 @@ class Review:
 
     @cached_property
     def items(self) -> pd.DataFrame:
-        """What there is to look at: every decision of the refinement, and the kept images nearest to the threshold.
+        """What is shown: every decision of the refinement, and the kept images nearest to the threshold.
 
         Columns `image_id, md5, kind, iteration, score, threshold, rule`; `kind` is `removed`, `kept_by_review`,
         `removed_by_review` (by an earlier decision) or `borderline`. Highest score against its threshold first.
         """
         columns = ["image_id", "md5", "kind", "iteration", "score", "threshold", "rule"]
         decided = decided_removals(self.run, self.last_iteration + 1)
-        # An image that was removed, or spared, at several looks is one thing to decide about.
+        # An image that several rounds removed, or kept for a reviewer, is one thing to decide about.
         decided = decided.drop_duplicates("md5", keep="last")
         decided = decided[decided["decision"] != RESTORED]
         last_round = self.run.decision(self.last_iteration + 1)
@@ -89,13 +89,13 @@ class Review:
         return found.assign(order=order).sort_values("order", ascending=False, kind="stable")[columns]
 
     def neighbours(self, md5: str) -> pd.DataFrame:
-        """The images that scored just above and just below this one at the look that decided about it.
+        """The images that scored just above and just below this one in the round that decided about it.
 
         Columns `image_id, md5, score`, highest score first, without the image itself.
         """
         item = self._item(md5)
-        same_look = self.scores[self.scores["iteration"] == max(0, int(item["iteration"]) - 1)]
-        ranked = same_look.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+        same_round = self.scores[self.scores["iteration"] == max(0, int(item["iteration"]) - 1)]
+        ranked = same_round.sort_values("score", ascending=False, kind="stable", ignore_index=True)
         at = ranked.index[ranked["md5"] == md5]
         if not len(at):
             return ranked.head(0)[["image_id", "md5", "score"]]

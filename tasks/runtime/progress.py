@@ -1,4 +1,4 @@
-"""Progress of long steps: a bar on a terminal, nothing where nobody looks (logs go to Prefect)."""
+"""Progress of long steps: a bar on a terminal, nothing where there is none (logs go to Prefect)."""
 
 from __future__ import annotations
 

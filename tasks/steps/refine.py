@@ -12,22 +12,21 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from irp_core.config import Params, digest
-from irp_core.data.manifest import testing_rows
+from irp_core.data.manifest import testing_rows, training_rows
 from irp_core.data.schemas import TRAINING_SET_SCHEMA
 from irp_core.detectors import Detector, EpochReport, detector_class, load_detector
 from irp_core.errors import InputError
 from irp_core.features.pipeline import StoredFeatures
 from irp_core.features.pooled import resolve_device
 from irp_core.refinement.policy import Policy, epochs_per_iteration
-from irp_core.refinement.reviews import KEPT_BY_REVIEW
-from irp_core.refinement.rounds import Decision, Round, decide, decision_round
-from irp_core.refinement.scoring import score_by_policy, scorer_name, scores_with_its_own_model
+from irp_core.refinement.rounds import Decision, Round, decide
+from irp_core.refinement.scoring import needs_of, score_by_policy, scorers, scores_with_its_own_model
 from irp_core.removals import round_rows
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import write_decision, write_scored, write_scores, write_trained
 from tasks.runtime.progress import bar
 
-__all__ = ["decide_removal", "round_after", "score_test_set", "score_training_set", "train_detector"]
+__all__ = ["decide_removal", "score_test_set", "score_training_set", "train_detector"]
 
 
 @task(task_run_name="train-{iteration}", cache_policy=NO_CACHE)
@@ -86,16 +85,14 @@ def score_training_set(run_path: str, iteration: int, features: StoredFeatures) 
     run = RunDirectory(Path(run_path))
     params, policy = run.params(), run.policy()
     views = params.views.score
-    name = scorer_name(policy, params)
 
     def model() -> Detector:
         return load_detector(run.step("train", iteration), resolve_device(params.features.device))
 
     def make(folder: Path) -> None:
-        rows, outside = run.training_set(iteration), run.training_set(0)
-        outside = outside[~outside["image_id"].isin(rows["image_id"])] if policy.reversible else outside.iloc[:0]
+        rows, outside = run.training_set(iteration), _outside(run, iteration, policy)
         everything = pd.concat([rows, outside], ignore_index=True)
-        stored = features.read(everything, views, detector_class(name).needs)
+        stored = features.read(everything, views, needs_of(scorers(policy, params)))
         inside = np.arange(len(everything)) < len(rows)
         try:
             found = score_by_policy(
@@ -104,38 +101,29 @@ def score_training_set(run_path: str, iteration: int, features: StoredFeatures) 
         except InputError as error:
             raise InputError(f"{run.run_id}: {error}") from None
         table = everything.assign(iteration=iteration, score=found.scores)
-        write_scored(folder, table[inside], table[~inside] if policy.reversible else None, found.lower_bound)
+        kept_out = table[~inside] if policy.scores_outside else None
+        write_scored(folder, table[inside], kept_out, found.lower_bound, found.landscape)
 
     with run.timed("score"):
         return str(run.do("score", iteration, _scoring_key(run, iteration, features, policy, params), make))
+
+
+def _outside(run: RunDirectory, iteration: int, policy: Policy) -> pd.DataFrame:
+    """The images that are scored beside the training set: those that may come back, and what a person removed."""
+    rows = run.training_set(iteration)
+    everything = training_rows(run.manifest()) if policy.sees_landscape else run.training_set(0)
+    outside = everything[~everything["image_id"].isin(rows["image_id"])]
+    return outside if policy.scores_outside else outside.iloc[:0]
 
 
 def _scoring_key(run: RunDirectory, iteration: int, features: StoredFeatures, policy: Policy, params: Params) -> str:
     if scores_with_its_own_model(policy):
         return digest("score", run.key("train", iteration), params.views.score)
     return digest(
-        "score", run.training_set(iteration).to_dict("list"), iteration == 0, scorer_name(policy, params),
+        "score", run.training_set(iteration).to_dict("list"), iteration == 0, scorers(policy, params),
         repr(policy), params.differnet, params.patch_knn, params.training, params.refinement.folds,
         params.refinement.repeats, params.run.seed, features.fingerprint, features.local, params.views.score,
     )  # fmt: skip
-
-
-def round_after(run: RunDirectory, iteration: int, policy: Policy) -> Round:
-    """The decision round after model `iteration`: its scores, and what else the decision is made from."""
-    injected = None
-    if policy.selection == "oracle":
-        manifest = run.manifest()
-        injected = frozenset(manifest.loc[manifest["injected"], "image_id"])
-    decisions = run.decisions()
-    return decision_round(
-        iteration + 1,
-        run.scores(iteration),
-        run.outside(iteration),
-        protected=decisions.loc[decisions["decision"] == KEPT_BY_REVIEW, "md5"],
-        lower_bound=run.lower_bound(iteration),
-        seed=run.params().run.seed,
-        injected=injected,
-    )
 
 
 @task(task_run_name="decide-{iteration}", cache_policy=NO_CACHE)
@@ -143,7 +131,7 @@ def decide_removal(run_path: str, iteration: int) -> dict[str, Any]:
     """Decide, from the previous iteration's scores, what iteration `iteration` trains without."""
     run = RunDirectory(Path(run_path))
     policy = run.policy()
-    this = round_after(run, iteration - 1, policy)
+    this = run.round_after(iteration - 1)
     history = [frozenset(run.training_set(earlier)["image_id"]) for earlier in range(iteration)]
     decision = decide(this, policy, history)
     summary = _summary(this, decision, policy)

@@ -149,7 +149,7 @@ class TrackedRun:
         return self._table(files.REMOVALS, REMOVAL_SCHEMA, where=where)
 
     def images(self) -> pd.DataFrame | None:
-        """The final state of every training image; None of a run of irp up to 0.6."""
+        """The final state of every training image; None of an older run."""
         if not self.has(f"{files.TABLES}/{files.IMAGES}"):
             return None
         return self._table(files.IMAGES, IMAGE_SCHEMA)
@@ -169,6 +169,11 @@ class TrackedRun:
 
     def outside(self, iteration: int) -> pd.DataFrame:
         return self._table(files.OUTSIDE, SCORES_SCHEMA, self.model(iteration))
+
+    def landscape(self, iteration: int) -> pd.DataFrame:
+        """Where each image stood among the others (`irp_core.refinement.landscape.Landscape.of_table`)."""
+        artifact = f"{files.TABLES}/{files.LANDSCAPE}"
+        return pd.read_parquet(self.file(artifact, self.model(iteration), verify=False))
 
     def decided(self, iteration: int) -> pd.DataFrame:
         """The removal rows of round `iteration`; of round 0 those of decisions that stood when the run began."""

@@ -241,7 +241,7 @@ def log_files(client: MlflowClient, mlflow_run: str, files: Mapping[str, Sequenc
     """Log files, those that exist, by artifact folder, and note their sha256 in the run's tag `irp.files`.
 
     What takes another file's place is noted before, too: whoever is killed between the upload and the tag leaves no
-    file that looks tampered with.
+    file that passes for one that was tampered with.
     """
     tags = client.get_run(mlflow_run).data.tags
     known, pending = (json.loads(tags.get(tag, "{}")) for tag in (FILES_TAG, PENDING_TAG))

@@ -1,6 +1,6 @@
 """Make `tests/data/old_run.tar.xz`: runs of the code as it was before the removal table and the run's folder changed.
 
-Run once, with the code of commit 2bd4481 (0.6) on PYTHONPATH, in a folder whose path `test_old_runs.py` replaces:
+Run once, with the code of commit 2bd4481 on PYTHONPATH, in a folder whose path `test_old_runs.py` replaces:
 
     PYTHONPATH=. python tests/data/make_old_run.py /tmp/irp-old-run old_run.tar.xz
 

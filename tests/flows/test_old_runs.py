@@ -1,6 +1,6 @@
-"""Runs of irp 0.6, made before the run's folder and the removal table had owners, still open; an interrupted one ends.
+"""Runs made before the run's folder and the removal table had owners, still open; an interrupted one ends.
 
-`tests/data/make_old_run.py` says how the archive was made: a workspace with three runs and their MLflow store.
+`tests/data/make_old_run.py` made the archive: a workspace with three runs and their MLflow store.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def test_a_column_that_was_renamed_is_read() -> None:
     assert before.notna().any()
     assert run.iterations()["defective_lower_bound"].tolist()[1:] == before.tolist()[1:]
     assert [run.lower_bound(k) for k in range(len(before) - 1)] == before.tolist()[1:]
-    assert run.summary()["last_look"]["defective_lower_bound"] == run.lower_bound(len(before) - 1)
+    assert run.summary()["last_round"]["defective_lower_bound"] == run.lower_bound(len(before) - 1)
 
 
 @pytest.mark.parametrize("method", ["irp", "robust"])
@@ -127,7 +127,7 @@ def test_what_if_reads_the_stored_scores(method: str, tmp_path: Path) -> None:
 
 def test_an_interrupted_run_resumes(prefect_api: str) -> None:
     (run,) = [run for run in list_runs(Path("runs")) if not run.finished()]
-    assert run.inputs().operating  # what an older record does not say was what `irp refine` did
+    assert run.inputs().operating  # an older record lacks the key: `irp refine` had found one
     assert run.shares_with() is None
     # The command line's own settings for the Prefect server stay out of this process, which has one.
     from flows.refine import resume

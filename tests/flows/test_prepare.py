@@ -12,7 +12,7 @@ from flows.terminal.run import show_prepared
 from irp_core.data.manifest import read_manifest
 from irp_core.params_file import load_params
 from tasks.steps.prepare import make_manifest
-from tests.irp_core.test_layouts import kolektor
+from tests.irp_core.data.test_layouts import kolektor
 
 
 def prepared(root: Path, output: Path, crop: str) -> tuple[dict[str, int | str], str]:

@@ -156,7 +156,7 @@ def test_what_is_up_for_review(reviewed: Review) -> None:
     assert (borderline["score"] <= borderline["threshold"]).all()
     ratios = items["score"] / items["threshold"]
     assert ratios.is_monotonic_decreasing
-    # Neighbours are the nearest scores of the same look, from both sides.
+    # Neighbours are the nearest scores of the same round, from both sides.
     item = items.iloc[2]
     scores = reviewed.scores.query("iteration == @item.iteration - 1").sort_values("score", ascending=False)
     at = scores["md5"].tolist().index(item["md5"])

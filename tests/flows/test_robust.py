@@ -40,8 +40,8 @@ def test_the_sets_add_up_over_removals_and_restorations(robust: Path) -> None:
     sets = scores.groupby("iteration")["image_id"].agg(set).to_dict()
     assert len(sets) > 1
     for iteration in range(1, len(sets)):
-        look = removed[removed["iteration"] == iteration].groupby("decision")["image_id"].agg(set).to_dict()
-        assert sets[iteration] == sets[iteration - 1] - look.get("removed", set()) | look.get("restored", set())
+        found = removed[removed["iteration"] == iteration].groupby("decision")["image_id"].agg(set).to_dict()
+        assert sets[iteration] == sets[iteration - 1] - found.get("removed", set()) | found.get("restored", set())
 
 
 def test_a_refinement_in_memory_keeps_what_a_run_keeps(robust: Path, monkeypatch: pytest.MonkeyPatch) -> None:

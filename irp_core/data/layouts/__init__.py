@@ -1,1 +1,1 @@
-"""One file per folder layout, each with `matches(root)` and `read(root)`; a new one is added to `scan.LAYOUTS`."""
+"""One file per folder layout, each with `matches(tree)` and `read(tree)`; a new one is added to `scan.LAYOUTS`."""

@@ -14,9 +14,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from irp_core.data.layouts.listing import Entry, images_below
+from irp_core.config import Images
+from irp_core.data.layouts.listing import Entry
+from irp_core.data.layouts.names import DEFAULT_GOOD, Good
+from irp_core.data.walk import Tree
 from irp_core.errors import InputError
-from irp_core.features.images import decode_mask
+from irp_core.features.image_formats import decode_mask
+from irp_core.regular_file import read_regular
 
 __all__ = ["matches", "read"]
 
@@ -24,12 +28,13 @@ _SPLITS = ("train", "test")
 _GROUND_TRUTH = "_GT"
 
 
-def matches(root: Path) -> bool:
+def matches(tree: Tree, good: Good = DEFAULT_GOOD) -> bool:
     """`train` and `test` each hold a `*_GT.png`."""
-    return all(any((root / split).glob(f"*{_GROUND_TRUTH}.png")) for split in _SPLITS)
+    with_truth = {path.parent.as_posix() for path in map(PurePosixPath, tree.images) if _is_truth(path)}
+    return with_truth.issuperset(_SPLITS)
 
 
-def read(root: Path) -> list[Entry]:
+def read(tree: Tree, good: Good = DEFAULT_GOOD) -> list[Entry]:
     """List the images of both splits, labelled by their ground truth.
 
     Example:
@@ -39,24 +44,28 @@ def read(root: Path) -> list[Entry]:
         ...     (Path(root) / "train").mkdir()
         ...     for name in ("10000.png", "10000_GT.png"):
         ...         Image.new("L", (8, 8), "white").save(Path(root) / "train" / name)
-        ...     [(entry.image_id, entry.label, entry.mask_path) for entry in read(Path(root))]
+        ...     tree = Tree(Path(root), ("train/10000.png", "train/10000_GT.png"), {}, ())
+        ...     [(entry.image_id, entry.label, entry.mask_path) for entry in read(tree) if not entry.ignored]
         [('train/10000.png', 'defective', 'train/10000_GT.png')]
     """
-    images = []
-    for split in _SPLITS:
-        paths = map(PurePosixPath, images_below(root, root / split))
-        images += [(split, path) for path in paths if not path.stem.endswith(_GROUND_TRUTH)]
+    paths = [(split, PurePosixPath(image)) for split in _SPLITS for image in tree.below(split)]
+    truths = [Entry(str(path), split, ignored="ground truth") for split, path in paths if _is_truth(path)]
+    images = [(split, path) for split, path in paths if not path.stem.endswith(_GROUND_TRUTH)]
     with ThreadPoolExecutor() as pool:  # 3335 small files, and Pillow decodes without the interpreter's lock
-        return list(pool.map(lambda image: _entry(root, *image), images))
+        return truths + list(pool.map(lambda image: _entry(tree.root, *image), images))
+
+
+def _is_truth(path: PurePosixPath) -> bool:
+    return path.name.endswith(f"{_GROUND_TRUTH}.png")
 
 
 def _entry(root: Path, split: str, path: PurePosixPath) -> Entry:
     mask = path.with_name(f"{path.stem}{_GROUND_TRUTH}.png")
-    try:
-        defective = bool(decode_mask((root / mask).read_bytes()).any())
-    except FileNotFoundError:
+    if not (root / mask).exists():
         return Entry(str(path), split, problem=f"no ground truth {mask.name}")
-    except (OSError, InputError) as error:
+    try:
+        defective = bool(decode_mask(read_regular(root / mask, Images().max_bytes)).any())
+    except InputError as error:
         return Entry(str(path), split, problem=f"ground truth {mask.name}: {error}")
     if not defective:
         return Entry(str(path), split, label="good")

@@ -1,55 +1,51 @@
-"""What every layout shares: which files are images, and the record a layout makes of one."""
+"""The record that a layout makes of an image, and the masks of a folder of ground truth."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
-__all__ = ["EXTENSIONS", "Entry", "images_below", "sub_folders"]
+from irp_core.data.layouts.names import is_mask_folder, masked_stem
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+__all__ = ["Entry", "masks_by_image"]
 
 
 @dataclass(frozen=True)
 class Entry:
     """One image as its layout describes it; paths are relative to the root, with `/`.
 
-    `problem` says why the layout cannot use the image: it is quarantined with that reason.
+    `problem` says why the layout cannot use the image: it is quarantined with that reason. `ignored` says why it is no
+    image of the set (a mask, say): it is counted with that reason.
     """
 
     image_id: str
-    split: str
+    split: str = "train"
     label: str | None = None
     defect_type: str | None = None
     mask_path: str | None = None
     problem: str | None = None
+    ignored: str | None = None
 
 
-def images_below(root: Path, folder: Path | None = None) -> list[str]:
-    """Relative paths of all image files below `folder` (default `root`), recursively, sorted.
+def masks_by_image(masks: Iterable[str]) -> dict[tuple[str, str], str]:
+    """(folder's name, stem of the image) → mask, of masks that lie as `<folder>/<stem>_mask.png`.
 
-    Hidden files and folders (`.git`, `._x.png` of macOS) are passed over.
+    MVTec AD's own are `<stem>_mask.png`; converted copies have other endings or suffixes, or the bare stem; MVTec LOCO
+    AD has a folder `<stem>/` of masks per image, of which the first is taken. The folder's name is that of the defect,
+    or "" where masks lie in the mask folder itself.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as root:
-        ...     for name in ("b.PNG", "a.jpg", "notes.txt", ".hidden.png"):
-        ...         (Path(root) / name).touch()
-        ...     images_below(Path(root))
-        ['a.jpg', 'b.PNG']
+        >>> masks_by_image(["ground_truth/hole/1_mask.png", "masks/2.png"])
+        {('', '2'): 'masks/2.png', ('hole', '1'): 'ground_truth/hole/1_mask.png'}
     """
-    found = []
-    for directory, folders, files in os.walk(folder or root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                found.append((Path(directory) / name).relative_to(root).as_posix())
-    return sorted(found)
-
-
-def sub_folders(folder: Path) -> list[Path]:
-    """The visible folders directly below `folder`, sorted by name."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found: dict[tuple[str, str], str] = {}
+    # A suffix marks the publisher's form: it comes last, so that it wins where a folder holds both.
+    for path in sorted(
+        map(PurePosixPath, sorted(masks, reverse=True)), key=lambda path: masked_stem(path.stem) is not None
+    ):
+        depth = max(index for index, name in enumerate(path.parts) if is_mask_folder(name))
+        inner = path.parts[depth + 1 : -1]
+        stem = inner[1] if len(inner) > 1 else (masked_stem(path.stem) or path.stem)
+        found[inner[0] if inner else "", stem] = str(path)
+    return found

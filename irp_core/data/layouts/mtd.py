@@ -5,53 +5,54 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from irp_core.data.layouts.listing import Entry, images_below, sub_folders
+from irp_core.data.layouts.listing import Entry
+from irp_core.data.layouts.names import DEFAULT_GOOD, Good
+from irp_core.data.walk import Tree
 
 __all__ = ["matches", "read"]
 
 _GOOD = "MT_Free"
 
 
-def matches(root: Path) -> bool:
+def matches(tree: Tree, good: Good = DEFAULT_GOOD) -> bool:
     """`MT_Free/Imgs` exists."""
-    return (root / _GOOD / "Imgs").is_dir()
+    return "Imgs" in tree.folders(_GOOD)
 
 
-def read(root: Path) -> list[Entry]:
+def read(tree: Tree, good: Good = DEFAULT_GOOD) -> list[Entry]:
     """List the images; a PNG beside another image of the same stem is that image's mask.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as root:
-        ...     for name in ("MT_Crack/Imgs/1.jpg", "MT_Crack/Imgs/1.png"):
-        ...         (Path(root) / name).parent.mkdir(parents=True, exist_ok=True)
-        ...         (Path(root) / name).touch()
-        ...     [(entry.image_id, entry.defect_type, entry.mask_path) for entry in read(Path(root))]
+        >>> from pathlib import Path
+        >>> tree = Tree(Path(), ("MT_Crack/Imgs/1.jpg", "MT_Crack/Imgs/1.png"), {}, ())
+        >>> [(entry.image_id, entry.defect_type, entry.mask_path) for entry in read(tree) if not entry.ignored]
         [('MT_Crack/Imgs/1.jpg', 'crack', 'MT_Crack/Imgs/1.png')]
     """
     entries = []
-    for folder in sub_folders(root):
-        if not folder.name.startswith("MT_"):
+    for folder in tree.folders():
+        if not folder.startswith("MT_"):
             continue
-        files = images_below(root, folder)
+        files = tree.below(folder)
         others = {str(PurePosixPath(f).with_suffix("")) for f in files if not f.lower().endswith(".png")}
-        good = folder.name == _GOOD
+        is_good = folder == _GOOD
+        known = set(files)
         for file in files:
             path = PurePosixPath(file)
             is_png = path.suffix.lower() == ".png"
             if is_png and str(path.with_suffix("")) in others:
+                entries.append(Entry(file, ignored="ground truth"))
                 continue
-            mask = path.with_suffix(".png")
-            has_mask = not good and not is_png and (root / mask).is_file()
+            mask = str(path.with_suffix(".png"))
+            has_mask = not is_good and not is_png and mask in known
             entries.append(
                 Entry(
                     file,
                     split="unassigned",
-                    label="good" if good else "defective",
-                    defect_type=None if good else folder.name.removeprefix("MT_").lower(),
-                    mask_path=str(mask) if has_mask else None,
+                    label="good" if is_good else "defective",
+                    defect_type=None if is_good else folder.removeprefix("MT_").lower(),
+                    mask_path=mask if has_mask else None,
                 )
             )
     return entries

@@ -1,14 +1,17 @@
 """MVTec AD, one category: `train/good`, `test/<good|defect>`, `ground_truth/<defect>/<stem>_mask.png`.
 
 Bergmann et al., CVPR 2019. Images are 700 to 1024 pixels wide and grey in `grid`, `screw` and `zipper`; good
-test images have no masks and no `ground_truth/good`. The demo plant is written in this layout too.
+test images have no masks and no `ground_truth/good`. The demo plant is written in this layout too. Many sets are laid
+out alike with other words: names are compared without case, and good images may be called as `dataset.good_names` says.
 """
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from irp_core.data.layouts.listing import Entry, images_below, sub_folders
+from irp_core.data.layouts.listing import Entry, masks_by_image
+from irp_core.data.layouts.names import DEFAULT_GOOD, Good, is_mask_folder, split_of
+from irp_core.data.walk import Tree
 
 __all__ = ["CATEGORIES", "categories_below", "matches", "read"]
 
@@ -18,53 +21,63 @@ CATEGORIES = (
 )  # fmt: skip
 
 
-def matches(root: Path) -> bool:
-    """`train/good` and `test` exist."""
-    return (root / "train" / "good").is_dir() and (root / "test").is_dir()
+def matches(tree: Tree, good: Good = DEFAULT_GOOD) -> bool:
+    """There are a folder of good images in `train`, and `test`."""
+    return _is_category(tree, "", good)
 
 
-def categories_below(root: Path) -> list[str]:
-    """Names of the folders directly below `root` that are in this layout; none if `root` itself is."""
-    return [] if matches(root) else [folder.name for folder in sub_folders(root) if matches(folder)]
+def categories_below(tree: Tree, good: Good = DEFAULT_GOOD) -> list[str]:
+    """Names of the folders directly below the root that are in this layout; none if the root itself is."""
+    if matches(tree, good):
+        return []
+    return [name for name in tree.folders() if _is_category(tree, name, good)]
 
 
-def read(root: Path) -> list[Entry]:
+def _is_category(tree: Tree, folder: str, good: Good) -> bool:
+    splits = _splits(tree, folder)
+    return "test" in splits and any(good(name) for name in tree.folders(splits.get("train", "\0")))
+
+
+def _splits(tree: Tree, folder: str = "") -> dict[str, str]:
+    """Split → its folder's path."""
+    prefix = f"{folder}/" if folder else ""
+    return {split: f"{prefix}{name}" for name in tree.folders(folder) if (split := split_of(name))}
+
+
+def read(tree: Tree, good: Good = DEFAULT_GOOD) -> list[Entry]:
     """List the images of one category; a defect without a mask file has no `mask_path`.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as root:
-        ...     for name in ("test/hole/1.png", "ground_truth/hole/1_mask.png"):
-        ...         (Path(root) / name).parent.mkdir(parents=True)
-        ...         (Path(root) / name).touch()
-        ...     [(entry.image_id, entry.split, entry.mask_path) for entry in read(Path(root))]
-        [('test/hole/1.png', 'test', 'ground_truth/hole/1_mask.png')]
+        >>> from pathlib import Path
+        >>> tree = Tree(Path(), ("ground_truth/hole/1_mask.png", "test/hole/1.png", "train/ok/1.png"), {}, ())
+        >>> [(entry.image_id, entry.label, entry.mask_path) for entry in read(tree) if not entry.ignored]
+        [('train/ok/1.png', 'good', None), ('test/hole/1.png', 'defective', 'ground_truth/hole/1_mask.png')]
     """
-    entries = [Entry(i, split="train", label="good") for i in images_below(root, root / "train" / "good")]
-    for folder in sub_folders(root / "test"):
-        if folder.name == "good":
-            entries += [Entry(i, split="test", label="good") for i in images_below(root, folder)]
+    splits = _splits(tree)
+    masks = [image for image in tree.images if is_mask_folder(PurePosixPath(image).parts[0])]
+    mask_of = masks_by_image(masks)
+    entries = [Entry(mask, ignored="ground truth") for mask in masks]
+    train, test = splits["train"], splits["test"]
+    for folder in tree.folders(train):
+        path = f"{train}/{folder}"
+        if good(folder):
+            entries += [Entry(image, split="train", label="good") for image in tree.below(path)]
+        else:
+            reason = f"in {path}: this layout trains on good images only"
+            entries += [Entry(image, ignored=reason) for image in tree.below(path)]
+    for folder in tree.folders(test):
+        images = tree.below(f"{test}/{folder}")
+        if good(folder):
+            entries += [Entry(image, split="test", label="good") for image in images]
             continue
-        masks = _masks(root, folder.name)
         entries += [
             Entry(
-                image_id,
+                image,
                 split="test",
                 label="defective",
-                defect_type=folder.name,
-                mask_path=masks.get(PurePosixPath(image_id).stem),
+                defect_type=folder,
+                mask_path=mask_of.get((folder, PurePosixPath(image).stem)),
             )
-            for image_id in images_below(root, folder)
+            for image in images
         ]
     return entries
-
-
-def _masks(root: Path, defect: str) -> dict[str, str]:
-    """Image stem → mask. MVTec's own are `<stem>_mask.png`; converted copies have other endings, or the bare stem.
-
-    A mask is never an image: it lies outside `test`, so one whose stem fits no image is passed over.
-    """
-    paths = map(PurePosixPath, images_below(root, root / "ground_truth" / defect))
-    # The publisher's form last, so that it wins where a folder holds both.
-    ordered = sorted(paths, key=lambda path: path.stem.endswith("_mask"))
-    return {path.stem.removesuffix("_mask"): str(path) for path in ordered}

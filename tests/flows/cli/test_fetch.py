@@ -11,8 +11,8 @@ import pytest
 
 from flows.cli.main import main
 from tasks.fetch.sources import SOURCES
-from tests.irp_core.test_layouts import kolektor
-from tests.tasks.test_fetching import zipped
+from tests.irp_core.data.test_layouts import kolektor
+from tests.tasks.fetch.test_data_sets import zipped
 
 
 def irp(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

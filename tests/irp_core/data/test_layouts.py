@@ -79,7 +79,7 @@ def test_an_image_without_ground_truth_is_quarantined_not_taken_for_good(tmp_pat
     found = scan(tmp_path)
     reasons = dict(found.quarantine.itertuples(index=False))
     assert reasons == {
-        "test/10009.png": "ground truth 10009_GT.png: not an image file",
+        "test/10009.png": "ground truth 10009_GT.png: not an image file (PNG, JPEG, BMP, TIFF, WEBP)",
         "train/10000.png": "no ground truth 10000_GT.png",
         "train/10005 (copy).png": "no ground truth 10005 (copy)_GT.png",
         "train/10005_GT (copy).png": "no ground truth 10005_GT (copy)_GT.png",

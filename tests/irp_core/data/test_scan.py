@@ -53,7 +53,7 @@ def test_bad_files_are_quarantined_with_the_reason(tmp_path: Path) -> None:
     assert found.manifest["image_id"].tolist() == ["good.jpg"]
     reasons = dict(found.quarantine.itertuples(index=False))
     assert reasons["empty.png"] == "empty file"
-    assert reasons["text.png"] == "not an image file"
+    assert reasons["text.png"] == "not an image file (PNG, JPEG, BMP, TIFF, WEBP)"
     assert "truncated" in reasons["cut.jpg"]
 
 

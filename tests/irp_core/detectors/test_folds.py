@@ -52,7 +52,7 @@ def test_nobody_is_scored_by_a_detector_that_knows_him() -> None:
         Remembers, images(values), [str(v) for v in values], folds=3, repeats=2, epochs=1, seed=0
     )
     assert found.scores == pytest.approx(2.0)
-    assert found.lower_bound is None  # such a detector has no say
+    assert found.lower_bound is None  # such a detector has no lower bound
 
 
 def test_copies_do_not_vouch_for_each_other_and_removed_images_train_nothing() -> None:
@@ -62,7 +62,7 @@ def test_copies_do_not_vouch_for_each_other_and_removed_images_train_nothing() -
         Remembers, images(values), [str(v) for v in values], inside=inside, folds=2, epochs=1, seed=0
     )
     assert found.scores == pytest.approx(2.0)
-    assert found.lower_bound is None  # such a detector has no say
+    assert found.lower_bound is None  # such a detector has no lower bound
 
 
 def test_images_outside_are_scored_by_every_fold() -> None:

@@ -164,18 +164,18 @@ def test_the_reading_says_what_the_numbers_say(runs: pd.DataFrame) -> None:
 
 
 def test_figures_hold_the_right_series(runs: pd.DataFrame) -> None:
-    look, reference = Figures(), load_reference()
+    drawn, reference = Figures(), load_reference()
     summary = summarise(runs)
-    (axes,) = figure1(runs, look).axes
+    (axes,) = figure1(runs, drawn).axes
     lines = {tuple(np.round(line.get_ydata(), 6)) for line in axes.lines}
     assert (0.85, 0.75) in lines  # IRP, mean over seeds and entities
     assert len(axes.lines) == 3  # vanilla and the two IRPs; OSR was not run, the oracle is figure 3's
     assert len(axes.collections) == 3  # a band for each
-    bottle, mtd = figure3(runs, reference, look).axes
+    bottle, mtd = figure3(runs, reference, drawn).axes
     assert (bottle.get_title(), mtd.get_title()) == ("MVTec AD (bottle)", "mtd")
     assert len(bottle.lines) == 4 + 3  # the paper's vanilla, OSR and IRP beside
     assert len(mtd.lines) == 4
-    by_class = figure4(runs, summary, reference, look).axes
+    by_class = figure4(runs, summary, reference, drawn).axes
     assert [axes.get_title() for axes in by_class] == ["bottle", "mtd"]
     paper = by_class[0].lines[-1].get_ydata()
     assert list(paper) == [0.9386, 0.9340]

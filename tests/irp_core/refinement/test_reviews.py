@@ -20,7 +20,7 @@ from irp_core.refinement.reviews import (
 from irp_core.removals import REMOVAL_SCHEMA, empty_removals, excluded_rows, review_removals, with_truth
 
 A, B, C = ("a" * 32, "b" * 32, "c" * 32)
-LOOK = {"iteration": 3, "threshold": 1.0, "rule": "median_multiple(1.25)"}
+LAST_ROUND = {"iteration": 3, "threshold": 1.0, "rule": "median_multiple(1.25)"}
 
 
 def said(decision: str, md5: str | None, at: str, reviewer: str = "Ada", note: str = "") -> dict[str, str | None]:
@@ -102,7 +102,7 @@ def test_a_review_changes_decision_and_names_but_not_what_the_look_saw() -> None
     review = events(
         said("kept_by_review", A, "2026-01-01", note="shadow"), said("removed_by_review", C, "2026-01-02", "Grace")
     )
-    reviewed = review_removals(table, review, last, LOOK).set_index("md5")
+    reviewed = review_removals(table, review, last, LAST_ROUND).set_index("md5")
     assert reviewed.loc[A, ["iteration", "score", "threshold"]].tolist() == [1, 2.0, 1.0]
     assert reviewed.loc[A, ["decision", "reviewer", "note"]].tolist() == ["kept_by_review", "Ada", "shadow"]
     assert reviewed.loc[B, "decision"] == "removed"
@@ -120,7 +120,7 @@ def test_a_review_changes_decision_and_names_but_not_what_the_look_saw() -> None
 @pytest.mark.parametrize("decision", ["kept_by_review", "removed_by_review"])
 def test_a_review_reaches_both_copies_of_which_a_look_removed_one(decision: str) -> None:
     last = pd.DataFrame({"image_id": ["copy.png", "b.png"], "md5": [A, B], "score": [0.9, 0.8]})
-    table = review_removals(removals((A, 1, 2.0)), events(said(decision, A, "2026-01-01")), last, LOOK)
+    table = review_removals(removals((A, 1, 2.0)), events(said(decision, A, "2026-01-01")), last, LAST_ROUND)
     assert table[["image_id", "iteration", "score", "decision"]].to_numpy().tolist() == [
         ["a.png", 1, 2.0, decision],
         ["copy.png", 3, 0.9, decision],
@@ -149,7 +149,7 @@ def test_truth_is_null_where_the_manifest_has_no_labels() -> None:
 def test_a_runs_removal_table_serves_as_a_file_of_decisions(tmp_path: Path, suffix: str) -> None:
     last = pd.DataFrame({"image_id": [], "md5": [], "score": []})
     table = review_removals(
-        removals((A, 1, 2.0), (B, 2, 1.5)), events(said("kept_by_review", A, "2026-01-01")), last, LOOK
+        removals((A, 1, 2.0), (B, 2, 1.5)), events(said("kept_by_review", A, "2026-01-01")), last, LAST_ROUND
     )
     file = tmp_path / f"decisions{suffix}"
     table.to_csv(file, index=False) if suffix == ".csv" else table.to_parquet(file)

@@ -189,7 +189,7 @@ def test_concentration_ends_within_as_many_sets_as_there_are() -> None:
 
 
 def test_who_went_with_confidence_returns_when_the_evidence_turns_not_when_it_weakens() -> None:
-    """16 of 80 lie apart and are out; one look later there is a doubt about three of them."""
+    """16 of 80 lie apart and are out; one round later there is a doubt about three of them."""
     rng = np.random.default_rng(3)
     logs = np.concatenate([rng.normal(0.0, 0.3, 64), rng.normal(2.0, 0.3, 16)])
     cautious = dataclasses.replace(REVERSIBLE, rule=Mixture(0.2, 0.95))

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+import irp_core
 from irp_core.atomic import write_json
 from irp_core.data.manifest import write_table
 from irp_core.data.schemas import ITERATIONS_SCHEMA
@@ -62,11 +63,11 @@ def test_former_names_are_read_and_new_ones_win(run: RunDirectory) -> None:
     write_table(rows, step / "removed.parquet", REMOVAL_SCHEMA)
     write_json(step / "decision.json", {"threshold": 0.5, "supported": 0.1})
     write_json(run.step("score", 0) / "supported.json", {"supported": None})
-    run.write_summary({"last_look": {"supported": 0.1, "threshold": 0.5}})
+    run.write_summary({"last_look": {"supported": 0.1, "threshold": 0.5}})  # as older runs have it
     assert run.decided(1)["image_id"].tolist() == ["a"]
     assert run.decision(1)["defective_lower_bound"] == 0.1
     assert run.lower_bound(0) is None
-    assert run.summary()["last_look"]["defective_lower_bound"] == 0.1
+    assert run.summary()["last_round"]["defective_lower_bound"] == 0.1
     write_table(rows[:0], step / files.DECIDED, REMOVAL_SCHEMA)
     assert run.decided(1).empty
 
@@ -91,8 +92,8 @@ def test_no_run_is_one_sentence(tmp_path: Path) -> None:
         open_run(tmp_path)
 
 
-def test_nobody_else_knows_the_names_of_a_runs_files() -> None:
-    root = Path(__file__).parents[2]
+def test_no_other_module_names_a_file_of_a_run() -> None:
+    root = Path(irp_core.__file__).parents[1]
     known = {value for name, value in vars(files).items() if name.isupper() and isinstance(value, str) and "." in value}
     known |= {Path(name).name for name in files.FORMERLY.values()}
     known.remove(files.REPORT)  # the page's template is called so, too

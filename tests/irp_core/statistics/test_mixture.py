@@ -39,7 +39,7 @@ def test_the_share_of_good_images_among_the_removed_is_bounded(share: float, fdr
 
 @pytest.mark.parametrize("n", [64, 120])
 def test_a_bound_with_confidence_halves_the_alarms_over_clean_sets_that_are_not_quite_normal(n: int) -> None:
-    """Scores with a heavier tail than the model knows (Student's t): what a plant's rare good images look like."""
+    """Scores with a heavier tail than the model knows (Student's t): as a plant's rare good images have them."""
     alarms = {0.0: 0, 0.95: 0}
     for seed in range(40):
         scores = np.exp(0.3 * np.random.default_rng(seed).standard_t(4, n))
@@ -62,7 +62,7 @@ def test_another_detectors_bound_says_how_many_but_not_whether() -> None:
     gone = [(scores > mixture_threshold(scores, 0.05, confidence=0.95, lower_bound=s)).sum() for s in (0.0, 0.1, None)]
     assert gone[:2] == [0, 40]
     assert gone[2] == (scores > mixture_threshold(scores, 0.05, confidence=0.95)).sum() > 40
-    # Scores of one population: nobody goes, whatever the other says.
+    # Scores of one population: nothing is removed, whatever the local detector's bound.
     clean, _ = simulated(400, 0.0, 0.0, 0)
     assert not (clean > mixture_threshold(clean, 0.05, confidence=0.95, lower_bound=0.5)).any()
     # Without a confidence there is no bound at all.

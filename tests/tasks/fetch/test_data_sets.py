@@ -26,7 +26,7 @@ from irp_core.errors import InputError
 from tasks.fetch.data_sets import fetch, unpack
 from tasks.fetch.downloader import ResumingDownloader
 from tasks.fetch.sources import SOURCES, Source
-from tests.irp_core.test_layouts import category, kolektor, mask, picture
+from tests.irp_core.data.test_layouts import category, kolektor, mask, picture
 
 
 @dataclass

@@ -22,7 +22,7 @@ A, B, C = "a" * 32, "b" * 32, "c" * 32
 
 @pytest.fixture
 def review(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Review:
-    """A run over a.png, its copy and b.png, c.png: the only look removed a.png, and left the copy."""
+    """A run over a.png, its copy and b.png, c.png: the only round removed a.png, and left the copy."""
     monkeypatch.chdir(tmp_path)
     run = RunDirectory(Path("runs/r"))
     run.write_record({"params": load_params(None, []).model_dump(mode="json")})
@@ -35,15 +35,15 @@ def review(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Review:
     for iteration, table in enumerate((scores, final)):
         write_scored(run.step("score", iteration), table)
     removed = scores[:1].assign(iteration=1, threshold=2.0, margin=1.0, rule="iqr", decision="removed")
-    for look, table in ((1, removed), (2, removed[:0])):
+    for iteration, table in ((1, removed), (2, removed[:0])):
         table = table.reindex(columns=REMOVAL_SCHEMA.names)
-        decision = {"iteration": look, "threshold": 2.0, "rule": "iqr"}
-        write_decision(run.step("decide", look), table, final[["image_id", "md5"]], decision)
+        decision = {"iteration": iteration, "threshold": 2.0, "rule": "iqr"}
+        write_decision(run.step("decide", iteration), table, final[["image_id", "md5"]], decision)
     return Review(run)
 
 
 @pytest.mark.parametrize(("md5", "keep", "against"), [(A, True, True), (A, False, True), (B, True, False)])
-def test_a_decision_about_copies_that_a_look_separated_needs_another_run(
+def test_a_decision_about_copies_that_a_round_separated_needs_another_run(
     review: Review, md5: str, keep: bool, against: bool
 ) -> None:
     review.decide(md5, keep, "Ada")

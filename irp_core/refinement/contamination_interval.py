@@ -1,7 +1,7 @@
-"""How large a share of the set is defective, and between which bounds: from a person's answers, never from scores alone.
+"""How large a share of the set is defective, and between which bounds: from answers, never from scores alone.
 
-Two normal distributions fitted to the scores are no knowledge about the share: their intervals missed it on most sets, because good
-images of two kinds look like contamination. The answers are; without enough of them there is no interval.
+Two normal distributions fitted to the scores are no knowledge about the share: their intervals missed it on most sets,
+because good images of two kinds look like contamination. The answers are; without enough of them there is no interval.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from irp_core.refinement_next.asking import Belief
-from irp_core.refinement_next.landscape import Landscape
+from irp_core.refinement.asking import Belief
+from irp_core.refinement.landscape import Landscape
 
 __all__ = ["ShareInterval", "share_interval"]
 
@@ -31,14 +31,12 @@ class ShareInterval:
     level: float
 
 
-def share_interval(
-    landscape: Landscape, belief: Belief, *, level: float = 0.9, seed: int = 0
-) -> ShareInterval | None:
+def share_interval(landscape: Landscape, belief: Belief, *, level: float = 0.9, seed: int = 0) -> ShareInterval | None:
     """The posterior interval of the share of defective images; None with fewer than ten answers.
 
-    Coefficients are drawn from the model's posterior, and each unanswered image's state from its odds under them; copies
-    share their state. Answered images are what they were said to be. As long as nobody has seen a defect, the interval
-    begins at 0: a prior is no sighting.
+    Coefficients are drawn from the model's posterior, and each unanswered image's state from its odds under them;
+    copies share their state. Answered images are what they were said to be. As long as nobody has seen a defect, the
+    interval begins at 0: a prior is no sighting.
 
     Args:
         landscape: of the set.
@@ -60,9 +58,7 @@ def share_interval(
     return ShareInterval(share, low, high, level)
 
 
-def _drawn_shares(
-    belief: Belief, images: NDArray[np.float64], rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _drawn_shares(belief: Belief, images: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """Shares of the images (draws,); `images` (c,) is the share of them that has each content."""
     root = np.linalg.cholesky(belief.covariance)
     drawn = belief.coefficients + rng.standard_normal((_DRAWS, len(root))) @ root.T

@@ -1,8 +1,8 @@
 """Who goes without asking: what is far from every kind of good image and has no company.
 
-Scores cannot tell a kind of good image from a kind of defect; both are groups that stand apart. So only what stands alone
-is removed, and only where the evidence is strong; a group is kept and put to a person. One pass over scores that no image
-flattered: nobody who went comes back, and nobody goes because somebody else went.
+Scores cannot tell a kind of good image from a kind of defect; both are groups that stand apart. So only what stands
+alone is removed, and only where the evidence is strong; a group is kept and put to a person. One pass over scores that
+no image flattered: nobody who went comes back, and nobody goes because somebody else went.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from irp_core.mixture import fit_mixture
-from irp_core.refinement_next.landscape import Landscape
+from irp_core.refinement.landscape import Landscape
+from irp_core.statistics.mixture import fit_mixture
 
 __all__ = ["Group", "Isolation", "isolate"]
 
@@ -47,7 +47,8 @@ class Isolation:
     """What stands out, content by content (c,) of a landscape.
 
     `removed` goes without asking. `undecided` stands out and stays: as one of several (`groups`, the largest first)
-    or by itself, but not far enough (`singles`, the highest first). `evidence` (c,) are the p-values of standing out.
+    or by itself, but not far enough (`singles`, the highest first). `evidence` (c,) are the p-values of standing out;
+    what is higher than `limit` is far.
     """
 
     removed: NDArray[np.bool_]
@@ -55,22 +56,22 @@ class Isolation:
     groups: tuple[Group, ...]
     singles: tuple[int, ...]
     evidence: NDArray[np.float64]
+    limit: float
 
 
 def isolate(landscape: Landscape, *, most: float | None = None) -> Isolation:
     """Decide who goes, and who is asked about.
 
-    An image is *far* if its p-value passes Benjamini and Hochberg's (1995) step-up rule at a tenth. The p-value is that of an
-    exponential tail above the median that is twice as wide as the scores below the median are spread: defects can only
-    widen the upper side, so the lower side says how good images spread, and an upper side twice as wide, and heavier
-    than a normal one, is still no reason to remove anything.
-    It is *alone* if its height above the median of those it resembles is one that no more than a tenth of good
-    images reach; that distribution is taken to be symmetric, and its lower side is used.
-    Far and alone goes.
+    An image is *far* if its p-value passes Benjamini and Hochberg's (1995) step-up rule at a tenth. The p-value is that
+    of an exponential tail above the median that is twice as wide as the scores below the median are spread: defects can
+    only widen the upper side, so the lower side says how good images spread, and an upper side twice as wide, and
+    heavier than a normal one, is still no reason to remove anything. It is *alone* if its height above the median of
+    those it resembles is one that no more than a tenth of good images reach; that distribution is taken to be
+    symmetric, and its lower side is used. Far and alone goes.
 
     What stays and is undecided: the far in company; the upper of two populations, by one member or by all together,
-    if the Bayesian information criterion sees two and the upper one is the smaller; and whoever is in the largest set of
-    highest scores of which half are expected to be defective, were good images as spread above as below.
+    if the Bayesian information criterion sees two and the upper one is the smaller; and whoever is in the largest set
+    of highest scores of which half are expected to be defective, were good images as spread above as below.
 
     Args:
         landscape: of the set.
@@ -100,6 +101,7 @@ def isolate(landscape: Landscape, *, most: float | None = None) -> Isolation:
         groups=groups,
         singles=tuple(_highest_first(heights, np.flatnonzero(single)).tolist()),
         evidence=evidence,
+        limit=float(heights[~far].max(initial=-np.inf)),
     )
 
 

@@ -1,8 +1,8 @@
 """Thirty answers instead of a guess: a model of who is defective, and the image whose answer would tell it most.
 
-Logistic regression with a prior (Gelman et al., 2008): an image's odds of being defective rise with its scores and depend on
-what it looks like. The posterior is approximated by a normal distribution around its mode (Laplace; MacKay, 1992), so
-that the model knows what it does not know. It is fitted anew from all answers after each: what it says is a
+Logistic regression with a prior (Gelman et al., 2008): an image's odds of being defective rise with its scores and
+depend on what it looks like. The posterior is approximated by a normal distribution around its mode (Laplace; MacKay,
+1992), so that the model knows what it does not know. It is fitted anew from all answers after each: what it says is a
 function of the images and of the answers, and not of their order.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logit
 
-from irp_core.refinement_next.landscape import Landscape
+from irp_core.refinement.landscape import Landscape
 
 __all__ = ["Belief", "Expected", "Question", "believe", "next_question"]
 
@@ -118,9 +118,9 @@ def _who_goes(defective: NDArray[np.float64]) -> NDArray[np.bool_]:
 def next_question(landscape: Landscape, belief: Belief) -> Question | None:
     """The unanswered content whose answer reduces the doubt about all most; None where all are answered.
 
-    Worth is the reduction of the summed variance of the probabilities by one more observation, to first order (A-optimal
-    design: Cohn, Ghahramani and Jordan, 1996; for logistic regression Schein and Ungar, 2007): a content that is
-    doubtful itself, that many others resemble, and that no answered one resembles.
+    Worth is the reduction of the summed variance of the probabilities by one more observation, to first order
+    (A-optimal design: Cohn, Ghahramani and Jordan, 1996; for logistic regression Schein and Ungar, 2007): a content
+    that is doubtful itself, that many others resemble, and that no answered one resembles.
     """
     free = np.flatnonzero(~belief.answered)
     if free.size == 0:

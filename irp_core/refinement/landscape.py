@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 from sklearn.decomposition import PCA
@@ -34,6 +35,33 @@ class Landscape:
     components: NDArray[np.float64]
     neighbours: NDArray[np.intp]
 
+    def table(self) -> pd.DataFrame:
+        """A row per content: `content`, its `height_*` and its `component_*`; `of_table` reads it."""
+        columns = {"content": list(self.contents)}
+        heights = {f"height_{number:02d}": values for number, values in enumerate(self.heights.T)}
+        components = {f"component_{number:02d}": values for number, values in enumerate(self.components.T)}
+        return pd.DataFrame({**columns, **heights, **components})
+
+    @classmethod
+    def of_table(cls, table: pd.DataFrame, contents: Sequence[str]) -> Landscape:
+        """The landscape of images with these contents (n,), from its table.
+
+        Raises:
+            ValueError: an image that the table does not hold.
+        """
+        known = table["content"].tolist()
+        place = {content: index for index, content in enumerate(known)}
+        if missing := sorted(set(contents) - set(known)):
+            raise ValueError(f"Landscape.of_table expects the table of these images. {missing[0]} is not in it.")
+        components = table.filter(regex="^component_").to_numpy()
+        return cls(
+            contents=tuple(known),
+            of_image=np.array([place[content] for content in contents], dtype=np.intp),
+            heights=table.filter(regex="^height_").to_numpy(),
+            components=components,
+            neighbours=_neighbours(components),
+        )
+
     def __len__(self) -> int:
         return len(self.contents)
 
@@ -44,9 +72,7 @@ class Landscape:
         return summed
 
 
-def landscape(
-    scores: NDArray[np.float64], features: NDArray[np.floating], contents: Sequence[str]
-) -> Landscape:
+def landscape(scores: NDArray[np.float64], features: NDArray[np.floating], contents: Sequence[str]) -> Landscape:
     """Bring scores and features of n images to one scale.
 
     Args:

@@ -1,0 +1,82 @@
+"""One look at an image file: its content's digest, whether it can be read, and what the checks of the set need."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from irp_core.config import Images
+from irp_core.errors import InputError
+from irp_core.features.image_formats import decode_with_facts
+from irp_core.regular_file import read_regular
+
+__all__ = ["THUMBNAIL", "Facts", "Unreadable", "look"]
+
+THUMBNAIL = 64  # pixels, side of the grey picture that near-copies are found by
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of a readable image; `lowest`, `highest`, `white`, `bits` and `pages` as in `Decoded`.
+
+    Attributes:
+        near_binary: nearly every pixel is as dark as the darkest or as bright as the brightest, as in a mask.
+        thumbnail: uint8 (THUMBNAIL, THUMBNAIL), grey.
+    """
+
+    md5: str
+    width: int
+    height: int
+    near_binary: bool
+    thumbnail: NDArray[np.uint8]
+    bits: int
+    lowest: float
+    highest: float
+    white: float
+    pages: int
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Why a file cannot be used."""
+
+    reason: str
+
+
+def look(path: Path, images: Images) -> Facts | Unreadable:
+    """Read a file once, to its last row: what is empty, truncated or foreign is found here, not in a run's middle."""
+    try:
+        content = read_regular(path, images.max_bytes)
+        decoded = decode_with_facts(content, images)
+    except InputError as error:
+        return Unreadable(str(error))
+    grey = decoded.image.convert("L")
+    side = (THUMBNAIL, THUMBNAIL)
+    smaller = grey.width >= THUMBNAIL and grey.height >= THUMBNAIL
+    small = grey.resize(side, Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR)
+    return Facts(
+        hashlib.md5(content, usedforsecurity=False).hexdigest(),
+        grey.width,
+        grey.height,
+        _near_binary(np.array(grey.histogram())),
+        np.asarray(small),
+        decoded.bits,
+        decoded.lowest,
+        decoded.highest,
+        decoded.white,
+        decoded.pages,
+    )
+
+
+def _near_binary(counts: NDArray[np.int64]) -> bool:
+    """Whether 98 % of the pixels are within an eighth of the range from its ends; counts (256,) of grey levels."""
+    found = np.flatnonzero(counts)
+    low, high = int(found[0]), int(found[-1])
+    margin = (high - low) // 8
+    at_ends = counts[low : low + margin + 1].sum() + counts[high - margin : high + 1].sum()
+    return low == high or bool(at_ends >= 0.98 * counts.sum())

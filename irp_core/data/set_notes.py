@@ -1,0 +1,68 @@
+"""What is odd about a set whose files can all be read: said before anything is trained on it, and left to a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from irp_core.config import Images
+from irp_core.data.look import Facts
+
+__all__ = ["set_notes"]
+
+_SLIVER = 1 / 2  # of the range of more than 8 bits: a camera of fewer bits stores as many as fit
+_DARK = 1 / 8  # of the range of 8 bits
+_ODD = 9  # times smaller or larger in area than the size that most images have
+
+
+def set_notes(found: Mapping[str, Facts], images: Images) -> list[tuple[str | None, str]]:
+    """(image, or None for the set, what is odd about it), of the images that are read."""
+    return [*_range(found, images), *_pages(found), *_sizes(found)]
+
+
+def _range(found: Mapping[str, Facts], images: Images) -> list[tuple[str | None, str]]:
+    notes: list[tuple[str | None, str]] = []
+    deep = [facts for facts in found.values() if facts.bits > 8]
+    if deep and len(deep) < len(found):
+        notes.append((None, f"{len(deep)} images have more than 8 bits, {len(found) - len(deep)} have 8"))
+    for group, share in ((deep, _SLIVER), ([facts for facts in found.values() if facts.bits <= 8], _DARK)):
+        if not group:
+            continue
+        highest = max(facts.highest for facts in group)
+        white = group[0].white
+        if highest < share * white:
+            what = f"no value above {highest:g} of {white:g} occurs in {len(group)} images of {group[0].bits} bits"
+            depth = max(8, int(highest).bit_length())
+            advice = f": if the camera has {depth} bits, set images.range=[0, {2**depth - 1}]" if group is deep else ""
+            notes.append((None, what + advice))
+    if images.range is not None:
+        black, white = images.range
+        outside = [facts for facts in deep if facts.lowest < black or facts.highest > white]
+        if outside:
+            low, high = min(facts.lowest for facts in outside), max(facts.highest for facts in outside)
+            clipped = f"values outside images.range ({low:g} to {high:g}) become black or white"
+            notes.append((None, f"{len(outside)} of {len(found)} images: {clipped}"))
+    return notes
+
+
+def _pages(found: Mapping[str, Facts]) -> list[tuple[str | None, str]]:
+    return [
+        (image, f"{facts.pages} pages or frames, of which the first is read")
+        for image, facts in found.items()
+        if facts.pages > 1
+    ]
+
+
+def _sizes(found: Mapping[str, Facts]) -> list[tuple[str | None, str]]:
+    """Images of another order of size, where most have one and the same."""
+    if not found:
+        return []
+    ((width, height), shared), *_ = Counter((facts.width, facts.height) for facts in found.values()).most_common()
+    if 2 * shared <= len(found):
+        return []
+    usual = width * height
+    return [
+        (image, f"{facts.width} x {facts.height} pixels, where most images have {width} x {height}")
+        for image, facts in found.items()
+        if not usual < facts.width * facts.height * _ODD < usual * _ODD**2
+    ]

@@ -1,0 +1,207 @@
+"""Which files there are below a folder, and why the others are no images of the set. Nothing is opened but folders.
+
+Every file is in exactly one list: `images`, `quarantined` (an image by its name that cannot be used) or `ignored` (with
+the reason). Each folder and each file is entered once, whatever links lead to it: the real path wins over a link.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from irp_core.data.own_output import own_output
+from irp_core.errors import InputError
+from irp_core.regular_file import shown
+
+__all__ = ["EXTENSIONS", "Ignored", "Tree", "walk"]
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_NOT_READ = frozenset(
+    (".gif", ".jfif", ".jpe", ".jp2", ".j2k", ".pgm", ".ppm", ".pbm", ".pnm", ".tga", ".dds", ".eps", ".ps", ".heic",
+     ".heif", ".avif", ".jxl", ".raw", ".dng", ".cr2", ".nef", ".arw", ".exr", ".hdr", ".ico", ".svg", ".psd", ".dcm",
+     ".npy", ".fits", ".mat")
+)  # fmt: skip
+_FOLDERS = {
+    **dict.fromkeys(("@eadir", "@tmp", "__macosx", "@__thumb"), "made by a storage system, not by a camera"),
+    **dict.fromkeys(("thumbs", "thumbnails", "thumb", "thumbnail"), "thumbnails"),
+    **dict.fromkeys(("#recycle", "@recycle", "$recycle.bin", "recycler", "trash", "recycle bin", "lost+found",
+                     "system volume information", "#snapshot", "@recently-snapshot"), "a trash or system folder"),
+}  # fmt: skip
+_NOT_UTF8 = "its name is not UTF-8: rename it (for example: convmv -f latin1 -t utf8)"
+Inode = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A file, or a folder (its path ends with `/`) with the number of files in it, that is no part of the set."""
+
+    path: str
+    reason: str
+    files: int = 1
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What lies below `root`; all paths are relative to it, with `/`, and sorted.
+
+    Attributes:
+        images: regular files whose ending is one of `EXTENSIONS`.
+        quarantined: path → reason.
+    """
+
+    root: Path
+    images: tuple[str, ...]
+    quarantined: dict[str, str]
+    ignored: tuple[Ignored, ...]
+
+    def below(self, folder: str) -> list[str]:
+        """The images below a folder (`""`: all)."""
+        return [image for image in self.images if not folder or image.startswith(f"{folder}/")]
+
+    def folders(self, folder: str = "") -> list[str]:
+        """The names of the folders directly below `folder` that hold images at any depth, sorted."""
+        depth = len(PurePosixPath(folder).parts)
+        parts = (PurePosixPath(image).parts for image in self.below(folder))
+        return sorted({names[depth] for names in parts if len(names) > depth + 1})
+
+    def named(self, names: str, folder: str = "") -> str | None:
+        """The path of the folder below `folder` whose name is `names` in any case."""
+        found = [name for name in self.folders(folder) if name.casefold() == names]
+        return (f"{folder}/{found[0]}" if folder else found[0]) if found else None
+
+
+def walk(root: Path) -> Tree:
+    """List what lies below a folder.
+
+    Raises:
+        InputError: `root` is no folder, cannot be read, or has a name that is not UTF-8.
+    """
+    if shown(str(root)) != str(root):
+        raise InputError(f"{shown(str(root))}: {_NOT_UTF8}.")
+    try:
+        if not root.is_dir():
+            found = "a file" if root.exists() else "nothing"
+            raise InputError(f"{root}: expected a folder of images, found {found}.")
+        os.scandir(root).close()
+        return _Walk(root).done()
+    except OSError as error:
+        raise InputError(f"{root}: cannot be read ({error.strerror}).") from None
+
+
+@dataclass
+class _Walk:
+    root: Path
+    images: list[str] = field(default_factory=list)
+    quarantined: dict[str, str] = field(default_factory=dict)
+    ignored: list[Ignored] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        here = self.root.resolve()
+        self._above = {_inode(folder.stat()) for folder in here.parents}
+        self._seen: dict[Inode, str] = {_inode(here.stat()): "the data set's own folder"}
+        self._folders: deque[str] = deque([""])
+        self._links: deque[str] = deque()
+
+    def done(self) -> Tree:
+        while self._folders or self._links:
+            if self._folders:
+                self._enter(self._folders.popleft())
+            else:  # what lies here itself comes before what is only linked
+                self._follow(self._links.popleft())
+        return Tree(
+            self.root,
+            tuple(sorted(self.images)),
+            dict(sorted(self.quarantined.items())),
+            tuple(sorted(self.ignored, key=lambda entry: entry.path)),
+        )
+
+    def _enter(self, folder: str) -> None:
+        try:
+            with os.scandir(self.root / folder) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            self.quarantined[f"{folder}/"] = f"cannot be read: {error.strerror}"
+            return
+        names = {entry.name for entry in found}
+        for entry in found:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError as error:
+                self._broken(path, f"cannot be read: {error.strerror}")
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                self._folder(path, status, f"{entry.name}.dvc" in names)
+            elif stat.S_ISLNK(status.st_mode) and not entry.name.startswith("."):
+                self._links.append(path)
+            else:
+                self._file(path, status)
+
+    def _follow(self, link: str) -> None:
+        try:
+            status = (self.root / link).stat()
+        except OSError as error:
+            self._broken(link, f"a link that leads nowhere ({error.strerror})")
+            return
+        if not stat.S_ISDIR(status.st_mode):
+            self._file(link, status)
+        elif _inode(status) in self._above:
+            self.quarantined[f"{shown(link)}/"] = "a link to a folder that holds the data set"
+        elif before := self._seen.get(_inode(status)):
+            self.quarantined[f"{shown(link)}/"] = f"a link to {before}, which is looked at anyway"
+        else:
+            self._folder(link, status, (self.root / f"{link}.dvc").exists())
+
+    def _folder(self, path: str, status: os.stat_result, has_dvc_file: bool) -> None:
+        name = PurePosixPath(path).name
+        self._seen[_inode(status)] = shown(path)
+        reason = _FOLDERS.get(name.casefold())
+        if name.startswith("."):
+            reason = _FOLDERS["trash"] if name.casefold().startswith(".trash") else "a hidden folder"
+        reason = reason or own_output(self.root / path, has_dvc_file)
+        if reason:
+            self.ignored.append(Ignored(f"{shown(path)}/", reason, _count(self.root / path)))
+        elif shown(name) != name:
+            self.quarantined[f"{shown(path)}/"] = f"{_NOT_UTF8}; {_count(self.root / path)} files in it"
+        else:
+            self._folders.append(path)
+
+    def _file(self, path: str, status: os.stat_result) -> None:
+        name = PurePosixPath(path).name
+        ending = PurePosixPath(name).suffix.lower()
+        if name.startswith("._"):
+            self.ignored.append(Ignored(shown(path), "written by macOS beside each file"))
+        elif name.startswith("."):
+            self.ignored.append(Ignored(shown(path), "a hidden file"))
+        elif ending not in EXTENSIONS:
+            kind = "an image of a format that is not read" if ending in _NOT_READ else "no image"
+            self.ignored.append(Ignored(shown(path), f"{kind} ({ending or 'no ending'})"))
+        elif not stat.S_ISREG(status.st_mode):
+            self.quarantined[shown(path)] = "no regular file"
+        elif shown(name) != name:
+            self.quarantined[shown(path)] = _NOT_UTF8
+        elif before := self._seen.get(_inode(status)):
+            self.quarantined[path] = f"the same file as {before}"
+        else:
+            self._seen[_inode(status)] = path
+            self.images.append(path)
+
+    def _broken(self, path: str, reason: str) -> None:
+        """Of what cannot be looked at only the name is known."""
+        ending = PurePosixPath(path).suffix.lower()
+        if ending and ending not in EXTENSIONS:
+            self.ignored.append(Ignored(shown(path), reason))
+        else:
+            self.quarantined[shown(path)] = reason
+
+
+def _inode(status: os.stat_result) -> Inode:
+    return status.st_dev, status.st_ino
+
+
+def _count(folder: Path) -> int:
+    """Files below a folder that is not entered."""
+    return sum(len(files) for _, _, files in os.walk(folder))

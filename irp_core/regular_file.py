@@ -1,0 +1,39 @@
+"""Read a file of a folder that someone else filled: only a regular one, and no more of it than a stated bound.
+
+A named pipe hangs who opens it, a device such as /dev/zero never ends, a disk image is larger than the memory.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from irp_core.errors import InputError
+
+__all__ = ["read_regular", "shown"]
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """The content of a regular file of at most `max_bytes` bytes.
+
+    Raises:
+        InputError: no regular file, a larger one, or one that cannot be read; says why, not which file.
+    """
+    try:
+        # Without O_NONBLOCK the opening of a pipe waits for somebody who writes into it.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise InputError("no regular file")
+            content = file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > max_bytes:
+        raise InputError(f"more than {max_bytes:,} bytes (images.max_bytes)")
+    return content
+
+
+def shown(path: str) -> str:
+    """A file's name as text that every table and terminal can hold: what is no UTF-8 in it is written as \\xNN."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
