@@ -20,6 +20,8 @@ from irp_core.errors import InputError
 
 if TYPE_CHECKING:
     from irp_core.run.directory import RunDirectory
+    from tasks.review.server import ReviewServer
+    from tasks.review.session import Review
 
 __all__ = ["review"]
 
@@ -29,18 +31,47 @@ def review(
     reviewer: Annotated[str | None, typer.Option(help="Your name; default: git's user.name, else the login.")] = None,
     port: Annotated[int, typer.Option(help="Port on the loopback interface; 0: a free one.", min=0, max=65535)] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+    ask: Annotated[
+        int | None, typer.Option(help="Ask about so many images, each time about the one that tells most.", min=1)
+    ] = None,
+    simulate: Annotated[
+        bool, typer.Option(help="With --ask: let the labels answer (an experiment, marked as such).")
+    ] = False,
 ) -> None:
     """Review a run on a local page: keep or remove by keyboard. Later runs respect every decision."""
+    if simulate and ask is None:
+        raise InputError("--simulate goes with --ask N: it answers questions from the labels.")
     console = Console()
     with Console(stderr=True).status("Opening the run …"):
-        from flows.terminal.audit import show_review
+        from flows.terminal.audit import show_answers, show_review
         from irp_core.run.directory import open_run
+        from tasks.review.ask_server import AskServer
+        from tasks.review.asking import Asking
         from tasks.review.server import ReviewServer
         from tasks.review.session import Review
         from tasks.tracking.writer import log_review, review_is_logged
 
         opened = Review(_at_home(open_run(run)))
-        server = ReviewServer(opened, reviewer or _default_name(), port)
+        name = reviewer or _default_name()
+        asking = None if ask is None else Asking(opened, ask)
+        server = None
+        if not simulate:
+            server = ReviewServer(opened, name, port) if asking is None else AskServer(asking, name, port)
+    if asking is not None and server is None:
+        asking.answer_from_labels()
+    else:
+        assert server is not None
+        _serve(console, server, opened, browser)
+    if not review_is_logged(opened.run):
+        with Console(stderr=True).status("Writing to MLflow …"):
+            log_review(opened)
+    if asking is None:
+        show_review(console, opened)
+    else:
+        show_answers(console, asking.state(), asking.again)
+
+
+def _serve(console: Console, server: ReviewServer, opened: Review, browser: bool) -> None:
     console.print(f"Review page: {server.url}", highlight=False, soft_wrap=True)
     console.print("Only this machine can reach it. Finish on the page, or with Ctrl-C here.")
     with ExitStack() as stack:
@@ -49,10 +80,6 @@ def review(
             threading.Thread(target=webbrowser.open, args=(door,), daemon=True).start()
         stack.enter_context(suppress(KeyboardInterrupt))  # comes after the server has stopped: what is decided counts
         server.run()
-    if not review_is_logged(opened.run):
-        with Console(stderr=True).status("Writing to MLflow …"):
-            log_review(opened)
-    show_review(console, opened)
 
 
 def _at_home(run: RunDirectory) -> RunDirectory:

@@ -18,7 +18,7 @@ from irp_core.audit.history import REMOVED_THEN_KEPT, TRAINED_ON_THEN_REMOVED
 if TYPE_CHECKING:
     from tasks.review.session import Review
 
-__all__ = ["show_review", "write_answer", "write_supposition"]
+__all__ = ["show_answers", "show_review", "write_answer", "write_supposition"]
 
 _SHOWN = 40  # rows on a terminal; --format json|csv has them all
 _STYLES = {
@@ -92,6 +92,20 @@ def show_review(console: Console, review: Review) -> None:
         console.print(
             f"{len(against)} of them change the training set: to train on it, run `irp refine {root}` again with this "
             "run's parameters.",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def show_answers(console: Console, state: dict[str, Any], again: str) -> None:
+    """What the answers say, and what to type next."""
+    console.print(f"{state['answered']} of {state['count']} questions answered.", highlight=False)
+    console.print(f"{state['removed']} images would be removed now.", highlight=False)
+    for sentence in state["sentences"]:
+        console.print(escape(sentence), highlight=False, soft_wrap=True)
+    if state["answered"]:
+        console.print(
+            f"[bold]Next[/bold]  {escape(again)}   (with this run's parameters: it respects the answers)",
             highlight=False,
             soft_wrap=True,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from irp_core.config import Params, Refinement, Start
@@ -87,13 +87,14 @@ def policy_of(refinement: Refinement, *, random_counts: tuple[int, ...] = ()) ->
         "removal": refinement.removal,
         "max_iterations": getattr(refinement, method.iterations_key),
         "max_removed_fraction": refinement.max_removed_fraction,
-        "members": refinement.members,
-        "expected": refinement.expected_range,
-        "answers": refinement.answers,
     }
     if method.copies == "removals":
         policy |= {"max_iterations": len(random_counts), "random_counts": random_counts}
-    return Policy(**{**policy, **method.changes})
+    chosen_policy = Policy(**{**policy, **method.changes})
+    if not chosen_policy.sees_landscape:
+        return chosen_policy
+    answers = refinement.answers if chosen_policy.selection == "answered" else 0
+    return replace(chosen_policy, members=refinement.members, expected=refinement.expected_range, answers=answers)
 
 
 def epochs_per_iteration(params: Params) -> int:

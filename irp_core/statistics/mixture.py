@@ -91,18 +91,18 @@ def _bic_of_one(n: int) -> float:
 def mixture_threshold(
     scores: NDArray[np.float64], fdr: float, *, confidence: float = 0.0, lower_bound: float | None = None, seed: int = 0
 ) -> float:
-    """The highest score that stays when as many images go as keep the expected share of good ones among them at `fdr`.
+    """The highest kept score if as many images are removed as keep the expected share of good ones among them at `fdr`.
 
     That share is the mean posterior of being good over the removed images (the Bayesian false discovery rate of Efron
-    and Tibshirani, 2002). Where nothing may go it is the highest score of all.
+    and Tibshirani, 2002). Where nothing may be removed it is the highest score of all.
 
     Args:
         scores: (n,).
         fdr: the expected share, in (0, 1).
         confidence: in [0, 1). Unless there is a second population in this share of bootstrap resamples
-            (`defective_lower_bound`) nothing goes; and no more go than it holds in them. 0: no bound.
+            (`defective_lower_bound`) nothing is removed; and no more images are than it holds in them. 0: no bound.
         lower_bound: with a confidence, a detector's lower bound on the share of defective images, which is then the
-            bound on the share that may go; None where there is none.
+            bound on the share that may be removed; None where there is none.
         seed: of the resamples.
     """
     limit = _unbounded(scores, fdr)
@@ -116,7 +116,7 @@ def mixture_threshold(
 def defective_lower_bound(scores: NDArray[np.float64], confidence: float, *, seed: int) -> float:
     """The share that the upper population of `scores` (n,) has in `confidence` of the bootstrap resamples at least.
 
-    A second population that is gone when a few images are missing is no reason to remove any.
+    A second population that vanishes when a few images are missing is no reason to remove any.
     """
     return share_bound(resampled_shares(scores, seed), confidence)
 

@@ -25,24 +25,25 @@ from irp_core.refinement.reviews import KEPT_BY_REVIEW
 from tasks.reports.thumbnails import image_file, jpeg
 from tasks.review.session import Review
 
-__all__ = ["ReviewServer"]
+__all__ = ["MD5", "Body", "Name", "ReviewServer"]
 
 _SIZES = {"small": 160, "large": 900}  # pixels
+MD5 = Field(pattern=r"^[0-9a-f]{32}$")
 _WORD = Field(min_length=1, max_length=200, pattern=r"\S")
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _Decision(_Body):
-    md5: str = Field(pattern=r"^[0-9a-f]{32}$")
+class _Decision(Body):
+    md5: str = MD5
     decision: Literal["keep", "remove"]
     reviewer: str = _WORD
     note: str = Field(default="", max_length=2000)
 
 
-class _Name(_Body):
+class Name(Body):
     reviewer: str = _WORD
     note: str = Field(default="", max_length=2000)
 
@@ -55,6 +56,8 @@ class ReviewServer:
         reviewer: name that the page starts with.
         port: 0 for a free one.
     """
+
+    template = "review.html"
 
     def __init__(self, review: Review, reviewer: str, port: int = 0) -> None:
         self.review = review
@@ -91,7 +94,13 @@ class ReviewServer:
         app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         app.middleware("http")(self._guard)
         app.exception_handler(InputError)(_as_bad_request)
-        for path, handler, method in (
+        for path, handler, method in self.routes():
+            app.add_api_route(f"/{self.token}{path}", handler, methods=[method])
+        return app
+
+    def routes(self) -> list[tuple[str, Callable[..., Any], str]]:
+        """Path under the token, handler and method."""
+        return [
             ("/", self._page, "GET"),
             ("/items", self._items, "GET"),
             ("/neighbours/{md5}", self._neighbours, "GET"),
@@ -100,9 +109,7 @@ class ReviewServer:
             ("/undo", self._undo_last, "POST"),
             ("/approve", self._approve, "POST"),
             ("/finish", self._finish, "POST"),
-        ):
-            app.add_api_route(f"/{self.token}{path}", handler, methods=[method])
-        return app
+        ]
 
     async def _guard(self, request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         hosts = {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}
@@ -124,7 +131,7 @@ class ReviewServer:
 
     def _page(self) -> HTMLResponse:
         nonce = secrets.token_urlsafe(16)
-        text = _template().render(
+        text = _template(self.template).render(
             run_id=self.review.run.run_id,
             dataset=self.review.run.record()["dataset"],
             reviewer=self._reviewer,
@@ -159,7 +166,7 @@ class ReviewServer:
             self._undo.append((body.reviewer.strip(), body.md5, before))
             return self._items()
 
-    def _undo_last(self, body: _Name) -> dict[str, Any]:
+    def _undo_last(self, body: Name) -> dict[str, Any]:
         """Take back the last decision of the one who asks: nobody's name is put to what another did."""
         with self._lock:
             name = body.reviewer.strip()
@@ -178,7 +185,7 @@ class ReviewServer:
             del self._undo[own[-1]]
             return {**self._items(), "md5": md5}
 
-    def _approve(self, body: _Name) -> dict[str, Any]:
+    def _approve(self, body: Name) -> dict[str, Any]:
         with self._lock:
             self.review.approve(body.reviewer, body.note)
             return self._items()
@@ -199,10 +206,10 @@ async def _as_bad_request(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, 400)
 
 
-@lru_cache(maxsize=1)
-def _template() -> jinja2.Template:
+@lru_cache
+def _template(name: str) -> jinja2.Template:
     folder = Path(__file__).parent / "templates"
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    return environment.get_template("review.html")
+    return environment.get_template(name)

@@ -74,8 +74,9 @@ def test_methods_come_after_those_they_build_on() -> None:
 
 def test_what_a_method_does_follows_from_its_settings() -> None:
     assert iterative() == ("irp_max_one", "irp", "robust")
-    assert [name for name, method in METHODS.items() if method.removes_by_score] == ["osr", *iterative()]
-    assert [name for name, method in METHODS.items() if method.reads_injected] == ["oracle"]
+    by_score = [name for name, method in METHODS.items() if method.removes_by_score]
+    assert by_score == ["osr", *iterative(), "careful", "answered"]
+    assert [name for name, method in METHODS.items() if method.reads_injected] == ["answered", "oracle"]
 
 
 def test_no_two_methods_look_or_read_alike() -> None:
@@ -89,7 +90,7 @@ def test_no_two_methods_look_or_read_alike() -> None:
 
 
 def test_presets_name_what_the_section_leaves_null() -> None:
-    assert {name for name, value in Refinement() if value is None} - {"k"} == NULL_KEYS
+    assert {name for name, value in Refinement() if value is None} - {"k", "expected"} == NULL_KEYS
     for method in METHODS.values():
         assert set(method.preset) == NULL_KEYS
         assert method.preset["detector"] is None or method.preset["detector"] in DETECTORS
