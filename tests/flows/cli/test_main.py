@@ -106,7 +106,7 @@ def test_the_demo_compares_methods_quietly_and_leaves_nothing_running(tmp_path: 
 
     workspace = make_workspace(tmp_path / "w")
     (workspace / "params.yaml").write_text("{}\n")
-    options = [part for override in TINY for part in ("-S", override)]
+    options = [part for override in (*TINY, "contamination.set_size=60") for part in ("-S", override)]
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli.main", "demo", "--size", "64", *options],
