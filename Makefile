@@ -33,8 +33,11 @@ demo: setup ## Run the main job on a made inspection line, offline
 paper: setup ## Reproduce the paper's tables and figures (dvc repro; docs/results.md)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro --keep-going
 
+# Two processes; a file stays in one, for the run that its tests share, and files start in their order, the
+# long ones first. WORKERS=0: all in one process.
+WORKERS ?= 2
 test: dev ## Run the test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: dev ## Lint, formatting, types, import rules
 	@$(BIN)/ruff check .

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,19 +12,13 @@ import pytest
 from irp_core.run.directory import RunDirectory, list_runs
 from tests.conftest import TINY, make_workspace
 from tests.flows.harness import refine_in, table_hashes
+from tests.flows.processes import Command, irp
 
 KILLS = 5
 
 
-def start(workspace: Path, data: Path) -> subprocess.Popen[bytes]:
-    options = [part for override in TINY for part in ("-S", override)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli.main", "refine", str(data), *options],
-        cwd=workspace,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+def start(workspace: Path, data: Path) -> Command:
+    return irp("refine", str(data), *(part for override in TINY for part in ("-S", override)), cwd=workspace)
 
 
 def progress(workspace: Path) -> int:
@@ -41,24 +32,20 @@ def test_five_kills_change_nothing(finished: Path, plant: Path, tmp_path: Path, 
     workspace = make_workspace(tmp_path / "w")
     rng = random.Random(4)
     for kill in range(KILLS):
-        process = start(workspace, plant)
+        command = start(workspace, plant)
         # Anywhere within the next few steps, so that the kills spread over the run and not over the imports.
         target = progress(workspace) + rng.randint(1, 3)
-        while progress(workspace) < target and process.poll() is None:
+        while progress(workspace) < target and command.process.is_alive():
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.15))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-        process.wait()
-        ended = process.communicate()[0].decode()
-        assert process.returncode == -signal.SIGKILL, f"the run ended before kill {kill + 1}: {ended}"
-    process = start(workspace, plant)
-    output = process.communicate()[0].decode()
-    assert process.returncode == 0, output
+        command.process.kill()
+        assert command.wait() == -signal.SIGKILL, f"the run ended before kill {kill + 1}: {command.stderr}"
+    command = start(workspace, plant)
+    assert command.wait() == 0, command.stderr
     (run,) = workspace.glob("runs/*/run.json")
     assert run.parent.name == finished.name
     assert table_hashes(run.parent) == table_hashes(finished)
-    assert "Traceback" not in output
+    assert "Traceback" not in command.stdout + command.stderr
 
 
 def test_resuming_does_what_was_asked_for_first(

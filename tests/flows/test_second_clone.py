@@ -70,7 +70,7 @@ def postgres() -> Iterator[str]:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break
             time.sleep(0.05)
-        yield f"postgresql://irp@127.0.0.1:{port}/postgres"
+        yield f"postgresql+psycopg://irp@127.0.0.1:{port}/postgres"
     finally:
         server.terminate()
         server.wait(timeout=30)
