@@ -14,7 +14,7 @@ from flows.paper.jobs import Job, run_jobs
 from flows.paper.places import cell, features, metrics, prepared, raw
 from flows.paper.progress import Clock, duration
 from irp_core.atomic import atomic_directory, write_json
-from irp_core.config import Params, digest
+from irp_core.config import Images, Params, digest
 from irp_core.data.manifest import training_rows
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
@@ -69,7 +69,7 @@ def run_cell(entity: str, level: int, params: Params) -> None:
         )
     for path in runs.values():  # until here they were shared
         RunDirectory(Path(path)).drop_weights()
-    _write(entity, level, {job: runs[job] for job in ((s, m) for s in sweep.seeds for m in methods)})
+    _write(entity, level, params.images, {job: runs[job] for job in ((s, m) for s in sweep.seeds for m in methods)})
     clock.record(entity, level, time.perf_counter() - started)
     if clock.finished() == set(clock.cells()):
         print(f"  All {len(clock.cells())} cells are done; they took {clock.total() / 60:.0f} min.", flush=True)
@@ -119,7 +119,7 @@ def _code() -> str:
     return digest(hashes)
 
 
-def _write(entity: str, level: int, runs: dict[Job, str]) -> None:
+def _write(entity: str, level: int, images: Images, runs: dict[Job, str]) -> None:
     """`runs.csv` (a row per run), `removed.csv` (a row per removed image), thumbnails, and the metrics file."""
     rows, removed = [], []
     for (seed, method), path in runs.items():
@@ -138,7 +138,7 @@ def _write(entity: str, level: int, runs: dict[Job, str]) -> None:
         shown = shown.sort_values(["iteration", "score"], ascending=[True, False]).head(_THUMBNAILS)
         for rank, row in enumerate(shown.to_dict("records")):
             truth = "bad" if row["injected"] else "good"
-            picture = jpeg(raw(entity) / row["image_id"], _THUMBNAIL, quality=85)
+            picture = jpeg(raw(entity) / row["image_id"], _THUMBNAIL, images, quality=85)
             if picture is None:
                 raise InputError(f"{raw(entity) / row['image_id']}: is no longer the image that it was.")
             (folder / "thumbnails" / f"{rank:02d}-{truth}.jpg").write_bytes(picture)
