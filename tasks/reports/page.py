@@ -27,6 +27,7 @@ from tasks.versions.lineage import common_tags, training_tags
 
 __all__ = ["render_page", "write_page"]
 
+_SINGLES = 8  # images
 _GALLERY = 240  # images; about 8 KB each keeps the page under 5 MB
 
 
@@ -72,7 +73,8 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
     page = environment.get_template("report.html").render(
         run_id=run.run_id,
         record=record,
-        summary={"contamination": None, "operating": None, **summary},  # of an older run
+        summary={"contamination": None, "operating": None, "outcome": None, **summary},  # of an older run
+        questions=_questions(run, summary.get("outcome") or {}),
         iterations=iterations.to_dict("records"),
         labelled=bool(iterations["auroc"].notna().any()),
         comparison=None if comparison is None else comparison.to_dict("records"),
@@ -89,6 +91,23 @@ def render_page(run: RunDirectory, comparison: pd.DataFrame | None = None) -> Pa
     with atomic_path(run.report) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return run.report
+
+
+def _questions(run: RunDirectory, outcome: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is undecided: a caption and a few pictures of each group, and of the images that stand out by themselves."""
+    groups = outcome.get("groups", [])
+    singles = outcome.get("singles", [])
+    shown = [(f"{len(group['images'])} images that stand apart", group["representatives"]) for group in groups]
+    if singles:
+        shown.append((f"{len(singles)} that stand out by themselves", singles[:_SINGLES]))
+    md5 = run.manifest().set_index("image_id")["md5"]
+    return [
+        {
+            "caption": caption,
+            "pictures": [{"name": name, "thumbnail": thumbnail_uri(run, name, md5[name])} for name in names],
+        }
+        for caption, names in shown
+    ]
 
 
 def _lineage(run: RunDirectory, last_iteration: int) -> dict[str, Any]:
