@@ -26,9 +26,9 @@ from irp_core.data.manifest import testing_rows, training_rows
 from irp_core.data.scan import scan
 from irp_core.features.feature_set import FeatureSet, Local
 from irp_core.params_file import load_params
-from irp_core.refinement.contamination_interval import share_interval
+from irp_core.refinement.careful.contamination_interval import share_interval
+from irp_core.refinement.careful.outcome import outcome
 from irp_core.refinement.in_memory import Refined, fit_final_detector, refine_in_memory
-from irp_core.refinement.outcome import outcome
 from irp_core.refinement.policy import Policy, policy_of
 from irp_core.refinement.rounds import assess
 from irp_core.statistics.metrics import detection

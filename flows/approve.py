@@ -54,7 +54,9 @@ def approved(run_path: str) -> bool:
             break
         form = Approval.with_initial_data(description=_question(run, problem))
         try:
-            answer = pause_flow_run(wait_for_input=form, timeout=settings.timeout, key=f"approval-{attempt}")
+            # By the run: one flow run may ask about several, and Prefect answers a known key from memory.
+            key = f"approval-{run.run_id[-8:]}-{attempt}"
+            answer = pause_flow_run(wait_for_input=form, timeout=settings.timeout, key=key)
         except FlowPauseTimeout:
             if review.approved() is None:  # nor meanwhile by `irp review`
                 logger.warning("Nobody answered within %d s: not registered.", settings.timeout)

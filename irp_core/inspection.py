@@ -24,19 +24,16 @@ from irp_core.backbones import Backbone, load_backbone
 from irp_core.config import Features, Images, Params, Views
 from irp_core.data.walk import walk
 from irp_core.detectors import load_detector
-from irp_core.detectors.saving import DETECTOR, WEIGHTS
 from irp_core.errors import InputError
 from irp_core.features.images import decode, square, view_angles, views
 from irp_core.features.local import feature_set, local_extractor
 from irp_core.features.pooled import PooledExtractor, resolve_device, resolve_precision
 from irp_core.hashing import file_sha256
+from irp_core.model_files import DETECTOR, INSPECTOR, WEIGHTS
 from irp_core.regular_file import read_regular, shown
 from irp_core.statistics.finite import finite_threshold
 
-__all__ = ["INSPECTOR", "Inspector", "image_files", "save_inspector"]
-
-INSPECTOR = "inspector.json"
-"""What makes a folder with a detector a complete inspector."""
+__all__ = ["Inspector", "image_files", "save_inspector"]
 
 _BACKBONE = "backbone.safetensors"
 

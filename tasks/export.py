@@ -9,8 +9,8 @@ import pandas as pd
 
 from irp_core.config import Params
 from irp_core.errors import InputError
+from irp_core.results.export import Exported, How, export_set
 from irp_core.run.directory import RunDirectory
-from irp_core.run.export import Exported, How, export_set
 from irp_core.run.lookup import find_local_run
 from irp_core.run.removal_tables import final_images
 from tasks.runtime.progress import bar
@@ -19,7 +19,7 @@ __all__ = ["export_run"]
 
 
 def export_run(reference: str, to: Path, params: Params, *, how: How) -> Exported:
-    """Write the final state of a run's training images into the folder `to` (`irp_core.run.export`).
+    """Write the final state of a run's training images into the folder `to` (`irp_core.results.export`).
 
     Args:
         reference: a run on this machine (folder, id, beginning of it, `last`), else one in MLflow, or a registered

@@ -10,7 +10,8 @@ import pandas as pd
 
 from irp_core.config import Params
 from irp_core.errors import InputError
-from irp_core.inspection import INSPECTOR, Inspector, image_files
+from irp_core.inspection import Inspector, image_files
+from irp_core.model_files import INSPECTOR
 from irp_core.run.directory import RunDirectory
 from irp_core.run.files import MODEL
 from tasks.runtime.progress import bar

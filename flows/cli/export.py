@@ -25,7 +25,7 @@ def export(
     """Take the result out: the kept images as a folder, kept.csv and removed.csv. With or without DVC."""
     if lists and not copy:
         raise InputError("--lists goes without --link: it writes no images.")
-    from irp_core.run.export import IMAGES_FOLDER, KEPT_LIST, REMOVED_LIST, How
+    from irp_core.results.export import IMAGES_FOLDER, KEPT_LIST, REMOVED_LIST, How
     from tasks.export import export_run
 
     how: How = "lists" if lists else "copy" if copy else "link"

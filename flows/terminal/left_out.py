@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from irp_core.data.by_folder import COUNTS, counts_by_folder
+from irp_core.results.left_out import left_out
 from irp_core.run.files import IGNORED
-from irp_core.run.left_out import left_out
 from irp_core.run.prepared import PreparedSet
 
 __all__ = ["show_folders", "show_left_out"]

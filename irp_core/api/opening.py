@@ -6,7 +6,7 @@ from pathlib import Path
 
 from irp_core.api.result import Model, Result
 from irp_core.errors import InputError
-from irp_core.inspection import INSPECTOR
+from irp_core.model_files import INSPECTOR
 from irp_core.run.directory import RunDirectory, is_run
 
 __all__ = ["load"]

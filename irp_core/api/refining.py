@@ -25,11 +25,11 @@ from irp_core.params_file import checked_params
 from irp_core.refinement.in_memory import Refined, refine_in_memory
 from irp_core.refinement.reviews import current_decisions, no_events, read_events
 from irp_core.refinement.scoring import local_needed
+from irp_core.results.operating import find_operating_point
+from irp_core.results.results import write_result_tables, write_round
 from irp_core.run.directory import RunDirectory
 from irp_core.run.inputs import RunInputs
-from irp_core.run.operating import find_operating_point
 from irp_core.run.prepared import PreparedSet
-from irp_core.run.results import write_result_tables, write_round
 from irp_core.run.step_files import write_scored
 
 __all__ = ["refine"]
@@ -64,21 +64,25 @@ def refine(
     params = checked_params({name: dict(section) for name, section in settings.items()}, "refine")
     weights = _weights(params.features)
     place = tempfile.TemporaryDirectory(prefix="irp-")
-    run = RunDirectory(Path(place.name) / _name(Path(folder)))
-    _prepare(run, Path(folder), params, decisions)
-    with tempfile.TemporaryDirectory(prefix="irp-features-") as store:
-        stored = "store" in settings.get("features", {})
-        kept_in = params.features.store if stored else store
-        filled = params.model_copy(update={"features": params.features.model_copy(update={"store": kept_in})})
-        features = _extract(run, filled, weights, bar)
-        refined = _refine(run, features, params)
-        last = refined.iterations
-        enough = len(set(run.groups(run.training_set(last)))) > 1
-        operating = find_operating_point(run, last, features)[1] if enough else None
-    summary = write_result_tables(run, last, operating, review_command("FOLDER", params, "result.save('FOLDER')"))
-    _save_model(run, refined, params, weights, operating or {**summary["last_round"], "basis": "last round"})
-    run.write_summary(summary)
-    return Result(run, place)
+    try:
+        run = RunDirectory(Path(place.name) / _name(Path(folder)))
+        _prepare(run, Path(folder), params, decisions)
+        with tempfile.TemporaryDirectory(prefix="irp-features-") as store:
+            stored = "store" in settings.get("features", {})
+            kept_in = params.features.store if stored else store
+            filled = params.model_copy(update={"features": params.features.model_copy(update={"store": kept_in})})
+            features = _extract(run, filled, weights, bar)
+            refined = _refine(run, features, params)
+            last = refined.iterations
+            enough = len(set(run.groups(run.training_set(last)))) > 1
+            operating = find_operating_point(run, last, features)[1] if enough else None
+        summary = write_result_tables(run, last, operating, review_command("FOLDER", params, "result.save('FOLDER')"))
+        _save_model(run, refined, params, weights, operating or {**summary["last_round"], "basis": "last round"})
+        run.write_summary(summary)
+        return Result(run, place)
+    except BaseException:
+        place.cleanup()
+        raise
 
 
 def _name(root: Path) -> str:

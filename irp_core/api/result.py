@@ -14,9 +14,9 @@ import pandas as pd
 from irp_core.atomic import atomic_directory
 from irp_core.errors import InputError
 from irp_core.inspection import Inspector, image_files
+from irp_core.results.export import Exported, How, export_set, split_states
+from irp_core.results.findings import findings_of
 from irp_core.run.directory import RunDirectory
-from irp_core.run.export import Exported, How, export_set, split_states
-from irp_core.run.findings import findings_of
 from irp_core.run.removal_tables import final_images
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Result(Model):
         return self.images[["image_id", "path", "md5"]].merge(asked, on="image_id", how="right")
 
     def export(self, to: str | Path, how: How = "copy") -> Exported:
-        """Make the folder `to` with `kept.csv`, `removed.csv` and the kept images (`irp_core.run.export.export_set`).
+        """Make the folder `to` with `kept.csv`, `removed.csv` and the kept images (`irp_core.results.export`).
 
         Raises:
             InputError: `to` holds something, or an image was changed since.

@@ -15,8 +15,8 @@ from irp_core.detectors.gaussian import Gaussian
 from irp_core.detectors.kurtosis import Kurtosis
 from irp_core.detectors.patch_knn import PatchKnn
 from irp_core.detectors.protocol import Detector, EpochReport
-from irp_core.detectors.saving import DETECTOR
 from irp_core.errors import InputError
+from irp_core.model_files import DETECTOR
 
 __all__ = [
     "DETECTORS",

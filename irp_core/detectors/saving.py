@@ -12,12 +12,9 @@ from torch import Tensor
 
 from irp_core.atomic import read_json_object, write_json
 from irp_core.errors import InputError
+from irp_core.model_files import DETECTOR, WEIGHTS
 
-__all__ = ["DETECTOR", "WEIGHTS", "read_saved", "write_saved"]
-
-DETECTOR = "detector.json"
-WEIGHTS = "weights.safetensors"
-"""The two files of a saved detector."""
+__all__ = ["read_saved", "write_saved"]
 
 
 def write_saved(directory: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:

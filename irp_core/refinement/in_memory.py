@@ -15,7 +15,7 @@ from irp_core.config import Params
 from irp_core.detectors import Detector, detector_class
 from irp_core.features.feature_set import FeatureSet
 from irp_core.features.pooled import resolve_device
-from irp_core.refinement.landscape import Landscape
+from irp_core.refinement.careful.landscape import Landscape
 from irp_core.refinement.loop import refinement_loop
 from irp_core.refinement.policy import Policy, epochs_per_iteration, policy_of
 from irp_core.refinement.rounds import Decision, Round, StopReason, answers_of, decide, decision_round

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from irp_core.refinement.assessment import Assessment, ask_the_labels, assessment
-from irp_core.refinement.landscape import Landscape
+from irp_core.refinement.careful.assessment import Assessment, ask_the_labels, assessment
+from irp_core.refinement.careful.landscape import Landscape
 from irp_core.refinement.policy import Policy
 from irp_core.refinement.reviews import KEPT_BY_REVIEW, REMOVED_BY_REVIEW
 from irp_core.statistics.finite import finite_scores, finite_threshold

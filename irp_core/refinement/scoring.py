@@ -14,7 +14,7 @@ from irp_core.detectors.out_of_fold import ScoredSet, out_of_fold_scores
 from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet, Local
 from irp_core.features.pooled import resolve_device
-from irp_core.refinement.landscape import Landscape, landscape
+from irp_core.refinement.careful.landscape import Landscape, landscape
 from irp_core.refinement.policy import Policy, policy_of
 
 __all__ = ["Scored", "local_needed", "needs_of", "score_by_policy", "scorers", "scores_with_its_own_model"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,18 +13,20 @@ from irp_core.config import Params
 from irp_core.data.contamination import content_groups
 from irp_core.data.manifest import read_manifest, read_table, training_rows, write_table
 from irp_core.data.schemas import DUPLICATES_SCHEMA, ITERATIONS_SCHEMA, QUARANTINE_SCHEMA, SCORES_SCHEMA
-from irp_core.detectors.saving import DETECTOR, WEIGHTS
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
+from irp_core.model_files import DETECTOR, WEIGHTS
 from irp_core.params_file import checked_params
 from irp_core.refinement.policy import Policy, policy_of
 from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
-from irp_core.refinement.rounds import Round, decision_round
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, excluded_rows
 from irp_core.run import files, step_files
 from irp_core.run.inputs import RunInputs
 from irp_core.run.prepared import PreparedSet
 from irp_core.run.steps import Steps
+
+if TYPE_CHECKING:
+    from irp_core.refinement.rounds import Round
 
 __all__ = ["RunDirectory", "is_run", "list_runs", "open_run", "runs_in"]
 
@@ -146,6 +148,8 @@ class RunDirectory(Steps):
 
     def round_after(self, iteration: int) -> Round:
         """The decision round after model `iteration`: its scores, and what else the decision is made from."""
+        from irp_core.refinement.rounds import decision_round  # brings scikit-learn along
+
         policy, decisions = self.policy(), self.decisions()
         injected = None
         if policy.reads_injected:

@@ -12,9 +12,8 @@ import pandas as pd
 from irp_core.atomic import atomic_path, read_json_object, write_json
 from irp_core.data.manifest import read_table, write_table
 from irp_core.data.schemas import HISTORY_SCHEMA, SCORES_SCHEMA, TRAINING_SET_SCHEMA
-from irp_core.detectors.saving import WEIGHTS
 from irp_core.hashing import file_sha256
-from irp_core.refinement.landscape import Landscape
+from irp_core.model_files import WEIGHTS
 from irp_core.removals import REMOVAL_SCHEMA
 from irp_core.run.files import (
     DECIDED,
@@ -36,6 +35,7 @@ from irp_core.statistics.finite import finite_scores, finite_threshold
 
 if TYPE_CHECKING:
     from irp_core.detectors import EpochReport
+    from irp_core.refinement.careful.landscape import Landscape
 
 __all__ = [
     "read_decided", "read_decision", "read_history", "read_landscape", "read_lower_bound", "read_operating",
@@ -102,6 +102,8 @@ def write_scored(
 
 def read_landscape(folder: Path, md5s: Sequence[str]) -> Landscape | None:
     """The landscape of these images; None where none was made."""
+    from irp_core.refinement.careful.landscape import Landscape
+
     file = folder / LANDSCAPE
     return Landscape.of_table(pd.read_parquet(file), md5s) if file.exists() else None
 

@@ -18,7 +18,7 @@ from irp_core.config import Params
 from irp_core.data.manifest import manifest_digest, set_digest, training_rows
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
-from irp_core.refinement.landscape import Landscape
+from irp_core.refinement.careful.landscape import Landscape
 from irp_core.refinement.policy import policy_of
 from irp_core.refinement.reviews import KEPT_BY_REVIEW
 from irp_core.refinement.rounds import Decision, Round, decide, decision_round

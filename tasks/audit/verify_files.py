@@ -12,7 +12,7 @@ import pandas as pd
 from irp_core.audit.findings import Finding, finding, names, row_differences
 from irp_core.errors import InputError
 from irp_core.hashing import file_md5
-from irp_core.inspection import INSPECTOR
+from irp_core.model_files import INSPECTOR
 from irp_core.refinement.policy import policy_of
 from tasks.tracking.reader import TrackedRun
 from tasks.versions.dvc_files import names_version

@@ -18,8 +18,8 @@ from irp_core.methods import METHODS
 from irp_core.plots import iteration_curves, score_histograms
 from irp_core.refinement.reviews import approval
 from irp_core.removals import GONE
+from irp_core.results.left_out import left_out
 from irp_core.run.directory import RunDirectory
-from irp_core.run.left_out import left_out
 from irp_core.run.prepared import PreparedSet
 from tasks.reports.thumbnails import thumbnail_uri
 from tasks.runtime.retries import IO_RETRIES

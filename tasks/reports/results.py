@@ -16,8 +16,8 @@ from irp_core.backbones import load_backbone
 from irp_core.features.pooled import resolve_device, resolve_precision
 from irp_core.inspection import save_inspector
 from irp_core.removals import standing_removals
+from irp_core.results.results import write_result_tables
 from irp_core.run.directory import RunDirectory
-from irp_core.run.results import write_result_tables
 from tasks.fetch.weights import resolve_weights
 from tasks.reports.thumbnails import thumbnail_uri
 from tasks.runtime.retries import IO_RETRIES

@@ -14,10 +14,10 @@ from typing import Any
 import pandas as pd
 
 from irp_core.errors import InputError
-from irp_core.refinement.asking import believe, next_question
-from irp_core.refinement.assessment import assessment
-from irp_core.refinement.contamination_interval import share_interval
-from irp_core.refinement.outcome import outcome
+from irp_core.refinement.careful.asking import believe, next_question
+from irp_core.refinement.careful.assessment import assessment
+from irp_core.refinement.careful.contamination_interval import share_interval
+from irp_core.refinement.careful.outcome import outcome
 from irp_core.refinement.policy import Policy
 from irp_core.refinement.reviews import current_decisions
 from irp_core.refinement.rounds import Round, answers_of

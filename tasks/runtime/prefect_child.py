@@ -145,6 +145,9 @@ class Server:
             code = self._child.wait()
             if self._ending.is_set():
                 return
+            if self._child.stdin is not None:
+                with suppress(OSError):
+                    self._child.stdin.close()
             if restarts == _RESTARTS or (code > 0 and self._lock.is_locked):
                 break
             self._start()

@@ -12,8 +12,8 @@ from prefect.cache_policies import NO_CACHE
 from irp_core.config import digest
 from irp_core.data.manifest import testing_rows
 from irp_core.features.pipeline import StoredFeatures
+from irp_core.results.operating import find_operating_point
 from irp_core.run.directory import RunDirectory
-from irp_core.run.operating import find_operating_point
 from irp_core.run.step_files import read_operating, write_operating
 
 __all__ = ["set_operating_point"]
@@ -21,7 +21,7 @@ __all__ = ["set_operating_point"]
 
 @task(task_run_name="operating-threshold", cache_policy=NO_CACHE)
 def set_operating_point(run_path: str, iteration: int, features: StoredFeatures) -> dict[str, Any] | None:
-    """The final detector's operating threshold (`irp_core.run.operating`).
+    """The final detector's operating threshold (`irp_core.results.operating`).
 
     With labelled test images it is held against them (evaluation only). None where fewer than two different images
     are left: then there is no fold to leave out.

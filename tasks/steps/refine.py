@@ -20,8 +20,8 @@ from irp_core.features.pooled import resolve_device
 from irp_core.refinement.policy import Policy, epochs_per_iteration
 from irp_core.refinement.rounds import decide
 from irp_core.refinement.scoring import needs_of, score_by_policy, scorers, scores_with_its_own_model
+from irp_core.results.results import round_summary, write_round
 from irp_core.run.directory import RunDirectory
-from irp_core.run.results import round_summary, write_round
 from irp_core.run.step_files import write_scored, write_scores, write_trained
 from tasks.runtime.progress import bar
 

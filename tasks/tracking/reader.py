@@ -27,9 +27,9 @@ from irp_core.atomic import read_json
 from irp_core.config import Params
 from irp_core.data.manifest import MANIFEST_SCHEMA, read_table
 from irp_core.data.schemas import ITERATIONS_SCHEMA, SCORES_SCHEMA
-from irp_core.detectors.saving import WEIGHTS
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
+from irp_core.model_files import WEIGHTS
 from irp_core.params_file import checked_params
 from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, empty_removals
@@ -171,7 +171,7 @@ class TrackedRun:
         return self._table(files.OUTSIDE, SCORES_SCHEMA, self.model(iteration))
 
     def landscape(self, iteration: int) -> pd.DataFrame:
-        """Where each image stood among the others (`irp_core.refinement.landscape.Landscape.of_table`)."""
+        """Where each image stood among the others (`irp_core.refinement.careful.landscape.Landscape.of_table`)."""
         artifact = f"{files.TABLES}/{files.LANDSCAPE}"
         return pd.read_parquet(self.file(artifact, self.model(iteration), verify=False))
 

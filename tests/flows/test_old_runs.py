@@ -62,7 +62,8 @@ def ask(*arguments: str) -> str:
 
 
 def run_of(method: str) -> RunDirectory:
-    (run,) = [run for run in list_runs(Path("runs")) if f"-{method}-" in run.run_id and run.finished()]
+    # The oldest: another test resumes an interrupted one.
+    *_, run = [run for run in list_runs(Path("runs")) if f"-{method}-" in run.run_id and run.finished()]
     return run
 
 

@@ -216,7 +216,7 @@ def _check_results(project: Path) -> None:
 
 def test_runs_that_others_wait_for_start_first_and_long_ones_before_short_ones() -> None:
     assert longest_first(list(METHODS)) == [
-        "vanilla", "irp", "irp_max_one", "robust", "random", "equal_epochs", "osr", "oracle",
+        "vanilla", "irp", "irp_max_one", "robust", "random", "equal_epochs", "osr", "careful", "answered", "oracle",
     ]  # fmt: skip
     assert longest_first(["osr", "robust"]) == ["robust", "osr"]
 

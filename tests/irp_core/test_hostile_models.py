@@ -35,7 +35,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         made.mkdir()
     detector.save(trained)
     save_inspector(folder, trained, load_backbone("bundled", None), small, {"threshold": 1.5})
-    (folder / "hostile.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Detector: pass\n")
+    (folder / "hostile.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Detector: pass\n")
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delenv(ALLOWED, raising=False)
     Inspector(folder)

@@ -118,7 +118,7 @@ def test_the_demo_compares_methods_quietly_and_leaves_nothing_running(tmp_path: 
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    for method in ("vanilla", "osr", "irp", "oracle"):
+    for method in ("vanilla", "irp", "careful", "answered", "oracle"):
         assert method in done.stdout
     (page,) = workspace.glob("runs/demo-irp-*/report.html")
     text = page.read_text()

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
-from irp_core.config import Params
+from irp_core.config import Params, Refinement
 from irp_core.detectors.consensus import Consensus
 from irp_core.detectors.local import LocalScores
 from irp_core.detectors.out_of_fold import out_of_fold_scores
@@ -145,7 +145,7 @@ def test_what_the_local_detector_found_is_a_value() -> None:
 
 def test_no_more_images_are_removed_than_the_lower_bound_allows() -> None:
     """One decision round of `robust`: what is removed is within the lower bound, and the defects are found."""
-    policy = policy_of(Params().refinement)
+    policy = policy_of(Refinement(method="robust"))
     assert policy.start == METHODS["robust"].preset["start"]
     for bad in (0, 8, 32):
         features = plant(80 - bad, bad, 5)

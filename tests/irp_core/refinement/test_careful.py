@@ -10,8 +10,8 @@ import pandas as pd
 from irp_core.config import Params
 from irp_core.features.feature_set import FeatureSet
 from irp_core.params_file import load_params
+from irp_core.refinement.careful.landscape import Landscape
 from irp_core.refinement.in_memory import refine_in_memory
-from irp_core.refinement.landscape import Landscape
 from irp_core.refinement.rounds import assess
 
 

@@ -15,11 +15,11 @@ from irp_core.audit.whatif import changed_images, what_if
 from irp_core.backbones import load_backbone
 from irp_core.config import Params, Refinement
 from irp_core.detectors import detector_class
-from irp_core.detectors.saving import WEIGHTS
 from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet
 from irp_core.hashing import file_sha256
-from irp_core.inspection import INSPECTOR, Inspector, save_inspector
+from irp_core.inspection import Inspector, save_inspector
+from irp_core.model_files import INSPECTOR, WEIGHTS
 from irp_core.refinement.policy import policy_of
 from irp_core.refinement.rounds import decide, decision_round
 from irp_core.rules import MedianMultiple
@@ -123,7 +123,7 @@ def test_a_saved_threshold_that_is_not_finite_is_refused(model: Path, value: flo
     described = read_json(model / INSPECTOR)
     try:
         write_json(model / INSPECTOR, described | {"threshold": value})
-        with pytest.raises(InputError, match=r"inspector.json: expected a finite threshold, found"):
+        with pytest.raises(InputError, match=r"inspector.json: threshold: Input should be a finite number"):
             Inspector(model)
     finally:
         write_json(model / INSPECTOR, described)

@@ -12,7 +12,7 @@ from irp_core.detectors.out_of_fold import out_of_fold_scores
 from irp_core.errors import InputError
 from irp_core.features.pipeline import StoredFeatures
 from irp_core.features.pooled import resolve_device
-from irp_core.refinement.asking import believe
+from irp_core.refinement.careful.asking import believe
 from irp_core.refinement.rounds import assess
 from irp_core.run.directory import RunDirectory
 from irp_core.statistics.operating_point import operating_point, weighted_operating_point

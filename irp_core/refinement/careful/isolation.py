@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from irp_core.refinement.landscape import Landscape
+from irp_core.refinement.careful.landscape import Landscape
 from irp_core.statistics.mixture import fit_mixture
 
 __all__ = ["Group", "Isolation", "isolate"]

@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from irp_core.refinement.asking import Belief, Expected, believe, next_question
-from irp_core.refinement.landscape import Landscape, landscape
-from tests.irp_core.refinement.plant import Plant, plant
+from irp_core.refinement.careful.asking import Belief, Expected, believe, next_question
+from irp_core.refinement.careful.landscape import Landscape, landscape
+from tests.irp_core.refinement.careful.plant import Plant, plant
 
 
 def held(made: Plant) -> Landscape:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from irp_core.refinement.asking import believe
-from irp_core.refinement.contamination_interval import share_interval
-from tests.irp_core.refinement.plant import plant
-from tests.irp_core.refinement.test_asking import asked, held
+from irp_core.refinement.careful.asking import believe
+from irp_core.refinement.careful.contamination_interval import share_interval
+from tests.irp_core.refinement.careful.plant import plant
+from tests.irp_core.refinement.careful.test_asking import asked, held
 
 
 @pytest.mark.parametrize("count", [10, 30])

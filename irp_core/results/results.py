@@ -14,8 +14,8 @@ from irp_core.data.schemas import ITERATIONS_SCHEMA, TRAINING_SET_SCHEMA
 from irp_core.refinement.policy import Policy
 from irp_core.refinement.rounds import Decision, Round
 from irp_core.removals import round_rows, standing_removals
+from irp_core.results.findings import findings_of
 from irp_core.run.directory import RunDirectory
-from irp_core.run.findings import findings_of
 from irp_core.run.removal_tables import decided_removals, write_removal_tables
 from irp_core.run.step_files import write_decision
 from irp_core.statistics.metrics import detection, removal

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from irp_core.refinement.landscape import landscape
-from tests.irp_core.refinement.plant import plant
+from irp_core.refinement.careful.landscape import landscape
+from tests.irp_core.refinement.careful.plant import plant
 
 
 def test_heights_are_robust_standard_deviations_and_components_have_unit_size() -> None:

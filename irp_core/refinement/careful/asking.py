@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_expit, logit
 
-from irp_core.refinement.landscape import Landscape
+from irp_core.refinement.careful.landscape import Landscape
 
 __all__ = ["Belief", "Expected", "Question", "believe", "next_question"]
 

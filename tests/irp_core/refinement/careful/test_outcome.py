@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from irp_core.refinement.assessment import assessment
-from irp_core.refinement.contamination_interval import share_interval
-from irp_core.refinement.isolation import isolate
-from irp_core.refinement.landscape import Landscape
-from irp_core.refinement.outcome import Outcome, outcome
-from tests.irp_core.refinement.plant import plant
-from tests.irp_core.refinement.test_asking import asked, held
+from irp_core.refinement.careful.assessment import assessment
+from irp_core.refinement.careful.contamination_interval import share_interval
+from irp_core.refinement.careful.isolation import isolate
+from irp_core.refinement.careful.landscape import Landscape
+from irp_core.refinement.careful.outcome import Outcome, outcome
+from tests.irp_core.refinement.careful.plant import plant
+from tests.irp_core.refinement.careful.test_asking import asked, held
 
 MEMBERS = ("gaussian", "patch_knn", "kurtosis")
 COMMAND = "irp review RUN --ask 30"

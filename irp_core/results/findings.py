@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from irp_core.refinement.contamination_interval import share_interval
-from irp_core.refinement.landscape import Landscape
-from irp_core.refinement.outcome import Outcome, outcome
+from irp_core.refinement.careful.contamination_interval import share_interval
+from irp_core.refinement.careful.landscape import Landscape
+from irp_core.refinement.careful.outcome import Outcome, outcome
 from irp_core.refinement.rounds import assess
 from irp_core.run.directory import RunDirectory
 from irp_core.statistics.mixture import estimate_contamination

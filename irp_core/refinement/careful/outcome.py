@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from irp_core.refinement.asking import Belief
-from irp_core.refinement.assessment import Assessment
-from irp_core.refinement.contamination_interval import ShareInterval
-from irp_core.refinement.isolation import Group, Isolation
-from irp_core.refinement.landscape import Landscape
+from irp_core.refinement.careful.asking import Belief
+from irp_core.refinement.careful.assessment import Assessment
+from irp_core.refinement.careful.contamination_interval import ShareInterval
+from irp_core.refinement.careful.isolation import Group, Isolation
+from irp_core.refinement.careful.landscape import Landscape
 
 __all__ = ["Outcome", "outcome"]
 

@@ -13,7 +13,7 @@ import pytest
 from irp_core.data.scan import scan
 from irp_core.errors import InputError
 from irp_core.hashing import file_md5
-from irp_core.run.export import export_set
+from irp_core.results.export import export_set
 
 STATES = {"a.png": "kept", "b.png": "removed", "sub/c.png": "restored", "d.png": "kept", "e.png": "removed"}
 

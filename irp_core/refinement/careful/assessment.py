@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from irp_core.refinement.asking import Belief, believe, next_question
-from irp_core.refinement.isolation import Isolation, isolate
-from irp_core.refinement.landscape import Landscape
+from irp_core.refinement.careful.asking import Belief, believe, next_question
+from irp_core.refinement.careful.isolation import Isolation, isolate
+from irp_core.refinement.careful.landscape import Landscape
 
 __all__ = ["Assessment", "ask_the_labels", "assessment"]
 

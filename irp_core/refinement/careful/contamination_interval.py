@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit
 
-from irp_core.refinement.asking import Belief
-from irp_core.refinement.landscape import Landscape
+from irp_core.refinement.careful.asking import Belief
+from irp_core.refinement.careful.landscape import Landscape
 
 __all__ = ["ShareInterval", "share_interval"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from irp_core.refinement.isolation import isolate
-from irp_core.refinement.landscape import Landscape, landscape
-from tests.irp_core.refinement.plant import Plant, plant
+from irp_core.refinement.careful.isolation import isolate
+from irp_core.refinement.careful.landscape import Landscape, landscape
+from tests.irp_core.refinement.careful.plant import Plant, plant
 
 
 def held(made: Plant) -> Landscape:
