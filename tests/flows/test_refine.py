@@ -193,7 +193,8 @@ def test_methods_share_the_pre_trained_detector(
     from flows.compare import compare, comparison_table, removals_per_iteration
 
     monkeypatch.chdir(make_workspace(tmp_path / "w"))
-    params = load_params(None, TINY).model_dump(mode="json")
+    # By its absolute path: MLflow keeps one engine per address and process.
+    params = load_params(None, [*TINY, f"tracking.uri={store_of(Path.cwd())}"]).model_dump(mode="json")
     runs = compare(str(plant), params, ("vanilla", "osr", "irp", "random", "equal_epochs", "oracle"))
     first = [(Path(runs[m]) / "iterations/00/train/weights.safetensors").read_bytes() for m in runs]
     assert first[0] == first[1] == first[2] == first[3] == first[5]
