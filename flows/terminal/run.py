@@ -77,10 +77,13 @@ def show_run(console: Console, run: RunDirectory, *, closing: bool = True) -> No
         table.add_row(*cells)
     console.print(table)
     last = summary["last_round"]
-    console.print(
-        f"Stopped after {summary['iterations']} iterations: {_STOPPED[summary['stop_reason']]} "
-        f"(threshold {last['threshold']:.3f}, highest score {last['max_score']:.3f})."
-    )
+    if summary.get("outcome"):  # its sentences say why, better than a threshold can
+        console.print(f"Stopped after {summary['iterations']} iterations.")
+    else:
+        console.print(
+            f"Stopped after {summary['iterations']} iterations: {_STOPPED[summary['stop_reason']]} "
+            f"(threshold {last['threshold']:.3f}, highest score {last['max_score']:.3f})."
+        )
     _show_findings(console, summary)
     _show_inputs(console, run)
     if closing:
