@@ -50,6 +50,7 @@ def iteration_curves(iterations: pd.DataFrame, references: Mapping[str, float] |
     bottom = axes[-1]
     bottom.bar(steps, iterations["n_train"], color=COLOURS["blue"], alpha=0.35, width=0.6)
     bottom.set_ylabel("training images")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     bottom.set_xlabel("iteration (0 = before any removal)")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     _tidy(bottom)

@@ -99,7 +99,8 @@ def _questions(run: RunDirectory, outcome: dict[str, Any]) -> list[dict[str, Any
     singles = outcome.get("singles", [])
     shown = [(f"{len(group['images'])} images that stand apart", group["representatives"]) for group in groups]
     if singles:
-        shown.append((f"{len(singles)} that stand out by themselves", singles[:_SINGLES]))
+        count = f"{len(singles)} images that stand" if len(singles) > 1 else "An image that stands"
+        shown.append((f"{count} out alone", singles[:_SINGLES]))
     md5 = run.manifest().set_index("image_id")["md5"]
     return [
         {
