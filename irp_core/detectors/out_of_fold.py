@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from irp_core.config import Start
+from irp_core.config.refinement import Start
 from irp_core.detectors.folds import assign_folds, fold_by_fold
 from irp_core.detectors.local import LocalScores
 from irp_core.detectors.protocol import Detector

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from irp_core.config import Params, Refinement, Start
+from irp_core.config import Params, Refinement
+from irp_core.config.refinement import Start
 from irp_core.methods import METHODS
 from irp_core.rules import RULES, Rule
 

@@ -1,0 +1,39 @@
+"""The detectors and their training."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from irp_core.config.base import DetectorName, Positive, Section
+
+__all__ = ["DetectorParams", "DifferNetParams", "PatchKnnParams", "Training"]
+
+
+class DetectorParams(Section):
+    name: DetectorName = "gaussian"
+
+
+class DifferNetParams(Section):
+    blocks: Positive = 8
+    hidden: Positive = 128
+    clamp: Annotated[float, Field(gt=0.0)] = 3.0
+    standardize: bool = True
+
+
+class PatchKnnParams(Section):
+    votes: Annotated[float, Field(gt=0.0, le=0.5)] = 0.05
+    worst: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    bank: Annotated[int, Field(ge=2)] = 512
+
+
+class Training(Section):
+    epochs: Positive = 20
+    retrain_epochs: Positive = 5
+    batch_size: Positive = 96
+    learning_rate: Annotated[float, Field(gt=0.0)] = 2e-4
+    beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.8
+    beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.8
+    eps: Annotated[float, Field(gt=0.0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-5

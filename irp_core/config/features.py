@@ -1,0 +1,38 @@
+"""What is made of an image: its views and the features of the frozen network."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from irp_core.config.base import Positive, Section
+
+__all__ = ["Features", "Views"]
+
+
+class Views(Section):
+    train: Annotated[int, Field(ge=1, le=64)] = 4
+    score: Annotated[int, Field(ge=1, le=64)] = 4
+    jitter_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def bank(self) -> int:
+        """Number of views that the store has to hold per image."""
+        return max(self.train, self.score)
+
+
+class Features(Section):
+    backbone: Literal["bundled", "resnet18", "alexnet"] = "bundled"
+    weights: str | None = None
+    layers: tuple[str, ...] | None = None
+    scales: tuple[Annotated[int, Field(ge=32, le=2048)], ...] = (256, 128, 64)
+    patch_grid: Annotated[int, Field(ge=2, le=64)] = 8
+    patch_channels: Annotated[int, Field(ge=2, le=2048)] = 64
+    kurtosis_scale: Annotated[int, Field(ge=128, le=2048)] = 384  # below, too few cells are left for a fourth moment
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    batch_size: Positive = 8
+    workers: Positive = 2
+    device: str = "auto"
+    store: str = ".irp/features"

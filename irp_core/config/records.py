@@ -1,0 +1,28 @@
+"""Where a run leaves what it made: tracking, snapshots, run directories."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from irp_core.config.base import Section, Seed
+
+__all__ = ["Run", "Snapshots", "Tracking"]
+
+
+class Tracking(Section):
+    uri: str = "sqlite:///mlflow.db"
+    experiment: str = "irp"
+    keep_weights: Literal["all", "first_and_last", "last"] = "first_and_last"
+    registered_model: str | None = None
+
+
+class Snapshots(Section):
+    enabled: bool = True
+    directory: str = "snapshots"
+    link: Literal["auto", "copy"] = "auto"
+
+
+class Run(Section):
+    seed: Seed = 0
+    directory: str = "runs"
+    outputs: Literal["full", "tables"] = "full"
