@@ -25,9 +25,10 @@ from irp_core.config import Features, Images, Params, Views
 from irp_core.data.walk import walk
 from irp_core.detectors import load_detector
 from irp_core.errors import InputError
-from irp_core.features.images import decode, square, view_angles, views
+from irp_core.features.images import decode, square
 from irp_core.features.local import feature_set, local_extractor
 from irp_core.features.pooled import PooledExtractor, resolve_device, resolve_precision
+from irp_core.features.view_bank import view_bank, views
 from irp_core.hashing import file_sha256
 from irp_core.model_files import DETECTOR, INSPECTOR, WEIGHTS
 from irp_core.regular_file import read_regular, shown
@@ -160,7 +161,7 @@ class Inspector:
         `decision` is `anomalous` above the threshold, else `normal`; an unreadable file has neither score nor
         decision but an `error`, and does not stop the others; so has one whose score is not finite.
         """
-        angles = view_angles(self._views.score, jitter_degrees=self._views.jitter_degrees, seed=self._views.seed)
+        bank = view_bank(self._views, self._views.score)
 
         def load(path: Path) -> tuple[str, NDArray[np.uint8] | None, str | None]:
             try:
@@ -168,7 +169,7 @@ class Inspector:
                 image = square(decode(content, self._images), self._images.size, self._images.crop)
             except InputError as error:
                 return "", None, str(error)
-            return hashlib.md5(content, usedforsecurity=False).hexdigest(), views(image, angles), None
+            return hashlib.md5(content, usedforsecurity=False).hexdigest(), views(image, bank), None
 
         rows: list[dict[str, object]] = []
         with ThreadPoolExecutor(workers) as pool:

@@ -4,7 +4,7 @@ One file `params/lines/NAME.yaml` per line; `irp_core.line.definition` reads it.
 
 Example:
     >>> line = Line(name="line3", inbox="/data/line3", golden="golden/line3")
-    >>> line.min_new, line.promotion.policy
+    >>> line.min_new, line.promotion.mode
     (200, 'manual')
 """
 
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from irp_core.config.base import Positive, Section
+from irp_core.config.base import Positive, Section, Seed, Share
 
 __all__ = ["LINE_NAME", "Inbox", "Line", "PromotionPolicy"]
 
@@ -37,16 +37,26 @@ class Inbox(Section):
 
 
 class PromotionPolicy(Section):
-    """What goes into service, and who decides it."""
+    """The bounds that a challenger is compared by, and who promotes it (`irp_core.promotion`).
 
-    policy: Literal["manual", "golden", "always"] = "manual"
-    margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.02  # loss, in shares, that the lower bound must stay above
-    min_defects: Positive = 20  # labelled defective images, below which nothing is promoted by itself
-    min_good: Positive = 50  # labelled good images, below which nothing is promoted by itself
-    alarm_factor: Annotated[float, Field(ge=1.0)] = 2.0  # times operating.false_alarm_rate: above it is a veto
-    max_contamination: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2  # share removed or to be asked about: a veto above
-    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95  # of the bounds
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0  # of the bootstrap
+    `mode`: `manual` asks a person about every challenger that no check refuses; `golden` promotes by itself what the
+    labelled images speak for; `always` promotes what no check refuses.
+    """
+
+    mode: Literal["manual", "golden", "always"] = "manual"
+    margin: Share = 0.03  # AUROC that may be lost at most
+    margin_misses: Share = 0.1  # share of the golden defects that may be missed in addition
+    margin_alarms: Share = 0.05  # share of the golden good images that may be alarms in addition
+    confidence: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.95  # of a bound, one-sided
+    resamples: Annotated[int, Field(ge=200, le=100_000)] = 2000  # of the paired bootstrap
+    seed: Seed = 0  # of the resamples
+    min_defects: Positive = 20  # golden defects below which nothing is promoted without a person
+    min_good: Positive = 50  # golden good images below which nothing is promoted without a person
+    significance: Share = 0.01  # of the tests of the alarm share and of the drift
+    max_rise: Share = 0.2  # share removed, and contamination, above the highest of all versions before
+    max_contamination: Share = 0.3  # whatever the versions before had
+    max_flips: Share = 0.1  # share of decisions that differ from the champion's, before a person should look
+    max_drift: Share = 0.3  # Kolmogorov-Smirnov distance of the champion's scores of new and of known images
 
 
 class Line(Section):
@@ -106,6 +116,6 @@ class Line(Section):
 
     @model_validator(mode="after")
     def _golden_needs_a_golden_set(self) -> Line:
-        if self.promotion.policy == "golden" and self.golden is None:
-            raise ValueError("golden must name a folder where promotion.policy is golden. Got None.")
+        if self.promotion.mode == "golden" and self.golden is None:
+            raise ValueError("golden must name a folder where promotion.mode is golden. Got None.")
         return self

@@ -24,8 +24,9 @@ from torch import Tensor
 from irp_core.backbones import Backbone
 from irp_core.config import Images, Params
 from irp_core.errors import InputError
-from irp_core.features.images import decode, normalize, square, view_angles, views
+from irp_core.features.images import decode, normalize, square
 from irp_core.features.store import FeatureStore, Key, StoreUse
+from irp_core.features.view_bank import view_bank, views
 from irp_core.regular_file import read_regular
 
 __all__ = [
@@ -79,6 +80,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
 def extractor_spec(params: Params, backbone: Backbone, precision: torch.dtype) -> dict[str, object]:
     """Everything that a stored feature depends on, besides the image's bytes and the view's index."""
+    altered = params.views.altered()
     return {
         "pipeline": _PIPELINE,
         "backbone": backbone.name,
@@ -88,6 +90,7 @@ def extractor_spec(params: Params, backbone: Backbone, precision: torch.dtype) -
         "scales": list(params.features.scales),
         "jitter": [params.views.jitter_degrees, params.views.seed if params.views.jitter_degrees else 0],
         "precision": str(precision).removeprefix("torch."),
+        **({"views": {**altered, "seed": params.views.seed}} if altered else {}),
     }
 
 
@@ -149,7 +152,7 @@ def extract(
 ) -> StoreUse:
     """Fill the store with the first `views_each` views (None: the whole bank) of the images in `rows` that it lacks.
 
-    Threads decode and rotate ahead of the network. The network always sees batches of
+    Threads decode and transform ahead of the network. The network always sees batches of
     `features.batch_size` views (the last is padded): the kernels of the linear-algebra library, and with
     them the last bit of a feature, depend on the batch's shape, and must not depend on where a run was killed.
 
@@ -167,14 +170,14 @@ def extract(
     use = StoreUse(hits=rows["md5"].nunique() - len(missing), misses=len(missing))
     if not missing:
         return use
-    angles = view_angles(count, jitter_degrees=params.views.jitter_degrees, seed=params.views.seed)
+    bank = view_bank(params.views, count)
     paths = dict(zip(rows["md5"], rows["image_id"], strict=True))
     total = sum(len(needed) for needed in missing.values())
     work = [(md5, root / paths[md5], needed) for md5, needed in missing.items()]
 
     def prepare(item: tuple[str, Path, list[int]]) -> tuple[list[Key], NDArray[np.uint8]]:
         md5, path, needed = item
-        pixels = views(_load(path, md5, params.images), tuple(angles[v] for v in needed))
+        pixels = views(_load(path, md5, params.images), [bank[v] for v in needed])
         return [(md5, v) for v in needed], pixels
 
     keys: list[Key] = []

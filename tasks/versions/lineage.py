@@ -40,7 +40,8 @@ def result_params(params: Params) -> dict[str, Any]:
 
     The others may be other ones the next time that the same run is asked for.
     """
-    return params.model_dump(mode="json", exclude=_NOT_IDENTITY) | {"images": params.images.pixels()}
+    stable = {"images": params.images.pixels(), "views": params.views.result_keys()}
+    return params.model_dump(mode="json", exclude=_NOT_IDENTITY) | stable
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ LINE = Line(
     golden="golden/line3",
     cron="0 2 * * *",
     taking=Inbox(max_age=3600, options={"endpoint_url": "http://127.0.0.1:9000"}),
-    promotion=PromotionPolicy(policy="golden"),
+    promotion=PromotionPolicy(mode="golden"),
     params={"images": {"size": 128}},
 )
 
@@ -41,11 +41,11 @@ def test_a_line_trains_with_its_own_parameters_on_top_of_the_projects(tmp_path: 
     ("text", "message"),
     [
         ("inbox: in\nmin_knew: 3", "unknown key 'min_knew'; did you mean 'min_new'?"),
-        ("inbox: in\npromotion: {polici: always}", "did you mean 'policy'?"),
+        ("inbox: in\npromotion: {moed: always}", "did you mean 'mode'?"),
         ("inbox: in\nmin_new: 0", "min_new must be greater than or equal to 1. Got 0."),
         ("inbox: in\ncron: every night", 'cron must be five fields as cron writes them, for example "0 2 * * *"'),
         ("inbox: in\ntimezone: Mars/North", "timezone must be a time zone"),
-        ("inbox: in\npromotion: {policy: golden}", "golden must name a folder where promotion.policy is golden"),
+        ("inbox: in\npromotion: {mode: golden}", "golden must name a folder where promotion.mode is golden"),
         ("inbox: in\nname: line4", "name must be that of the file, 'line3'. Got 'line4'."),
         ("inbox: in\nparams: {images: {sise: 3}}", "unknown key 'images.sise'; did you mean 'size'?"),
         ("inbox: in\nparams: {review: {required: true}}", "review.required must be False for a line. Got True."),
