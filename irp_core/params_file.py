@@ -13,7 +13,7 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.text.plain_yaml import parse_yaml, read_yaml
 
-__all__ = ["checked_params", "load_params"]
+__all__ = ["checked_params", "explain", "load_params"]
 
 
 def load_params(file: Path | None = None, overrides: Iterable[str] = ()) -> Params:
@@ -62,7 +62,7 @@ def checked_params(values: dict[str, Any], source: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{source}: {_explain(error)}") from None
+        raise InputError(f"{source}: {explain(error)}") from None
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -78,26 +78,27 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise InputError(f"-S {override}: the value is not valid YAML. Got {text!r}.") from None
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError, model: type[BaseModel] = Params) -> str:
+    """What is wrong with values that `model` refused, in sentences that name the key, the bound and the value."""
     sentences = []
     for item in error.errors():
         path = [str(part) for part in item["loc"]]
         key = ".".join(path)
         if item["type"] == "extra_forbidden":
-            known = _known_keys(path[:-1])
+            known = _known_keys(model, path[:-1])
             close = difflib.get_close_matches(path[-1], known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}."
             sentences.append(f"unknown key {key!r}; {hint}")
         elif item["type"] == "value_error":
-            sentences.append(f"{key}.{item['ctx']['error']!s}")
+            said = str(item["ctx"]["error"])  # of a field ("must be …"), or of a section, which names its field
+            sentences.append(f"{key}{' ' if said.startswith('must') else '.' if key else ''}{said}")
         else:
             message = item["msg"].replace("Input should be", "must be")
             sentences.append(f"{key} {message}. Got {item['input']!r}.")
     return " ".join(sentences)
 
 
-def _known_keys(path: list[str]) -> list[str]:
-    model: type[BaseModel] = Params
+def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         annotation = model.model_fields[part].annotation
         assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
