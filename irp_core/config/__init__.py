@@ -16,7 +16,7 @@ from irp_core.config.base import Section
 from irp_core.config.data import Contamination, Dataset, Images
 from irp_core.config.detectors import DetectorParams, DifferNetParams, PatchKnnParams, Training
 from irp_core.config.features import Features, Views
-from irp_core.config.paper import Figures, Sweep
+from irp_core.config.paper import Figures, Study, Sweep
 from irp_core.config.records import Run, Snapshots, Tracking
 from irp_core.config.refinement import Operating, Refinement, Review
 
@@ -35,6 +35,7 @@ __all__ = [
     "Review",
     "Run",
     "Snapshots",
+    "Study",
     "Sweep",
     "Tracking",
     "Training",
@@ -70,6 +71,7 @@ class Params(Section):
     snapshots: Snapshots = Snapshots()
     run: Run = Run()
     sweep: Sweep = Sweep()
+    study: Study = Study()
     figures: Figures = Figures()
 
 

@@ -31,6 +31,7 @@ _NOT_IDENTITY: dict[str, bool | set[str]] = {
     "review": True,  # the decisions themselves are part of the identity
     "run": {"directory", "outputs"},
     "sweep": True,
+    "study": True,
     "figures": True,
     "dataset": {"good_names", "near_copies"},  # what came of them is in the manifest and the groups of near-copies
     "features": {"batch_size", "workers", "device", "store"},
