@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from irp_core import __version__
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.text.plain_yaml import parse_yaml, read_yaml
@@ -97,13 +96,9 @@ def recorded_params(record: Mapping[str, Any], source: str) -> Params:
     try:
         return Params.model_validate(translated)
     except ValidationError as error:
-        strange = [item for item in error.errors() if item["type"] == "extra_forbidden"]
-        if strange and (made_by := record.get("version")) != __version__:
-            key = ".".join(str(part) for part in strange[0]["loc"])
-            raise InputError(
-                f"{source}: was made by irp {made_by}, whose parameter {key!r} this one (irp {__version__}) does "
-                "not know."
-            ) from None
+        if any(item["type"] == "extra_forbidden" for item in error.errors()) and "version" in record:
+            made_by = f"the run was made by irp {record['version']}, whose parameters this version does not all know"
+            raise InputError(f"{source}: {made_by}: {explain(error)}") from None
         raise InputError(f"{source}: {explain(error)}") from None
 
 
