@@ -33,6 +33,12 @@ _NOT_IDENTITY: dict[str, bool | set[str]] = {
     "dataset": {"good_names", "near_copies"},  # what came of them is in the manifest and the groups of near-copies
     "features": {"batch_size", "workers", "device", "store"},
 }
+# Keys that came later than the first runs: part of a run's identity where they are not the default, so that runs that
+# were made before are still found.
+_LATER: dict[str, tuple[str, ...]] = {
+    "features": ("cell_scale", "cell", "cell_channels"),
+    "patch_gaussian": ("shrinkage", "worst"),
+}
 
 
 def result_params(params: Params) -> dict[str, Any]:
@@ -40,7 +46,15 @@ def result_params(params: Params) -> dict[str, Any]:
 
     The others may be other ones the next time that the same run is asked for.
     """
-    return params.model_dump(mode="json", exclude=_NOT_IDENTITY) | {"images": params.images.pixels()}
+    plain = params.model_dump(mode="json", exclude=_NOT_IDENTITY) | {"images": params.images.pixels()}
+    for section, keys in _LATER.items():
+        defaults = getattr(Params(), section).model_dump(mode="json")
+        for key in keys:
+            if plain[section][key] == defaults[key]:
+                del plain[section][key]
+        if not plain[section]:
+            del plain[section]
+    return plain
 
 
 @lru_cache(maxsize=1)
