@@ -19,9 +19,10 @@ from irp_core.config import Params
 from irp_core.data.scan import scan
 from irp_core.demo.plant import write_demo_plant
 from irp_core.features.extraction import NetworkPass, extract
-from irp_core.features.images import decode, resized, view_angles, views
+from irp_core.features.images import decode, resized
 from irp_core.features.pooled import PooledExtractor, extractor_spec
 from irp_core.features.store import FeatureStore
+from irp_core.features.view_bank import view_bank, views
 
 __all__ = ["BENCHMARKS"]
 
@@ -50,10 +51,10 @@ def pipeline() -> list[tuple[str, str]]:
         extractor(np.zeros((BATCH, 256, 256, 3), dtype=np.uint8))
 
         def one_by_one() -> None:
-            angles = view_angles(params.views.bank)
+            bank = view_bank(params.views, params.views.bank)
             for image_id in rows["image_id"]:
                 image = resized(decode((root / image_id).read_bytes()), params.images.shape)
-                for view in views(image, angles):
+                for view in views(image, bank):
                     extractor(view[None])
 
         store = FeatureStore(Path(folder) / "store", spec)

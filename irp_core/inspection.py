@@ -28,9 +28,10 @@ from irp_core.detectors import load_detector
 from irp_core.errors import InputError
 from irp_core.features.extraction import network_passes, rows_of
 from irp_core.features.feature_set import FeatureSet, Local
-from irp_core.features.images import decode, resized, view_angles, views
+from irp_core.features.images import decode, resized
 from irp_core.features.local import feature_set, local_feature, row_shape
 from irp_core.features.pooled import PooledExtractor, resolve_device, resolve_precision
+from irp_core.features.view_bank import view_bank, views
 from irp_core.hashing import file_sha256
 from irp_core.model_files import DETECTOR, INSPECTOR, WEIGHTS
 from irp_core.regular_file import read_regular, shown
@@ -176,7 +177,7 @@ class Inspector:
         `decision` is `anomalous` above the threshold, else `normal`; an unreadable file has neither score nor
         decision but an `error`, and does not stop the others; so has one whose score is not finite.
         """
-        angles = view_angles(self._views.score, jitter_degrees=self._views.jitter_degrees, seed=self._views.seed)
+        bank = view_bank(self._views, self._views.score)
 
         def load(path: Path) -> tuple[str, list[NDArray[np.uint8]] | None, str | None]:
             try:
@@ -184,7 +185,7 @@ class Inspector:
                 image = resized(decode(content, self._images), self._images.shape, self._images.crop)
             except InputError as error:
                 return "", None, str(error)
-            return hashlib.md5(content, usedforsecurity=False).hexdigest(), views(image, angles), None
+            return hashlib.md5(content, usedforsecurity=False).hexdigest(), views(image, bank), None
 
         rows: list[dict[str, object]] = []
         with ThreadPoolExecutor(workers) as pool:
@@ -207,7 +208,7 @@ class Inspector:
         return pd.DataFrame(rows, columns=["path", "md5", "score", "threshold", "decision", "error"])
 
     def features(self, bank: Sequence[Sequence[NDArray[np.uint8]]]) -> FeatureSet:
-        """What the detector sees of images, given the views of each (`irp_core.features.images.views`)."""
+        """What the detector sees of images, given the views of each (`irp_core.features.view_bank.views`)."""
         count = len(bank[0])
         # Batches of the same shape as in training, so that a training image gets its very score again.
         rows = rows_of(self._first, [view for image in bank for view in image], self._batch)

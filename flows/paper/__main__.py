@@ -14,7 +14,10 @@ import tasks.runtime.environment  # noqa: E402, F401  (before any of the librari
 from irp_core.errors import InputError  # noqa: E402
 from irp_core.params_file import load_params  # noqa: E402
 
-USAGE = "usage: python -m flows.paper demo | prepare ENTITY | extract ENTITY | refine ENTITY LEVEL | tables | figures"
+USAGE = (
+    "usage: python -m flows.paper demo | prepare ENTITY | extract ENTITY | refine ENTITY LEVEL | study ENTITY | tables "
+    "| figures"
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -38,6 +41,10 @@ def main(arguments: list[str]) -> int:
                 from flows.paper.cell import run_cell
 
                 run_cell(entity, int(level), params)
+            case ["study", entity]:
+                from flows.paper.study import run_study
+
+                run_study(entity, params)
             case ["tables"]:
                 from flows.paper.tables import write_tables
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flows.paper.page import write_page
-from flows.paper.places import FIGURES, TABLES, cell
+from flows.paper.places import FIGURES, STUDIES, TABLES, cell, study
 from irp_core.atomic import atomic_directory
 from irp_core.config import Params
 from irp_core.paper.figures import Thumbnail, figure1, figure3, figure4, figure5
 from irp_core.paper.reference import load_reference
+from irp_core.paper.study_figures import figure6, figure7
 
 __all__ = ["write_figures"]
 
@@ -33,16 +34,25 @@ def write_figures(params: Params) -> None:
         for entity in params.sweep.entities
         for level in params.sweep.levels
     }
+    studies = {
+        name: pd.concat([pd.read_csv(study(entity) / f"{name}.csv") for entity in params.sweep.entities])
+        for name in ("lambda", "memory", "protocols")
+    }
     figures = {
         "figure1": figure1(runs, drawn),
         "figure3": figure3(runs, reference, drawn),
         "figure4": figure4(runs, summary, reference, drawn),
         "figure5": figure5(galleries, drawn),
+        "figure6": figure6(studies["lambda"], drawn),
+        "figure7": figure7(studies["memory"], drawn),
     }
     with atomic_directory(FIGURES) as folder:
         for name, figure in figures.items():
             _save(figure, folder / name, drawn.dpi)
-    write_page(params, runs, summary)
+    with atomic_directory(STUDIES) as folder:
+        for name, table in studies.items():
+            table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
+    write_page(params, runs, summary, studies)
 
 
 def _thumbnails(folder: Path, count: int, pictures: bool) -> list[Thumbnail]:

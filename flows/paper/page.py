@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from irp_core.atomic import atomic_path
 from irp_core.config import Params
 from irp_core.methods import METHODS, iterative
 from irp_core.paper.reading import reading
+from irp_core.paper.study_reading import protocol_table, study_reading
+from irp_core.paper.table_text import markdown
 from irp_core.params_file import load_params
 
 __all__ = ["write_page"]
@@ -32,10 +35,10 @@ _WHY = {
     "refinement.retrain": "cost: from scratch every removal costs a whole training",
     "refinement.max_iterations": "of eq. 6; Algorithm 1 has `refinement.max_one_iterations`, the paper's 15",
 }
-_PLUMBING = {"tracking", "snapshots", "run", "sweep", "figures"}
+_PLUMBING = {"tracking", "snapshots", "run", "sweep", "study", "figures"}
 
 
-def write_page(params: Params, runs: pd.DataFrame, summary: pd.DataFrame) -> None:
+def write_page(params: Params, runs: pd.DataFrame, summary: pd.DataFrame, studies: Mapping[str, pd.DataFrame]) -> None:
     """Write the page from the tables in `docs/results/tables/`."""
     between = pd.read_csv(TABLES / "differences.csv")
     environment = jinja2.Environment(
@@ -60,6 +63,8 @@ def write_page(params: Params, runs: pd.DataFrame, summary: pd.DataFrame) -> Non
         ],
         sentences=reading(runs, summary, between),
         settings=_differing(params),
+        studied=study_reading(studies["lambda"], studies["memory"], studies["protocols"], params.refinement.lambda_),
+        protocols=markdown(protocol_table(studies["protocols"])),
     )
     with atomic_path(PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")

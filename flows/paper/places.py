@@ -10,6 +10,7 @@ __all__ = [
     "METRICS",
     "PAGE",
     "RESULTS",
+    "STUDIES",
     "TABLES",
     "cell",
     "features",
@@ -17,6 +18,7 @@ __all__ = [
     "prepared",
     "raw",
     "scanned",
+    "study",
 ]
 
 DATA = Path("data")
@@ -24,6 +26,7 @@ RESULTS = Path("docs/results")
 METRICS = RESULTS / "metrics"
 TABLES = RESULTS / "tables"
 FIGURES = RESULTS / "figures"
+STUDIES = RESULTS / "studies"
 PAGE = Path("docs/results.md")
 DEMO = "demo"
 
@@ -52,6 +55,11 @@ def features(entity: str) -> Path:
 def cell(entity: str, level: int) -> Path:
     """Results of one entity at one noise level."""
     return DATA / "cells" / entity / str(level)
+
+
+def study(entity: str) -> Path:
+    """Results of the entity's studies: `lambda.csv`, `memory.csv`, `protocols.csv`."""
+    return DATA / "study" / entity
 
 
 def metrics(entity: str, level: int) -> Path:

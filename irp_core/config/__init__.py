@@ -22,7 +22,7 @@ from irp_core.config.detectors import (
     Training,
 )
 from irp_core.config.features import Features, Views
-from irp_core.config.paper import Figures, Sweep
+from irp_core.config.paper import Figures, Study, Sweep
 from irp_core.config.records import Run, Snapshots, Tracking
 from irp_core.config.refinement import Operating, Refinement, Review
 
@@ -42,6 +42,7 @@ __all__ = [
     "Review",
     "Run",
     "Snapshots",
+    "Study",
     "Sweep",
     "Tracking",
     "Training",
@@ -78,6 +79,7 @@ class Params(Section):
     snapshots: Snapshots = Snapshots()
     run: Run = Run()
     sweep: Sweep = Sweep()
+    study: Study = Study()
     figures: Figures = Figures()
 
 

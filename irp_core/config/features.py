@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -15,7 +15,24 @@ class Views(Section):
     train: Annotated[int, Field(ge=1, le=64)] = 4
     score: Annotated[int, Field(ge=1, le=64)] = 4
     jitter_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    translate: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    zoom: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    contrast: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    brightness: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    noise: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     seed: Annotated[int, Field(ge=0)] = 0
+
+    def altered(self) -> dict[str, float]:
+        """The transformations besides rotation that are on. Features that were stored before there were any are
+        still found: a store's fingerprint names only these."""
+        sizes = self.model_dump(include={"translate", "zoom", "contrast", "brightness", "noise"})
+        return {name: size for name, size in sizes.items() if size}
+
+    def result_keys(self) -> dict[str, Any]:
+        """As in a run's id: without the transformations that are off, so that a run of a version that had none is
+        found again."""
+        off = {"translate", "zoom", "contrast", "brightness", "noise"} - set(self.altered())
+        return self.model_dump(mode="json", exclude=off)
 
     @property
     def bank(self) -> int:

@@ -49,6 +49,23 @@ class Sweep(Section):
         return self
 
 
+class Study(Section):
+    """What stage `study` asks of each of the sweep's entities: λ, the flow's width, memory, the noise protocols."""
+
+    level: Annotated[int, Field(ge=1, lt=100)] = 20
+    seed: Seed = 0
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (128, 512)
+    lambdas: Annotated[tuple[Annotated[float, Field(gt=1.0)], ...], Field(min_length=1)] = (
+        1.05,
+        1.1,
+        1.25,
+        1.5,
+        2.0,
+        3.0,
+    )
+    protocol_seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
+
+
 class Figures(Section):
     """How the paper's figures are drawn; nothing here changes a number."""
 

@@ -21,10 +21,11 @@ from PIL import Image
 from irp_core.config import Images, Params
 from irp_core.errors import InputError
 from irp_core.features.feature_set import Local
-from irp_core.features.images import decode, resized, view_angles, views
+from irp_core.features.images import decode, resized
 from irp_core.features.local import LocalFeature
 from irp_core.features.pooled import PooledExtractor
 from irp_core.features.store import FeatureStore, Key, StoreUse
+from irp_core.features.view_bank import view_bank, views
 from irp_core.regular_file import read_regular
 
 __all__ = ["Feature", "NetworkPass", "extract", "network_passes", "rows_of"]
@@ -98,7 +99,7 @@ def extract(
 
     Of the pooled features that is the whole bank of views, of local ones the upright view.
 
-    Threads decode and rotate ahead of the network. The network always sees batches of
+    Threads decode and transform ahead of the network. The network always sees batches of
     `features.batch_size` views (the last is padded): the kernels of the linear-algebra library, and with
     them the last bit of a feature, depend on the batch's shape, and must not depend on where a run was killed.
 
@@ -123,14 +124,14 @@ def extract(
     use = StoreUse(hits=rows["md5"].nunique() - len(missing), misses=len(missing))
     if not missing:
         return use
-    angles = view_angles(params.views.bank, jitter_degrees=params.views.jitter_degrees, seed=params.views.seed)
+    bank = view_bank(params.views, params.views.bank)
     paths = dict(zip(rows["md5"], rows["image_id"], strict=True))
     total = sum(len(needed) for needed in missing.values())
     work = [(md5, root / paths[md5], needed) for md5, needed in missing.items()]
 
     def prepare(item: tuple[str, Path, list[int]]) -> tuple[list[Key], list[Pixels]]:
         md5, path, needed = item
-        pixels = views(_load(path, md5, params.images), tuple(angles[v] for v in needed))
+        pixels = views(_load(path, md5, params.images), [bank[v] for v in needed])
         return [(md5, v) for v in needed], pixels
 
     pending: dict[Feature, list[tuple[Key, Rows]]] = {name: [] for name in network_pass.features}

@@ -55,6 +55,8 @@ def local_spec(
     name: Local, spec: Mapping[str, object], features: Features, backbone: Backbone, images: Images
 ) -> dict[str, Any]:
     """Everything that a stored row of `name` depends on, given what `extractor_spec` says of the pooled features."""
+    spec = {key: value for key, value in spec.items() if key != "views"}  # local features are of the first view
+    spec = {key: value for key, value in spec.items() if key != "views"}  # local features are of the first view
     if name == "patches":
         return {**spec, "scales": [features.scales[0]], "patches": [features.patch_grid, features.patch_channels]}
     if name == "kurtosis":

@@ -57,6 +57,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
 def extractor_spec(params: Params, backbone: Backbone, precision: torch.dtype) -> dict[str, object]:
     """Everything that a stored feature depends on, besides the image's bytes and the view's index."""
+    altered = params.views.altered()
     return {
         "pipeline": _PIPELINE,
         "backbone": backbone.name,
@@ -66,6 +67,7 @@ def extractor_spec(params: Params, backbone: Backbone, precision: torch.dtype) -
         "scales": list(params.features.scales),
         "jitter": [params.views.jitter_degrees, params.views.seed if params.views.jitter_degrees else 0],
         "precision": str(precision).removeprefix("torch."),
+        **({"views": {**altered, "seed": params.views.seed}} if altered else {}),
     }
 
 

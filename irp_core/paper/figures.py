@@ -22,7 +22,7 @@ from irp_core.methods import METHODS, iterative
 from irp_core.paper.reference import MVTEC, Reference
 from irp_core.paper.statistics import entity_means
 
-__all__ = ["Thumbnail", "figure1", "figure3", "figure4", "figure5"]
+__all__ = ["BAD", "GOOD", "Thumbnail", "figure1", "figure3", "figure4", "figure5", "printed"]
 
 _SCORED = tuple(name for name, method in METHODS.items() if name == "vanilla" or method.removes_by_score)
 _BOUNDED = ("vanilla", *iterative(), "oracle")
@@ -49,7 +49,7 @@ def figure1(runs: pd.DataFrame, settings: Figures) -> Figure:
         ['defective images in the training set (%)']
     """
     methods = [name for name in _SCORED if name in set(runs["method"])]
-    with _printed(settings):
+    with printed(settings):
         figure = Figure(figsize=(0.72 * settings.width, 0.48 * settings.width), layout="constrained")
         axes = figure.subplots()
         _curves(axes, entity_means(runs), methods)
@@ -65,7 +65,7 @@ def figure3(runs: pd.DataFrame, reference: Reference, settings: Figures) -> Figu
     """AUROC against noise level per data set, all methods; MVTec's categories are averaged, the paper's beside."""
     families = _families(list(dict.fromkeys(runs["entity"])))
     methods = [name for name in METHODS if name in set(runs["method"])]
-    with _printed(settings):
+    with printed(settings):
         figure, panels = _grid(len(families), settings)
         for place, (axes, (name, entities)) in enumerate(zip(panels, families.items(), strict=True)):
             _curves(axes, entity_means(runs, entities), methods, band=("irp", "vanilla"))
@@ -88,7 +88,7 @@ def figure4(runs: pd.DataFrame, summary: pd.DataFrame, reference: Reference, set
     """AUROC against noise level per entity: vanilla, iterative refinements and oracle; the paper's IRP where known."""
     entities = list(dict.fromkeys(runs["entity"]))
     methods = [m for m in _BOUNDED if m in set(runs["method"])]
-    with _printed(settings):
+    with printed(settings):
         figure, panels = _grid(len(entities), settings)
         for place, (axes, entity) in enumerate(zip(panels, entities, strict=True)):
             _curves(axes, summary[summary["entity"] == entity], methods)
@@ -109,7 +109,7 @@ def figure5(galleries: Mapping[tuple[str, int], Sequence[Thumbnail]], settings: 
         settings: `gallery` is the number shown per row.
     """
     rows = list(galleries.items())
-    with _printed(settings):
+    with printed(settings):
         side = settings.width / (settings.gallery + 1.6)
         figure = Figure(figsize=(settings.width, side * 1.08 * max(1, len(rows)) + 0.35), layout="constrained")
         panels = figure.subplots(max(1, len(rows)), settings.gallery, squeeze=False)
@@ -136,7 +136,8 @@ def figure5(galleries: Mapping[tuple[str, int], Sequence[Thumbnail]], settings: 
     return figure
 
 
-def _printed(settings: Figures) -> AbstractContextManager[None]:
+def printed(settings: Figures) -> AbstractContextManager[None]:
+    """Sizes of print, for as long as the context lasts."""
     return rc_context(
         {
             "font.size": settings.font_size,

@@ -39,6 +39,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "epochs": {},
         "demo_size": 64,
     },
+    "study": {"level": 50, "widths": [8, 16], "lambdas": [1.02, 1.3], "protocol_seeds": [0]},
     "figures": {"gallery": 3, "dpi": 60},
 }
 
@@ -102,7 +103,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, plant: Path) -> Path:
 def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
     project: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = f"refine@{ENTITY}-0", f"refine@{ENTITY}-50"
+    first, second, study = f"refine@{ENTITY}-0", f"refine@{ENTITY}-50", f"study@{ENTITY}"
     extracted = dvc(project, "repro", "extract")
     assert stages_run(extracted.stdout) == [f"prepare@{ENTITY}", f"extract@{ENTITY}"], extracted.stderr
 
@@ -113,7 +114,7 @@ def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
     blocked.write_text("in the way")
     failed = dvc(project, "repro", "--keep-going")
     assert failed.returncode != 0
-    assert stages_run(failed.stdout) == ["demo", first, second]
+    assert stages_run(failed.stdout) == ["demo", first, second, study]
     assert f"Cell 1 of 2: {ENTITY}, 50 % defective" in failed.stdout
     assert "left" in failed.stdout
     assert f"failed to reproduce '{first}'" in failed.stderr.splitlines()[-1]
@@ -139,9 +140,9 @@ def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
 
     set_params(project, {"refinement": {"lambda": 1.3}})
     # `figures` writes λ on the page; `tables` follows when the cells have changed.
-    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {first, second, "figures"}
+    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {first, second, study, "figures"}
     assert stages_run(dvc(project, "repro", first).stdout) == [first]
-    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {second, "tables", "figures"}
+    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {second, study, "tables", "figures"}
 
 
 def test_the_default_method_may_be_swept_beside_the_papers(
@@ -169,7 +170,14 @@ def test_the_default_method_may_be_swept_beside_the_papers(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     monkeypatch.setattr(jobs, "processors", lambda: 1)  # in this process
-    for stage in (["prepare", ENTITY], ["extract", ENTITY], ["refine", ENTITY, "50"], ["tables"], ["figures"]):
+    for stage in (
+        ["prepare", ENTITY],
+        ["extract", ENTITY],
+        ["refine", ENTITY, "50"],
+        ["study", ENTITY],
+        ["tables"],
+        ["figures"],
+    ):
         assert main(stage) == 0, stage
     results = tmp_path / "docs" / "results"
     runs = pd.read_csv(results / "tables" / "runs.csv").set_index("method")
@@ -197,7 +205,7 @@ def _check_results(project: Path) -> None:
     results = project / "docs" / "results"
     tables = {f"table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md", "tex")}
     assert tables <= {file.name for file in (results / "tables").iterdir()}
-    figures = {f"figure{n}.{kind}" for n in (1, 3, 4, 5) for kind in ("svg", "png")}
+    figures = {f"figure{n}.{kind}" for n in (1, 3, 4, 5, 6, 7) for kind in ("svg", "png")}
     assert figures == {file.name for file in (results / "figures").iterdir()}
     runs = pd.read_csv(results / "tables" / "runs.csv")
     assert len(runs) == 2 * 2 * 3
@@ -208,10 +216,27 @@ def _check_results(project: Path) -> None:
     page = (project / "docs" / "results.md").read_text()
     assert "## What it says" in page
     assert "12 runs" in page
+    assert f"**{ENTITY}, hidden 16**: nothing removed" in page
+    _check_studies(results / "studies")
     assert str(project) not in page
     # The models are gone, the tables are kept.
     assert not list((project / "runs" / "sweep").rglob("weights.safetensors"))
     assert len(list((project / "runs" / "sweep").rglob("finished.json"))) == 12
+
+
+def _check_studies(folder: Path) -> None:
+    studied = pd.read_csv(folder / "lambda.csv")
+    assert {"vanilla", "oracle", "in_sample"} <= set(studied["scores"])
+    oracle = studied[studied["scores"] == "oracle"]
+    assert oracle[["removed_good", "removed_bad", "precision", "recall"]].to_numpy().tolist() == [[0, 8, 1, 1]] * 2
+    assert studied.groupby(["width", "scores"])["recall"].is_monotonic_decreasing.all()  # a higher λ finds no more
+    memory = pd.read_csv(folder / "memory.csv")
+    assert memory.groupby("width")["epoch"].apply(list).to_dict() == {8: [1, 2], 16: [1, 2]}
+    assert memory["ranking"].between(0, 1).all()
+    protocols = pd.read_csv(folder / "protocols.csv")
+    tested = protocols.groupby("protocol")["n_test"].first()
+    extra = tested["half of the defects, tested too"] - tested["half of the defects"]
+    assert extra == protocols.loc[protocols["protocol"] == "half of the defects", "n_injected"].iloc[0]
 
 
 def test_runs_that_others_wait_for_start_first_and_long_ones_before_short_ones() -> None:

@@ -1,0 +1,96 @@
+"""The ledger: a file counts once it is the same at two polls; what is decided stays decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from irp_core.data.look import THUMBNAIL, Facts
+from irp_core.errors import InputError
+from irp_core.line.ledger import DOUBLE, TAKEN, UNREADABLE, VANISHED, WAITING, Ledger, SeenFile
+
+
+def facts(md5: str) -> Facts:
+    thumbnail = np.full((THUMBNAIL, THUMBNAIL), int(md5[0], 16), dtype=np.uint8)
+    return Facts(md5, 80, 60, False, thumbnail, 8, 0.0, 255.0, 255.0, 1)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger.sqlite")
+
+
+def test_a_file_that_grows_waits_until_it_is_the_same_twice(ledger: Ledger) -> None:
+    sizes = [3, 7, 9, 9, 9]
+    ready = [ledger.observe([SeenFile("a.png", size, str(size))], 10.0 * n, settle=5) for n, size in enumerate(sizes)]
+    assert ready == [[], [], [], [SeenFile("a.png", 9, "9")], [SeenFile("a.png", 9, "9")]]
+    assert len(ledger.files()) == 1
+
+
+def test_two_polls_at_once_are_no_proof_that_a_file_is_complete(ledger: Ledger) -> None:
+    file = SeenFile("a.png", 9, "1")
+    assert [ledger.observe([file], at, settle=5) for at in (0.0, 0.1, 4.9)] == [[], [], []]
+
+
+def test_what_was_decided_is_not_offered_again_until_the_file_changes(ledger: Ledger) -> None:
+    first, changed = SeenFile("a.png", 9, "1"), SeenFile("a.png", 9, "2")
+    ledger.observe([first], 0.0, settle=1)
+    ledger.decide(first, UNREADABLE, 2.0, note="empty file")
+    assert ledger.observe([first], 10.0, settle=1) == []
+    ledger.observe([changed], 20.0, settle=1)
+    assert ledger.observe([changed], 30.0, settle=1) == [changed]
+    assert ledger.files()["state"].tolist() == [UNREADABLE, WAITING]
+
+
+def test_a_file_that_goes_before_it_was_taken_is_named_and_may_come_back(ledger: Ledger) -> None:
+    file = SeenFile("a.png", 9, "1")
+    ledger.observe([file], 0.0, settle=1)
+    ledger.observe([], 10.0, settle=1)
+    assert ledger.counts() == {VANISHED: 1}
+    ledger.observe([file], 20.0, settle=1)
+    assert ledger.observe([file], 30.0, settle=1) == [file]
+
+
+def test_the_same_bytes_are_taken_once(ledger: Ledger) -> None:
+    one, two = SeenFile("a.png", 9, "1"), SeenFile("b.png", 9, "1")
+    assert ledger.take(one, "day/a.png", facts("a" * 32), "key", 1.0)
+    assert not ledger.take(two, "day/b.png", facts("a" * 32), "key", 2.0)
+    assert ledger.counts() == {TAKEN: 1, DOUBLE: 1}
+    assert ledger.images()["image_id"].tolist() == ["day/a.png"]
+    assert "day/a.png" in ledger.files(DOUBLE)["note"].iloc[0]
+
+
+def test_a_transaction_that_a_kill_breaks_off_leaves_nothing_of_itself(ledger: Ledger) -> None:
+    with pytest.raises(KeyboardInterrupt), ledger.together():
+        ledger.take(SeenFile("a.png", 9, "1"), "day/a.png", facts("a" * 32), "key", 1.0)
+        raise KeyboardInterrupt
+    assert ledger.images().empty and ledger.counts() == {}
+
+
+def test_an_image_keeps_its_first_round_and_its_side(ledger: Ledger) -> None:
+    for name in "ab":
+        ledger.take(SeenFile(name, 1, "1"), name, facts(name * 32), "key", 1.0)
+    ledger.assign({"a": True}, 1)
+    ledger.assign({"a": False, "b": False}, 2)
+    images = ledger.images().set_index("image_id")
+    assert images["round"].to_dict() == {"a": 1, "b": 2}
+    assert images["held_out"].to_dict() == {"a": True, "b": False}
+    assert ledger.set_aside(2, "nothing but defects") == 1
+    assert ledger.images().set_index("image_id")["set_aside"].to_dict() == {"a": None, "b": "nothing but defects"}
+
+
+def test_what_is_known_of_an_image_is_read_as_it_was_written(ledger: Ledger) -> None:
+    said = facts("b" * 32)
+    ledger.take(SeenFile("b", 1, "1"), "b", said, "key", 1.0)
+    found = ledger.facts(["b"], "key")["b"]
+    assert vars(found) | {"thumbnail": 0} == vars(said) | {"thumbnail": 0}
+    assert (found.thumbnail == said.thumbnail).all()
+    assert ledger.facts(["b"], "other settings") == {}
+
+
+def test_a_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").write_text("no database, and long enough not to pass for an empty one" * 9)
+    with pytest.raises(InputError, match=r"ledger\.sqlite: the ledger cannot be used"):
+        Ledger(tmp_path / "ledger.sqlite")
