@@ -1,9 +1,10 @@
 """The feature store: content-addressed, so that no image is ever pushed through the CNN twice.
 
-Layout: `<root>/<fingerprint>/<name>.npy` (rows x dimensions, float32) and `<name>.json`, its index: the keys of its
-rows, and a digest of both. A segment is immutable and exists once its `.json` does: the array is renamed into place
-first, the index last. So a kill loses at most the segment being written, two processes may append at once without a
-lock (at worst both compute the same rows, and both copies are right), and arrays are memory-mapped.
+Layout: `<root>/<fingerprint>/<name>.npy` (rows x dimensions; float32, or what `dtype` of the spec says) and
+`<name>.json`, its index: the keys of its rows, and a digest of both. A segment is immutable and exists once its
+`.json` does: the array is renamed into place first, the index last. So a kill loses at most the segment being
+written, two processes may append at once without a lock (at worst both compute the same rows, and both copies are
+right), and arrays are memory-mapped.
 
 No byte is used unseen: a segment is held against its digest before a process first reads it. One that differs is
 deleted, the log says so, and its images are extracted again. (Indexes of irp up to 0.7 are a list of keys without a
@@ -19,6 +20,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +66,7 @@ class FeatureStore:
     """
 
     def __init__(self, root: Path, spec: dict[str, object]) -> None:
+        self.dtype = np.dtype(str(spec.get("dtype", "float32")))
         canonical = json.dumps(spec, sort_keys=True)
         self.fingerprint = hashlib.sha256(canonical.encode()).hexdigest()[:16]
         self.directory = root / self.fingerprint
@@ -71,7 +74,7 @@ class FeatureStore:
         if not (self.directory / "spec.json").exists():
             write_json(self.directory / "spec.json", spec)
         self._rows: dict[Key, tuple[str, int]] = {}
-        self._arrays: dict[str, NDArray[np.float32]] = {}
+        self._arrays: dict[str, NDArray[Any]] = {}
         self._keys: dict[str, list[Key]] = {}
         self._digests: dict[str, str | None] = {}
         self.refresh()
@@ -101,7 +104,7 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def append(self, keys: Sequence[Key], rows: NDArray[np.float32], name: str | None = None) -> None:
+    def append(self, keys: Sequence[Key], rows: NDArray[Any], name: str | None = None) -> None:
         """Add one segment: `rows` (len(keys), dimensions). All of it becomes visible at once, or none.
 
         `name` is the segment's (None: one that no other process takes).
@@ -113,7 +116,7 @@ class FeatureStore:
             raise ValueError(f"append expects finite features. Got NaN or infinity for image {bad[0]}.")
         name = name or uuid.uuid4().hex
         with atomic_path(self.directory / f"{name}.npy") as temporary, open(temporary, "wb") as file:
-            np.save(file, np.ascontiguousarray(rows, dtype=np.float32))
+            np.save(file, np.ascontiguousarray(rows, dtype=self.dtype))
             digest = _digest(temporary, keys)
         write_json(self.directory / f"{name}.json", {"keys": [list(key) for key in keys], "sha256": digest})
         self._add(name, list(keys), digest)
@@ -133,13 +136,13 @@ class FeatureStore:
             unseen = {self._rows[key][0] for key in wanted if key in self._rows} if damaged else set()
         return [key for key in wanted if key not in self._rows]
 
-    def get(self, md5s: Sequence[str], views: int) -> NDArray[np.float32]:
+    def get(self, md5s: Sequence[str], views: int) -> NDArray[Any]:
         """Features of the first `views` views: array (images, views, dimensions).
 
         Raises:
             InputError: a row is absent, or damaged (the segment is dropped: `missing` then names its rows).
         """
-        result: NDArray[np.float32] | None = None
+        result: NDArray[Any] | None = None
         wanted: dict[str, tuple[list[tuple[int, int]], list[int]]] = {}
         for image, md5 in enumerate(md5s):
             for view in range(views):
@@ -153,14 +156,14 @@ class FeatureStore:
         for name, (places, rows) in wanted.items():
             array = self._array(name)
             if result is None:
-                result = np.empty((len(md5s), views, array.shape[1]), dtype=np.float32)
+                result = np.empty((len(md5s), views, array.shape[1]), dtype=self.dtype)
             images, at = zip(*places, strict=True)
             result[list(images), list(at)] = array[rows]
         if result is None:
-            return np.empty((0, views, 0), dtype=np.float32)
+            return np.empty((0, views, 0), dtype=self.dtype)
         return result
 
-    def _array(self, name: str) -> NDArray[np.float32]:
+    def _array(self, name: str) -> NDArray[Any]:
         if name not in self._arrays:
             if damage := self._damage(name):
                 self._drop(name, damage)
@@ -185,8 +188,8 @@ class FeatureStore:
             raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
         except (OSError, ValueError, EOFError) as error:
             return f"{path}: is not a readable segment ({error})"
-        if array.dtype != np.float32 or array.ndim != 2 or len(array) != len(keys):
-            return f"{path}: expected {len(keys)} rows of float32, found {array.dtype} of shape {array.shape}"
+        if array.dtype != self.dtype or array.ndim != 2 or len(array) != len(keys):
+            return f"{path}: expected {len(keys)} rows of {self.dtype}, found {array.dtype} of shape {array.shape}"
         _SEEN.add(now)
         return None
 
