@@ -164,6 +164,7 @@ def extract(
     """
     count = views_each or params.views.bank
     store.refresh()
+    store.compact()
     missing: dict[str, list[int]] = {}
     for md5, view in store.missing(rows["md5"], count):
         missing.setdefault(md5, []).append(view)
@@ -188,6 +189,7 @@ def extract(
         keys += batch_keys
         if len(keys) >= _SEGMENT_IMAGES * count:
             store.append(keys, np.concatenate(features))
+            store.compact()
             keys, features = [], []
         if progress:
             progress(min(done * params.features.batch_size, total), total)
