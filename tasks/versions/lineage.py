@@ -9,6 +9,7 @@ the sha256 of every artifact. The git commit is MLflow's own tag.
 from __future__ import annotations
 
 import hashlib
+import logging
 import subprocess
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from irp_core.run.directory import RunDirectory
 
 __all__ = ["code_tags", "common_tags", "result_params", "training_tags"]
 
+_LOG = logging.getLogger(__name__)
 _PACKAGES = ("irp_core", "tasks", "flows")
 # What changes no number of a result: where things are kept, how many workers, what is tracked.
 _NOT_IDENTITY: dict[str, bool | set[str]] = {
@@ -35,6 +37,12 @@ _NOT_IDENTITY: dict[str, bool | set[str]] = {
     "dataset": {"good_names", "near_copies", "split", "golden"},
     "features": {"batch_size", "workers", "device", "store"},
 }
+# Keys that came later than the first runs: part of a run's identity where they are not the default, so that runs that
+# were made before are still found.
+_LATER: dict[str, tuple[str, ...]] = {
+    "features": ("cell_scale", "cell", "cell_channels"),
+    "patch_gaussian": ("shrinkage", "worst"),
+}
 
 
 def result_params(params: Params) -> dict[str, Any]:
@@ -43,7 +51,15 @@ def result_params(params: Params) -> dict[str, Any]:
     The others may be other ones the next time that the same run is asked for.
     """
     stable = {"images": params.images.pixels(), "views": params.views.result_keys()}
-    return params.model_dump(mode="json", exclude=_NOT_IDENTITY) | stable
+    plain = params.model_dump(mode="json", exclude=_NOT_IDENTITY) | stable
+    for section, keys in _LATER.items():
+        defaults = getattr(Params(), section).model_dump(mode="json")
+        for key in keys:
+            if plain[section][key] == defaults[key]:
+                del plain[section][key]
+        if not plain[section]:
+            del plain[section]
+    return plain
 
 
 @lru_cache(maxsize=1)
@@ -99,4 +115,10 @@ def _git(*arguments: str) -> str:
         found = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     except OSError:  # no git on this machine
         return ""
+    if "dubious ownership" in found.stderr:  # later nobody could tell why there is no commit
+        _LOG.warning(
+            "%s: the git commit is not noted, because git refuses a repository that belongs to another user; if you "
+            "trust it, run `git config --global --add safe.directory %s`.",
+            Path.cwd(), Path.cwd(),
+        )  # fmt: skip
     return found.stdout.strip() if found.returncode == 0 else ""
