@@ -34,13 +34,13 @@ def set_notes(found: Mapping[str, Facts], images: Images) -> list[tuple[str | No
 def recommended_size(found: Mapping[str, Facts]) -> Size:
     """The `images.size` that suits a set's own sizes: its shape, where that is one and a strip's, else a square.
 
-    As many pixels as a square of 384 has, the side at which cells are made, where most images have as many; else the
-    default's. A strip that is resized to a square loses what is small on it; a square that is larger than the images
-    shows nothing that they do not hold.
+    As many pixels as a square of 384 has, the side at which cells are made, where most images have more than the
+    default's 256: at 256 what is small in them would be gone. A strip that is resized to a square loses what is small
+    on it.
     """
     heights = np.array([facts.height for facts in found.values()], dtype=np.float64)
     widths = np.array([facts.width for facts in found.values()], dtype=np.float64)
-    side = _LARGE if np.median(heights * widths) >= _LARGE**2 else _USUAL
+    side = _LARGE if np.median(heights * widths) > _USUAL**2 else _USUAL
     shapes = widths / heights
     low, middle, high = np.quantile(shapes, (0.05, 0.5, 0.95))
     if high / low > _ONE_SHAPE or 1 / _STRIP < middle < _STRIP:
