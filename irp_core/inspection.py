@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import BaseModel, FiniteFloat, ValidationError
 from safetensors.torch import save_file
 
@@ -24,7 +26,7 @@ from irp_core.atomic import read_json_object, write_json
 from irp_core.backbones import Backbone, load_backbone
 from irp_core.config import Features, Images, Params, Views
 from irp_core.data.walk import walk
-from irp_core.detectors import load_detector
+from irp_core.detectors import PadsBatches, load_detector
 from irp_core.errors import InputError
 from irp_core.features.extraction import network_passes, rows_of
 from irp_core.features.feature_set import FeatureSet, Local
@@ -37,7 +39,7 @@ from irp_core.model_files import DETECTOR, INSPECTOR, WEIGHTS
 from irp_core.regular_file import read_regular, shown
 from irp_core.statistics.finite import finite_threshold
 
-__all__ = ["Inspector", "image_files", "save_inspector"]
+__all__ = ["Inspector", "Seen", "image_files", "save_inspector"]
 
 _BACKBONE = "backbone.safetensors"
 
@@ -115,8 +117,16 @@ def _described(directory: Path) -> _Described:
     return described
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """An image as it is scored: the md5 of what was given, and its views (`irp_core.features.view_bank.views`)."""
+
+    md5: str
+    views: list[NDArray[np.uint8]]
+
+
 class Inspector:
-    """Scores image files.
+    """Scores image files, images in memory, or pixels.
 
     Args:
         directory: what `save_inspector` wrote.
@@ -150,7 +160,7 @@ class Inspector:
     def __init__(self, directory: Path, device: str = "auto", *, allow: Collection[str] = ()) -> None:
         described = _described(directory)
         self.threshold = described.threshold
-        self._images, self._views = described.images, described.views
+        self.images, self._views = described.images, described.views
         features = self._features = described.features
         weights = None if features.backbone == "bundled" else directory / _BACKBONE
         backbone = load_backbone(features.backbone, weights, features.layers)
@@ -159,10 +169,10 @@ class Inspector:
         network = PooledExtractor(backbone, features.scales, target, resolve_precision(features.precision, target))
         self.detector = load_detector(directory, target, allow=allow)
         needs = self.detector.needs
-        local = [local_feature(need, backbone, features, self._images) for need in needs]
+        local = [local_feature(need, backbone, features, self.images) for need in needs]
         self._first, others = network_passes(network, local)
         self._upright = [other for other in others if not set(other.features) <= set(self._first.features)]
-        self._shapes = {need: row_shape(need, features, self._images) for need in needs}
+        self._shapes = {need: row_shape(need, features, self.images) for need in needs}
 
     def score(
         self,
@@ -177,35 +187,72 @@ class Inspector:
         `decision` is `anomalous` above the threshold, else `normal`; an unreadable file has neither score nor
         decision but an `error`, and does not stop the others; so has one whose score is not finite.
         """
-        bank = view_bank(self._views, self._views.score)
 
-        def load(path: Path) -> tuple[str, list[NDArray[np.uint8]] | None, str | None]:
+        def load(path: Path) -> Seen | InputError:
             try:
-                content = read_regular(path, self._images.max_bytes)
-                image = resized(decode(content, self._images), self._images.shape, self._images.crop)
+                return self.see(read_regular(path, self.images.max_bytes))
             except InputError as error:
-                return "", None, str(error)
-            return hashlib.md5(content, usedforsecurity=False).hexdigest(), views(image, bank), None
+                return error
 
         rows: list[dict[str, object]] = []
         with ThreadPoolExecutor(workers) as pool:
             for chunk in _chunks(paths, 4 * workers):
-                loaded = list(pool.map(load, chunk))
-                scores = iter(self._scores([pixels for _, pixels, _ in loaded if pixels is not None]))
-                for path, (md5, pixels, error) in zip(chunk, loaded, strict=True):
-                    score = None if pixels is None else next(scores)
-                    if score is not None and not math.isfinite(score):
-                        score, error = None, f"the score is not finite ({score}): the detector's weights are broken"
-                    decision = None if score is None else ("anomalous" if score > self.threshold else "normal")
-                    rows.append(
-                        {"path": shown(str(path)), "md5": md5 or None, "score": score, "threshold": self.threshold,
-                         "decision": decision, "error": error}
-                    )  # fmt: skip
+                found = self.judge(list(pool.map(load, chunk)))
+                for path, row in zip(chunk, found, strict=True):
+                    rows.append({"path": shown(str(path)), **row})
                     if progress:
                         progress(len(rows), len(paths))
         without = {"md5": None, "score": None, "threshold": self.threshold, "decision": None}
         rows += [{"path": file, **without, "error": reason} for file, reason in (unusable or {}).items()]
         return pd.DataFrame(rows, columns=["path", "md5", "score", "threshold", "decision", "error"])
+
+    def see(self, image: bytes | NDArray[np.uint8]) -> Seen:
+        """What is scored of one image, given as the bytes of its file or as pixels (height, width[, 3]), uint8.
+
+        Pixels are known by the md5 of their memory: they have no file.
+
+        Raises:
+            InputError: no image that is read.
+        """
+        if isinstance(image, bytes):
+            if len(image) > self.images.max_bytes:
+                raise InputError(f"larger than {self.images.max_bytes} bytes (images.max_bytes): {len(image)}")
+            content, decoded = image, decode(image, self.images)
+        else:
+            content, decoded = np.ascontiguousarray(image).tobytes(), _of_pixels(image, self.images.max_pixels)
+        upright = resized(decoded, self.images.shape, self.images.crop)
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        return Seen(md5, views(upright, view_bank(self._views, self._views.score)))
+
+    def judge(self, seen: Sequence[Seen | InputError]) -> list[dict[str, Any]]:
+        """A row each, `md5, score, threshold, decision, error`; an image that could not be seen has an `error`."""
+        scores = iter(self._scores([image.views for image in seen if isinstance(image, Seen)]))
+        rows = []
+        for image in seen:
+            score, error = (None, str(image)) if isinstance(image, InputError) else (next(scores), None)
+            if score is not None and not math.isfinite(score):
+                score, error = None, f"the score is not finite ({score}): the detector's weights are broken"
+            decision = None if score is None else ("anomalous" if score > self.threshold else "normal")
+            md5 = image.md5 if isinstance(image, Seen) else None
+            rows.append({"md5": md5, "score": score, "threshold": self.threshold, "decision": decision, "error": error})
+        return rows
+
+    def find_small_batches(self) -> None:
+        """Look for batches smaller than the training's that give the same bits: one image costs half or less then.
+
+        Takes a second or two, once: for what scores image after image (a service), not for a folder.
+        """
+        sides = {pixels.shape[:2] for pixels in self._blank()}
+        for side in sides:
+            self._first.find_small_batches(side, self._batch)
+        for upright in self._upright:
+            upright.find_small_batches(self.images.shape, self._batch)
+        if isinstance(self.detector, PadsBatches):
+            self.detector.find_small_batches()
+
+    def _blank(self) -> list[NDArray[np.uint8]]:
+        height, width = self.images.shape
+        return views(Image.new("RGB", (width, height)), view_bank(self._views, self._views.score))
 
     def features(self, bank: Sequence[Sequence[NDArray[np.uint8]]]) -> FeatureSet:
         """What the detector sees of images, given the views of each (`irp_core.features.view_bank.views`)."""
@@ -221,6 +268,17 @@ class Inspector:
 
     def _scores(self, bank: Sequence[Sequence[NDArray[np.uint8]]]) -> list[float]:
         return self.detector.score(self.features(bank)).tolist() if bank else []
+
+
+def _of_pixels(pixels: NDArray[Any], max_pixels: int) -> Image.Image:
+    shape = pixels.shape
+    if pixels.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)) or 0 in shape:
+        raise InputError(
+            f"expected pixels (height, width) or (height, width, 3) of uint8, found {pixels.dtype} {shape}"
+        )
+    if shape[0] * shape[1] > max_pixels:
+        raise InputError(f"more than {max_pixels} pixels (images.max_pixels): {shape[1]} x {shape[0]}")
+    return Image.fromarray(pixels).convert("RGB")
 
 
 def image_files(path: Path) -> tuple[list[Path], dict[str, str]]:

@@ -16,7 +16,7 @@ from irp_core.run.directory import RunDirectory
 from irp_core.run.files import MODEL
 from tasks.runtime.progress import bar
 
-__all__ = ["score_images"]
+__all__ = ["model_folder", "score_images"]
 
 
 def score_images(model: str, path: Path, params: Params, *, allow: Collection[str] = ()) -> pd.DataFrame:
@@ -32,13 +32,18 @@ def score_images(model: str, path: Path, params: Params, *, allow: Collection[st
     """
     files, unusable = image_files(path)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = _model_folder(model, params, Path(temporary))
+        folder = model_folder(model, params, Path(temporary))
         inspector = Inspector(folder, params.features.device, allow=allow)
         with bar("Scoring") as advance:
             return inspector.score(files, workers=params.features.workers, progress=advance, unusable=unusable)
 
 
-def _model_folder(model: str, params: Params, temporary: Path) -> Path:
+def model_folder(model: str, params: Params, temporary: Path) -> Path:
+    """The folder of a run's or a registered model; the latter is fetched into `temporary` and held against its hashes.
+
+    Raises:
+        InputError: as `score_images`.
+    """
     for folder in (RunDirectory(Path(model)).model, Path(model)):
         if (folder / INSPECTOR).is_file():
             return folder

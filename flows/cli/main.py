@@ -18,6 +18,7 @@ from flows.cli.commands.refine import refine
 from flows.cli.commands.review import review
 from flows.cli.commands.runs import runs, show
 from flows.cli.commands.score import score
+from flows.cli.commands.serve import serve
 from flows.cli.commands.whatif import whatif
 from flows.cli.ending import carry_out
 from irp_core import __version__
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (demo, fetch, prepare, refine, runs, show, review, whatif, export, score):
+for command in (demo, fetch, prepare, refine, runs, show, review, whatif, export, score, serve):
     app.command()(command)
 app.add_typer(audit, name="audit")
 

@@ -15,7 +15,7 @@ from irp_core.detectors.differnet import DifferNet
 from irp_core.detectors.gaussian import Gaussian
 from irp_core.detectors.kurtosis import Kurtosis
 from irp_core.detectors.patch_knn import PatchKnn
-from irp_core.detectors.protocol import Detector, EpochReport, Localises
+from irp_core.detectors.protocol import Detector, EpochReport, Localises, PadsBatches
 from irp_core.errors import InputError
 from irp_core.model_files import DETECTOR
 
@@ -28,6 +28,7 @@ __all__ = [
     "Gaussian",
     "Kurtosis",
     "Localises",
+    "PadsBatches",
     "PatchGaussian",
     "PatchKnn",
     "detector_class",

@@ -49,6 +49,10 @@ class Consensus:
         self._local = local
         self._scale: Scale | None = None
 
+    def find_small_batches(self) -> None:
+        """Look for smaller batches that give the same bits, of the global detector."""
+        self._gaussian.find_small_batches()
+
     @classmethod
     def build(cls, features: FeatureSet, params: Params, device: torch.device) -> Consensus:
         """An untrained detector with the settings of its members."""

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from irp_core.batches import alike_sizes, equal_batches
 from irp_core.config import DifferNetParams, Params, Training
 from irp_core.detectors.flow_folds import copy_of_one, stacked, train_stacked
 from irp_core.detectors.folds import score_folds
@@ -56,6 +57,7 @@ class DifferNet:
         self.training = training
         self.device = device
         self._model: _StandardizedFlow | None = None
+        self._small: tuple[int, ...] = ()
 
     @classmethod
     def build(cls, features: FeatureSet, params: Params, device: torch.device) -> DifferNet:
@@ -111,14 +113,24 @@ class DifferNet:
         model = self._model.eval()
         images, views, dimensions = features.pooled.shape
         samples = torch.from_numpy(features.pooled.reshape(-1, dimensions))
-        # The batch shape is constant: matrix kernels differ in the last bit by shape, and an image must
-        # score the same alone as in company.
-        padded = torch.cat([samples, samples[-1:].expand(-len(samples) % _SCORE_BATCH, -1)])
+        # The batch shape is constant, or one that was found to give the same bits: matrix kernels differ in the last
+        # bit by shape, and an image must score the same alone as in company.
         squares = [
-            model(batch.to(self.device))[0].double().square().mean(dim=1).cpu() for batch in padded.split(_SCORE_BATCH)
+            model(batch.to(self.device))[0].double().square().mean(dim=1).cpu()
+            for batch in equal_batches(samples, _SCORE_BATCH, self._small)
         ]
         scores: NDArray[np.float64] = torch.cat(squares)[: len(samples)].reshape(images, views).mean(dim=1).numpy()
         return scores
+
+    @torch.inference_mode()
+    def find_small_batches(self) -> None:
+        """Look for smaller batches that give the same bits; `score` uses what is found."""
+        if self._model is None:
+            raise ValueError("DifferNet.find_small_batches needs a fitted detector: call fit or load first.")
+        model = self._model.eval()
+        drawn = np.random.default_rng(0).normal(size=(_SCORE_BATCH, self.dimensions)).astype(np.float32)
+        probe = model.mean.cpu().numpy() + drawn * model.std.cpu().numpy()
+        self._small = alike_sizes(lambda rows: model(torch.from_numpy(rows).to(self.device))[0].cpu().numpy(), probe)
 
     def score_out_of_fold(
         self, features: FeatureSet, folds: NDArray[np.intp], *, epochs: int, seed: int

@@ -15,7 +15,7 @@ from torch import Tensor
 from irp_core.config import Params
 from irp_core.features.feature_set import FeatureSet, Local
 
-__all__ = ["Detector", "EpochReport", "Localises", "Report"]
+__all__ = ["Detector", "EpochReport", "Localises", "PadsBatches", "Report"]
 
 
 @dataclass(frozen=True)
@@ -92,5 +92,17 @@ class Localises(Protocol):
 
         The grid covers the view from edge to edge (`irp_core.features.cells`). Like an image's score, its map does not
         depend on the images beside it. Raises what `score` raises.
+        """
+        ...
+
+
+@runtime_checkable
+class PadsBatches(Protocol):
+    """A detector that pads what it scores to batches of one size, and can look for smaller ones of the same bits."""
+
+    def find_small_batches(self) -> None:
+        """Measure which smaller batches give a row the same bits on this machine (`irp_core.batches`).
+
+        From then on `score` pads to the smallest of them that will do. For what scores image after image.
         """
         ...

@@ -18,9 +18,11 @@ import irp_core
 from irp_core.backbones import load_backbone
 from irp_core.config import Params
 from irp_core.detectors import DifferNet
+from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet
 from irp_core.inspection import Inspector, save_inspector
-from tasks.serving import LIBRARIES, save_pyfunc
+from irp_core.serving import ANSWER, PATHS, ServedInspector
+from tasks.serving import CARD, LIBRARIES, save_pyfunc
 
 # As `mlflow.pyfunc.load_model` does it, in a process that finds the libraries but nothing of this project.
 LOAD = """
@@ -36,7 +38,17 @@ import pandas as pd
 model = load_model(sys.argv[1])
 import irp_core
 assert irp_core.__file__.startswith(sys.argv[1]), irp_core.__file__
-model.predict(pd.DataFrame({"path": [sys.argv[2]]})).to_parquet(sys.argv[3])
+content = open(sys.argv[2], "rb").read()
+import base64
+answers = [model.predict(pd.DataFrame({"image": [image]})) for image in (content, base64.b64encode(content).decode())]
+assert answers[0].equals(answers[1]), answers
+answers[0].to_parquet(sys.argv[3])
+try:
+    model.predict(pd.DataFrame({"path": [sys.argv[2]]}))
+except Exception as error:
+    assert "never for a server" in str(error), error
+else:
+    raise AssertionError("a path was read")
 """
 
 
@@ -68,7 +80,47 @@ def test_a_model_loads_without_this_project(detector: Path, saved: Path, plant: 
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    pd.testing.assert_frame_equal(pd.read_parquet(answer), Inspector(detector).score([image]))
+    ours = Inspector(detector).score([image]).drop(columns="path")
+    assert pd.read_parquet(answer).to_dict("records") == ours.to_dict("records")
+
+
+def test_what_cannot_be_used_is_an_answer_or_a_sentence(
+    detector: Path, plant: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = next((plant / "test" / "good").iterdir())
+    served = ServedInspector(detector)
+    mixed: list[object] = [b"", image.read_bytes(), "no base64 é", 7, None, np.zeros((2, 2)), image.read_bytes()[:99]]
+    answer = served.predict(pd.DataFrame({"image": mixed}))
+    assert tuple(answer.columns) == ANSWER
+    assert answer["error"].isna().tolist() == [False, True, False, False, False, False, False]
+    for refused, said in (
+        (pd.DataFrame({"picture": mixed}), "expected a column 'image'"),
+        ([b""] * 65, "at most 64"),
+        (7, "found int"),
+        (pd.DataFrame({"path": ["/etc/passwd"]}), "IRP_ALLOW_PATHS"),
+    ):
+        with pytest.raises(InputError, match=said):
+            served.predict(refused)
+    monkeypatch.setenv(PATHS, "1")
+    assert served.predict(pd.DataFrame({"path": [str(image)]}))["score"].tolist() == [answer["score"][1]]
+
+
+def test_an_array_is_an_image(detector: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 50, 40, 3), dtype=np.uint8)
+    served = ServedInspector(detector)
+    both = served.predict(pixels)["score"].tolist()
+    assert [served.predict(one)["score"][0] for one in pixels] == both
+    assert served.predict(pd.DataFrame({"image": list(pixels)}))["score"].tolist() == both
+
+
+def test_the_model_says_what_it_is(saved: Path) -> None:
+    from mlflow.models import Model
+
+    signature = Model.load(str(saved)).signature
+    assert signature is not None
+    assert signature.outputs.input_names() == list(ANSWER)
+    assert "| detector | `differnet` |" in (saved / CARD).read_text()
+    assert (saved / "input_example.json").is_file()
 
 
 def test_the_requirements_are_what_the_code_imports(saved: Path) -> None:

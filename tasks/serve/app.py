@@ -1,0 +1,132 @@
+"""The service's answers: POST /score, GET /model, /health, /metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import time
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from irp_core import __version__
+from irp_core.regular_file import shown
+from tasks.serve.batching import Batcher
+from tasks.serve.door import Limits
+from tasks.serve.metrics import Metrics
+from tasks.serve.model import LoadedModel, ServedModel
+
+__all__ = ["make_app"]
+
+_RAW = ("image/", "application/octet-stream")
+
+
+def make_app(served: ServedModel, batcher: Batcher, metrics: Metrics, limits: Limits) -> FastAPI:
+    """The application; `tasks.serve.door.Door` stands before it."""
+    app = FastAPI(title="irp serve", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.post("/score")
+    async def score(request: Request) -> Response:
+        started = time.perf_counter()
+        status = 500
+        try:
+            answer = await _score(request, batcher, metrics, limits)
+            status = answer.status_code
+            return answer
+        except HTTPException as refused:
+            status = refused.status_code
+            raise
+        finally:
+            metrics.requests.labels(str(status)).inc()
+            metrics.latency.observe(time.perf_counter() - started)
+
+    @app.get("/model")
+    def model() -> dict[str, Any]:
+        return {
+            "reference": served.reference,
+            **_described(served.current),
+            "registry_reached": served.registry_reached,
+        }
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        return {"status": "ok", "model": served.current.name}
+
+    @app.get("/metrics")
+    def figures() -> Response:
+        current = served.current
+        metrics.model.clear()
+        metrics.model.labels(current.name).set(1)
+        metrics.loaded.set(current.loaded)
+        metrics.threshold.set(current.inspector.threshold)
+        metrics.registry_reached.set(served.registry_reached)
+        metrics.waiting.set(batcher.waiting)
+        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.exception_handler(Exception)
+    async def failed(_request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": f"the service failed ({type(error).__name__})"}, 500)
+
+    return app
+
+
+async def _score(request: Request, batcher: Batcher, metrics: Metrics, limits: Limits) -> Response:
+    images = await _images(request, limits)
+    futures = []
+    try:
+        for _, content in images:
+            futures.append(asyncio.wrap_future(batcher.submit(content)))
+        async with asyncio.timeout(limits.seconds):
+            results = await asyncio.gather(*futures)
+    except queue.Full:
+        raise HTTPException(503, "busy: too many images wait; try again in a moment", {"Retry-After": "1"}) from None
+    except TimeoutError:
+        raise HTTPException(504, "the images were not scored in time") from None
+    finally:
+        for future in futures:
+            future.cancel()  # of no effect on those that are done
+    rows = []
+    for (name, _), (model, row) in zip(images, results, strict=True):
+        metrics.images.labels(row["decision"] or "error").inc()
+        if row["score"] is not None and model.inspector.threshold > 0:
+            metrics.scores.observe(row["score"] / model.inspector.threshold)
+        rows.append({"name": name, "model": model.name, **row})
+    return JSONResponse({"images": rows})
+
+
+async def _images(request: Request, limits: Limits) -> list[tuple[str | None, bytes]]:
+    """(name, bytes) of each image of a request: of the parts of a form that are files, or of the body itself."""
+    if unknown := sorted(set(request.query_params)):
+        raise HTTPException(400, f"expected no parameters in the address, found {shown(unknown[0])[:60]}")
+    kind = request.headers.get("content-type", "application/octet-stream").strip().lower()
+    if kind.startswith("multipart/form-data"):
+        found: list[tuple[str | None, bytes]] = []
+        async with request.form(max_files=limits.images, max_fields=8) as form:
+            for _, part in form.multi_items():
+                if isinstance(part, UploadFile):
+                    found.append((shown(part.filename or "")[:200] or None, await part.read()))
+        if not found:
+            raise HTTPException(400, "expected at least one file in the form, found none")
+        return found
+    if not kind.startswith(_RAW):
+        raise HTTPException(415, "expected multipart/form-data, image/* or application/octet-stream")
+    content = await request.body()
+    if not content:
+        raise HTTPException(400, "expected an image's bytes, found none")
+    return [(None, content)]
+
+
+def _described(model: LoadedModel) -> dict[str, Any]:
+    inspector = model.inspector
+    return {
+        "model": model.name,
+        "detector": type(inspector.detector).__name__,
+        "threshold": inspector.threshold,
+        "image_size": list(inspector.images.shape),
+        "max_pixels": inspector.images.max_pixels,
+        "loaded": model.loaded,
+        "irp": __version__,
+    }
