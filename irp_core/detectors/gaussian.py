@@ -14,10 +14,10 @@ from torch import Tensor
 
 from irp_core.config import Params
 from irp_core.detectors.folds import score_folds
-from irp_core.detectors.moments import Moments, of_images
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.features.feature_set import BLOCK, FeatureSet, Local
+from irp_core.statistics.moments import Moments
 
 __all__ = ["Gaussian"]
 
@@ -57,8 +57,8 @@ class Gaussian:
         """Fit anew; neither epochs nor seed matter."""
         features.check("Gaussian.fit")
         started = time.perf_counter()
-        moments = Moments.of(features)
-        arrays = moments.whitened(moments.fourth(features))
+        moments = Moments.of(_of_images(block) for block in features.blocks())
+        arrays = moments.whitened(sum(moments.fourth(_of_images(block)) for block in features.blocks()))
         self._hold(arrays)
         loss = float(self.score(features).mean())
         done = EpochReport(1, 1, loss, 0.0, time.perf_counter() - started)
@@ -72,7 +72,7 @@ class Gaussian:
         features.check("Gaussian.score")
         if not self._tensors:
             raise ValueError("Gaussian.score needs a fitted detector: call fit or load first.")
-        scores = np.concatenate([self._score_block(of_images(block)) for block in features.blocks()])
+        scores = np.concatenate([self._score_block(_of_images(block)) for block in features.blocks()])
         positive: NDArray[np.float64] = np.maximum(scores, np.finfo(np.float64).tiny)
         return positive
 
@@ -91,12 +91,14 @@ class Gaussian:
         Reads the features three times, however many folds there are. The fit of this detector is not changed.
         """
         features.check("Gaussian.score_out_of_fold")
-        of_fold = Moments.of_each(features, folds)
+        parts = _blocks_of(folds)
+        samples = (_of_images(block) for block in features.blocks())
+        of_fold = Moments.of_each(zip(samples, parts, strict=True))
         others = [Moments.joined([m for other, m in of_fold.items() if other != fold]) for fold in sorted(of_fold)]
         fourth = np.zeros(len(others))
-        for block, assigned in zip(features.blocks(), _blocks_of(folds), strict=True):
-            samples = of_images(block)
-            fourth += [m.fourth_of(samples[(assigned != k) & (assigned >= 0)]) for k, m in enumerate(others)]
+        for block, assigned in zip(features.blocks(), parts, strict=True):
+            values = _of_images(block)
+            fourth += [m.fourth(values[(assigned != fold) & (assigned >= 0)]) for fold, m in enumerate(others)]
         detectors = []
         for moments, total in zip(others, fourth.tolist(), strict=True):
             detector = Gaussian(self.device)
@@ -134,3 +136,9 @@ class Gaussian:
 
 def _blocks_of(values: NDArray[np.intp]) -> list[NDArray[np.intp]]:
     return [values[start : start + BLOCK] for start in range(0, len(values), BLOCK)]
+
+
+def _of_images(features: FeatureSet) -> NDArray[np.float64]:
+    """One vector per image: the views' mean, which damps what depends on the orientation (measured: docs/choosing)."""
+    averaged: NDArray[np.float64] = features.pooled.astype(np.float64).mean(axis=1)
+    return averaged

@@ -8,13 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.covariance import ledoit_wolf
 
 from irp_core.config import Params
 from irp_core.detectors import DETECTORS
 from irp_core.detectors.folds import assign_folds, fold_by_fold
 from irp_core.detectors.gaussian import Gaussian
-from irp_core.detectors.moments import Moments, of_images
 from irp_core.features import feature_set, pipeline
 from irp_core.features.feature_set import FeatureSet, Local
 from irp_core.features.pipeline import StoredFeatures, StoredSet
@@ -97,7 +95,6 @@ def test_blocks_change_nothing_but_the_last_digits(stored: StoredFeatures, monke
     whole = Gaussian(CPU)
     whole.fit(held)
     monkeypatch.setattr(feature_set, "BLOCK", 16)
-    monkeypatch.setattr("irp_core.detectors.moments.BLOCK", 16)
     monkeypatch.setattr("irp_core.detectors.gaussian.BLOCK", 16)
     parts = Gaussian(CPU)
     parts.fit(kept)
@@ -108,21 +105,6 @@ def test_blocks_change_nothing_but_the_last_digits(stored: StoredFeatures, monke
     folds = assign_folds(md5s(), np.arange(IMAGES) != 3, 5, seed=1)
     one_by_one = fold_by_fold(lambda: Gaussian(CPU), held, folds, epochs=1, seed=0)
     np.testing.assert_allclose(parts.score_out_of_fold(kept, folds), one_by_one, rtol=1e-9)
-
-
-@pytest.mark.parametrize("images", [2, 5, 40])
-def test_the_covariance_is_scikit_learns(images: int) -> None:
-    rng = np.random.default_rng(images)
-    pooled = (rng.normal(size=(images, 1, 12)) * rng.uniform(0.01, 100, 12) + 1000).astype(np.float32)
-    pooled[..., 4] = 7  # a channel that never fires otherwise
-    features = FeatureSet(pooled)
-    moments = Moments.of(features)
-    samples = of_images(features)
-    np.testing.assert_allclose(moments.mean, samples.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(moments.spread, np.maximum(samples.std(axis=0), 1e-6), rtol=1e-6)
-    standardised = (samples - moments.mean) / moments.spread
-    expected = ledoit_wolf(standardised, assume_centered=True)[0]
-    np.testing.assert_allclose(moments.covariance(moments.fourth(features)), expected, rtol=1e-6, atol=1e-9)
 
 
 def test_the_careful_scores_are_those_in_memory(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
