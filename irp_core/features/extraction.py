@@ -115,6 +115,7 @@ def extract(
     lacking: dict[Feature, set[Key]] = {}
     for name in network_pass.features:
         stores[name].refresh()
+        stores[name].compact()
         lacking[name] = set(stores[name].missing(rows["md5"], params.views.bank if name == "pooled" else 1))
     missing: dict[str, list[int]] = {}
     wanted = set().union(*lacking.values())
@@ -140,6 +141,7 @@ def extract(
         for name, found in pending.items():
             if found:
                 stores[name].append([key for key, _ in found], np.stack([row for _, row in found]))
+                stores[name].compact()
                 found.clear()
 
     prepared = _ahead(prepare, work, workers=params.features.workers)
