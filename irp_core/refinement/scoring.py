@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +46,7 @@ def local_needed(params: Params) -> list[Local]:
 
 def later_settings(detectors: Iterable[str], params: Params) -> list[Section]:
     """The sections that these detectors read, save those that were there first and stand in every step's key."""
-    return [params.patch_gaussian for name in detectors if name == "patch_gaussian"]
+    return [params.patch_gaussian for name in detectors if name in ("patch_gaussian", "ensemble")]
 
 
 def scores_with_its_own_model(policy: Policy) -> bool:
@@ -118,5 +118,9 @@ def score_by_policy(
     if not policy.sees_landscape:
         return Scored(*out_of_fold(scorers(policy, params)[0]))
     members = np.column_stack([out_of_fold(name).scores for name in policy.members])
-    found = landscape(members, features.pooled.mean(axis=1), contents)
+
+    def appearance(images: NDArray[np.intp]) -> Iterator[NDArray[np.float32]]:
+        return (block.pooled.mean(axis=1) for block in features[images].blocks())
+
+    found = landscape(members, appearance, contents)
     return Scored(np.exp(found.total[found.of_image]), landscape=found)
