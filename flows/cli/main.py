@@ -22,9 +22,9 @@ from flows.cli.commands.refine import refine
 from flows.cli.commands.review import review
 from flows.cli.commands.runs import runs, show
 from flows.cli.commands.score import score
-from flows.cli.commands.serve import serve
 from flows.cli.commands.whatif import whatif
 from flows.cli.ending import carry_out
+from flows.cli.operation.serve import serve
 from irp_core import __version__
 
 __all__ = ["app", "main"]
