@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from irp_core.batches import alike_sizes, equal_batches
+from irp_core.batches.sizes import alike_sizes, equal_batches
 from irp_core.config import DifferNetParams, Params, Training
 from irp_core.detectors.flow_folds import copy_of_one, stacked, train_stacked
 from irp_core.detectors.folds import score_folds

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from irp_core.batches import alike_sizes, equal_batches
+from irp_core.batches.sizes import alike_sizes, equal_batches
 from irp_core.config import Params
 from irp_core.detectors.folds import score_folds
 from irp_core.detectors.protocol import EpochReport, Report

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from irp_core.batches import alike_sizes, padded_size
+from irp_core.batches.sizes import alike_sizes, padded_size
 from irp_core.config import Images, Params
 from irp_core.errors import InputError
 from irp_core.features.feature_set import Local

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from irp_core.backbones import load_backbone
-from irp_core.batches import alike_sizes
+from irp_core.batches.sizes import alike_sizes
 from irp_core.config import DifferNetParams, Features, Images, Params, Training
 from irp_core.detectors import Detector, DifferNet, Gaussian
 from irp_core.errors import InputError
