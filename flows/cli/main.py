@@ -24,6 +24,7 @@ from flows.cli.commands.runs import runs, show
 from flows.cli.commands.score import score
 from flows.cli.commands.whatif import whatif
 from flows.cli.ending import carry_out
+from flows.cli.operation.monitor import monitor
 from flows.cli.operation.serve import serve
 from irp_core import __version__
 
@@ -48,6 +49,7 @@ for command in (
     export,
     score,
     serve,
+    monitor,
     gc,
 ):
     app.command()(command)
