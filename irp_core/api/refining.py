@@ -110,10 +110,16 @@ def _prepare(run: RunDirectory, root: Path, params: Params, decisions: str | Pat
         good_names=params.dataset.good_names,
         copies_from=params.dataset.near_copies,
         images=params.images,
+        golden=Path(params.dataset.golden) if params.dataset.golden else None,
         workers=params.features.workers,
     )
     manifest = contaminate(
-        found.manifest, params.dataset, params.contamination, seed=params.run.seed, near_copies=found.near_copies
+        found.manifest,
+        params.dataset,
+        params.contamination,
+        seed=params.run.seed,
+        near_copies=found.near_copies,
+        golden=found.golden,
     )
     rows = training_rows(manifest)
     if rows.empty:

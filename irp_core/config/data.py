@@ -26,6 +26,8 @@ class Dataset(Section):
         "io",
     )
     near_copies: Annotated[float, Field(gt=0.0, le=1.0)] | None = 0.9
+    split: Literal["random", "hash"] = "random"
+    golden: str | None = None
 
 
 class Contamination(Section):

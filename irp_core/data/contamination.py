@@ -3,17 +3,22 @@
 Manifest in, manifest out. The defect pool is a share of the defective images, disjoint from the test
 ones unless `overlap`; copies of one file (same md5), and near-copies, always stay on one side. Where the layout's
 own training split holds defective images (KolektorSDD2), these are the pool and the test split stays whole.
+
+With `dataset.split: hash` the test split stays as it is while images are added (`irp_core.data.split`), and an
+unlabelled set has one, too: images on which two models can be compared.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from irp_core.config import Contamination, Dataset
+from irp_core.data.split.hash_split import hash_held_out
 from irp_core.errors import InputError
 
 __all__ = ["contaminate", "content_groups"]
@@ -26,6 +31,8 @@ def contaminate(
     *,
     seed: int,
     near_copies: pd.DataFrame | None = None,
+    golden: Collection[str] = (),
+    known: Mapping[str, bool] | None = None,
 ) -> pd.DataFrame:
     """Assign every row to `train`, `test`, `both` (only with `overlap`) or `unused` and mark the injected defects.
 
@@ -39,6 +46,8 @@ def contaminate(
 
     Args:
         near_copies: columns `group` and `md5`, of images that belong together like copies of one file.
+        golden: md5 of golden images, and of what is a near-copy of one (`Scan.golden`): they are `unused`.
+        known: of `dataset.split: hash`: the sides of an earlier split of this set (`hash_split.sides`), which stand.
 
     Raises:
         InputError: labels are needed and absent, or a pool is too small (says how many are missing).
@@ -53,23 +62,34 @@ def contaminate(
          ('unused', 'defective'): 3}
     """
     result = manifest.sort_values("image_id", ignore_index=True).copy()
+    result.loc[result["md5"].isin(list(golden)), "split"] = "unused"
+    content = content_groups(result["md5"], near_copies)
+    by_hash = dataset.split == "hash"
     if result["label"].isna().all():
         if noise.fraction > 0:
             raise InputError(
                 f"contamination.fraction needs labelled images (a sub-folder named good). "
                 f"Got {noise.fraction} for an unlabelled data set."
             )
+        if by_hash:
+            rows = np.flatnonzero(result["split"] == "train")
+            result.loc[_hashed(result, content, rows, dataset, seed, known), "split"] = "test"
         return result
     rng = np.random.default_rng([seed, 0])
-    content = content_groups(result["md5"], near_copies)
     good = (result["label"] == "good").to_numpy()
     free = (result["split"] == "unassigned").to_numpy()
     result.loc[free, "split"] = "train"
-    held_out = _grouped_sample(content, np.flatnonzero(free & good), dataset.test_fraction, rng)
+    rows = np.flatnonzero(free & good)
+    if by_hash:
+        held_out = _hashed(result, content, rows, dataset, seed, known)
+    else:
+        held_out = _grouped_sample(content, rows, dataset.test_fraction, rng)
     result.loc[held_out, "split"] = "test"
     result.loc[free & ~good, "split"] = "test"
 
-    tested = content.isin(content[result["split"] == "test"]).to_numpy()
+    # What the hash decided stands: a group that grew together later may have members on both sides.
+    decided = free & good & by_hash
+    tested = content.isin(content[(result["split"] == "test") & ~decided]).to_numpy()
     train_good = good & (result["split"] == "train").to_numpy()
     # Only a given split can put copies of one file on both sides; the test set is the yardstick and keeps its own.
     leaked = train_good & tested
@@ -92,6 +112,20 @@ def contaminate(
     result.loc[injected, "split"] = "both" if noise.overlap else "train"
     result.loc[injected, "injected"] = True
     return result
+
+
+def _hashed(
+    manifest: pd.DataFrame,
+    content: pd.Series,
+    rows: NDArray[np.int64],
+    dataset: Dataset,
+    seed: int,
+    known: Mapping[str, bool] | None,
+) -> NDArray[np.int64]:
+    """Those of `rows` that are held out."""
+    md5 = manifest["md5"].iloc[rows]
+    held_out: NDArray[np.int64] = rows[hash_held_out(md5, content.iloc[rows], dataset.test_fraction, seed, known)]
+    return held_out
 
 
 def content_groups(md5: pd.Series, near_copies: pd.DataFrame | None) -> pd.Series:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from irp_core.config import Dataset, Images
 from irp_core.data.companions import companions
@@ -42,6 +44,7 @@ class Scan:
         near_copies: images of different bytes that show the same, by group: `group` is a digest in md5's form, and all
             images of one group belong together like copies of one file.
         notes: what is odd about an image, or (`image_id` null) about the set.
+        golden: md5 of the images that are golden ones, or near-copies of one.
     """
 
     layout: str
@@ -51,6 +54,7 @@ class Scan:
     ignored: pd.DataFrame
     near_copies: pd.DataFrame
     notes: pd.DataFrame
+    golden: frozenset[str] = frozenset()
 
 
 def detect_layout(root: Path, layout: str = "auto", *, good_names: Iterable[str] = _DATASET.good_names) -> str:
@@ -92,6 +96,7 @@ def scan(
     good_names: Iterable[str] = _DATASET.good_names,
     copies_from: float | None = _DATASET.near_copies,
     images: Images | None = None,
+    golden: Path | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scan:
@@ -106,6 +111,7 @@ def scan(
         good_names: what folders of good images are called.
         copies_from: correlation from which images are near-copies; None: no near-copies are looked for.
         images: which images are read, and with which scale.
+        golden: a folder of labelled images that must not be trained on; unreadable files in it are passed over.
         workers: threads that hash and decode.
         progress: called with (files done, files in all).
 
@@ -153,6 +159,8 @@ def scan(
     rows = [{**vars(entries[image]), "md5": facts.md5, "injected": False} for image, facts in found.items()]
     manifest = pd.DataFrame(rows, columns=MANIFEST_SCHEMA.names)
     repeated = manifest["md5"].duplicated(keep=False)
+    kept_out = _golden(golden, settings, workers) if golden else {}
+    copies, golden_md5 = _grouped(manifest, found, copies_from, kept_out)
     return Scan(
         layout=name,
         manifest=manifest,
@@ -161,9 +169,24 @@ def scan(
         ignored=pd.DataFrame(
             sorted((entry.path, entry.files, entry.reason) for entry in ignored), columns=IGNORED_SCHEMA.names
         ),
-        near_copies=_grouped(manifest, found, copies_from),
+        near_copies=copies,
         notes=pd.DataFrame(set_notes(found, settings), columns=NOTES_SCHEMA.names, dtype=object),
+        golden=golden_md5,
     )
+
+
+def _golden(folder: Path, images: Images, workers: int) -> dict[str, NDArray[np.uint8]]:
+    """Content → thumbnail of the images below a folder.
+
+    Raises:
+        InputError: no folder, or no image in it that can be read.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        looks = list(pool.map(lambda image: look(folder / image, images), walk(folder).images))
+    seen = {facts.md5: facts.thumbnail for facts in looks if isinstance(facts, Facts)}
+    if not seen:
+        raise InputError(f"dataset.golden {folder}: expected at least one readable image, found none.")
+    return seen
 
 
 def _ignored(tree: Tree, listed: list[Entry], layout: str) -> list[Ignored]:
@@ -176,18 +199,27 @@ def _ignored(tree: Tree, listed: list[Entry], layout: str) -> list[Ignored]:
     ]
 
 
-def _grouped(manifest: pd.DataFrame, found: dict[str, Facts], correlation: float | None) -> pd.DataFrame:
-    """Rows of `near_copies`: each content is compared once, and named by every file that has it."""
-    contents = {facts.md5: facts.thumbnail for facts in found.values()}
+def _grouped(
+    manifest: pd.DataFrame,
+    found: dict[str, Facts],
+    correlation: float | None,
+    golden: dict[str, NDArray[np.uint8]],
+) -> tuple[pd.DataFrame, frozenset[str]]:
+    """Rows of `near_copies`, each content compared once and named by every file that has it, and which contents are
+    golden or near-copies of golden ones."""
+    ours = {facts.md5: facts.thumbnail for facts in found.values()}
+    contents = ours | golden
     if correlation is None:
-        return pd.DataFrame(columns=NEAR_COPIES_SCHEMA.names, dtype=object)
+        return pd.DataFrame(columns=NEAR_COPIES_SCHEMA.names, dtype=object), frozenset(ours.keys() & golden.keys())
     ordered = sorted(contents)  # whatever the files are called
     labels = near_copies([contents[md5] for md5 in ordered], correlation)
     group_of = pd.Series([ordered[label] for label in labels], index=ordered, name="group")
-    several = group_of[group_of.duplicated(keep=False)]
+    kept_out = group_of.isin(set(group_of[list(golden)]))
+    of_set = group_of[list(ours)]
+    several = of_set[of_set.duplicated(keep=False)]
     table = manifest.loc[manifest["md5"].isin(several.index), ["image_id", "md5"]]
     table.insert(0, "group", table["md5"].map(several).astype(object))
-    return table.sort_values(["group", "image_id"], ignore_index=True)
+    return table.sort_values(["group", "image_id"], ignore_index=True), frozenset(kept_out[kept_out].index) & set(ours)
 
 
 def _no_image(root: Path, quarantined: dict[str, str], ignored: list[Ignored]) -> str:

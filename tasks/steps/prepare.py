@@ -20,6 +20,7 @@ from irp_core.data.contamination import contaminate
 from irp_core.data.crop_loss import count_lost, crop_loss
 from irp_core.data.manifest import manifest_digest, training_rows
 from irp_core.data.scan import scan
+from irp_core.data.split.hash_split import sides
 from irp_core.errors import InputError
 from irp_core.refinement.reviews import current_decisions, no_events, read_events
 from irp_core.run.begun import is_sealed, sealed_record
@@ -34,8 +35,13 @@ from tasks.versions.lineage import code_tags, result_params
 __all__ = ["create_run", "make_manifest", "prepare", "standing_decisions"]
 
 
-def make_manifest(root: Path, params: Params, output: Path) -> dict[str, int | str]:
-    """Scan `root`, contaminate, and write the prepared set with all that was left out of it into `output`."""
+def make_manifest(root: Path, params: Params, output: Path, before: Path | None = None) -> dict[str, int | str]:
+    """Scan `root`, contaminate, and write the prepared set with all that was left out of it into `output`.
+
+    Args:
+        before: an earlier prepared set, or run, of the same images and fewer: with `dataset.split: hash` its test
+            split stands.
+    """
     with bar("Reading images") as advance:
         found = scan(
             root,
@@ -43,11 +49,18 @@ def make_manifest(root: Path, params: Params, output: Path) -> dict[str, int | s
             good_names=params.dataset.good_names,
             copies_from=params.dataset.near_copies,
             images=params.images,
+            golden=Path(params.dataset.golden) if params.dataset.golden else None,
             workers=params.features.workers,
             progress=advance,
         )
     manifest = contaminate(
-        found.manifest, params.dataset, params.contamination, seed=params.run.seed, near_copies=found.near_copies
+        found.manifest,
+        params.dataset,
+        params.contamination,
+        seed=params.run.seed,
+        near_copies=found.near_copies,
+        golden=found.golden,
+        known=sides(PreparedSet(before).manifest()) if before else None,
     )
     prepared = PreparedSet(output)
     prepared.write_left_out(found.quarantine, found.duplicates)
@@ -76,9 +89,10 @@ def make_manifest(root: Path, params: Params, output: Path) -> dict[str, int | s
 
 
 @task(task_run_name="prepare", cache_policy=NO_CACHE, **IO_RETRIES)
-def prepare(root: str, params: dict[str, Any], output: str) -> dict[str, int | str]:
-    """Scan and contaminate; retried, because a plant's network share may blink."""
-    counts = make_manifest(Path(root), Params.model_validate(params), Path(output))
+def prepare(root: str, params: dict[str, Any], output: str, before: str | None = None) -> dict[str, int | str]:
+    """Scan and contaminate; retried, because a plant's network share may blink. Arguments as in `make_manifest`."""
+    earlier = Path(before) if before else None
+    counts = make_manifest(Path(root), Params.model_validate(params), Path(output), earlier)
     get_run_logger().info("Prepared %s: %s", root, counts)
     return counts
 

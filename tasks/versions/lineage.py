@@ -31,7 +31,8 @@ _NOT_IDENTITY: dict[str, bool | set[str]] = {
     "sweep": True,
     "study": True,
     "figures": True,
-    "dataset": {"good_names", "near_copies"},  # what came of them is in the manifest and the groups of near-copies
+    # What came of them is in the manifest and the groups of near-copies.
+    "dataset": {"good_names", "near_copies", "split", "golden"},
     "features": {"batch_size", "workers", "device", "store"},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from io import StringIO
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from rich.console import Console
 from flows.terminal.run import show_prepared
 from irp_core.data.manifest import read_manifest
 from irp_core.params_file import load_params
+from irp_core.run.directory import RunDirectory
 from tasks.steps.prepare import make_manifest
+from tests.flows.harness import refine_in
 from tests.irp_core.data.test_layouts import kolektor, mask, picture
 
 
@@ -68,3 +71,28 @@ def test_prepare_counts_by_folder_and_says_what_it_leaves(tmp_path: Path) -> Non
     assert rows["Good"] == ["3", "1", "0", "0"]
     assert rows["crack"] == ["0", "1", "1", "0"]
     assert rows["mask"] == ["0", "0", "0", "1"]
+
+
+def test_an_unlabelled_set_is_refined_and_scored_on_its_hashed_test_split(
+    tmp_path: Path, plant: Path, prefect_api: str
+) -> None:
+    """What a line brings has no labels; a later set keeps the earlier one's split."""
+    images = sorted((plant / "train").rglob("*.jpg"))
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for image in images:
+        shutil.copy(image, inbox / f"{image.parent.name}-{image.name}")
+    unlabelled = ["dataset.split=hash", "contamination.fraction=0", "snapshots.enabled=false"]
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    run = RunDirectory(refine_in(workspace, inbox, [*unlabelled, "refinement.max_iterations=1"]))
+    before = run.manifest().set_index("md5")["split"]
+    assert set(before) == {"train", "test"}
+    scored = pd.read_parquet(run.path / "test_scores.parquet")
+    assert set(scored["md5"]) == set(before[before == "test"].index)
+    for index, image in enumerate(sorted((plant / "test").rglob("*.jpg"))):
+        shutil.copy(image, inbox / f"0-new-{index}.jpg")
+    make_manifest(inbox, load_params(None, unlabelled), tmp_path / "next", before=run.path)
+    after = read_manifest(tmp_path / "next" / "manifest.parquet").set_index("md5")["split"]
+    assert len(after) > len(before)
+    assert after[before.index].equals(before)
