@@ -1,7 +1,7 @@
 """The rounds of a line: what each was begun with is fixed, so that one that was killed goes on as the same round.
 
-`lines/NAME/rounds/0007/` holds the prepared set (`irp_core.run.prepared`), `round.json` (what the round was begun with, and
-what came of each of its stages), and the comparison with the champion.
+`lines/NAME/rounds/0007/` holds the prepared set (`irp_core.run.prepared`), `round.json` (what the round was begun with,
+and what came of each of its stages), and the comparison with the champion.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _RECORD = "round.json"
 class LineRound:
     """One round, in its folder.
 
-    Its record has `round`, `began` (seconds since the epoch), `reason`, `new` and `images` (numbers), `params`; then, as the
-    stages end, `run` (the run's folder), `published`, `version`, `verdict`, `why`, `outcome` and, last, `ended`.
+    Its record has `round`, `began` (seconds since the epoch), `reason`, `new` (images), `images` (number) and `params`;
+    then, as the stages end, `run` (the run's folder), `published`, `version`, `outcome`, `why` and, last, `ended`.
     """
 
     path: Path

@@ -146,8 +146,6 @@ def _copies(
     kept_out = group_of[group_of.isin(set(group_of[list(golden)]))]
     of_set = group_of[list(ours)]
     several = of_set[of_set.duplicated(keep=False)]
-    rows = [
-        (several[known.md5], image, known.md5) for image, known in found.items() if known.md5 in several.index
-    ]
+    rows = [(several[known.md5], image, known.md5) for image, known in found.items() if known.md5 in several.index]
     table = pd.DataFrame(sorted(rows), columns=NEAR_COPIES_SCHEMA.names, dtype=object)
     return table, frozenset(kept_out.index) & set(ours)
