@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.text.plain_yaml import parse_yaml, read_yaml
 
-__all__ = ["checked_params", "explain", "load_params"]
+__all__ = ["checked_params", "explain", "load_params", "recorded_params"]
 
 
 def load_params(file: Path | None = None, overrides: Iterable[str] = ()) -> Params:
@@ -62,6 +62,43 @@ def checked_params(values: dict[str, Any], source: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
+        raise InputError(f"{source}: {explain(error)}") from None
+
+
+def recorded_params(record: Mapping[str, Any], source: str) -> Params:
+    """The parameters in a run's record, of this version or an earlier one.
+
+    What was renamed since is translated, and what there was no choice of then has the value that the code had.
+
+    Args:
+        record: of a run; its `version` made it.
+        source: where it comes from, for the error.
+
+    Raises:
+        InputError: no parameters, one of a version that this one does not know, a value out of range.
+
+    Example:
+        >>> old = {"version": "0.1.0", "params": {"refinement": {"method": "irp", "rule": "mad", "factor": 3.5}}}
+        >>> params = recorded_params(old, "run.json")
+        >>> params.refinement.k, params.detector.name
+        (3.5, 'differnet')
+    """
+    values = record.get("params")
+    if not isinstance(values, dict) or not all(isinstance(section, dict) for section in values.values()):
+        raise InputError(f"{source}: expected the parameters of a run, found none.")
+    translated = {name: dict(section) for name, section in values.items()}
+    refinement = translated.get("refinement", {})
+    if "factor" in refinement:  # λ and k had one key
+        key = "lambda" if refinement.get("rule") in (None, "median_multiple") else "k"
+        refinement.setdefault(key, refinement.pop("factor"))
+    translated.setdefault("detector", {"name": "differnet"})  # there was no other
+    translated.setdefault("dataset", {}).setdefault("near_copies", None)  # equal bytes only
+    try:
+        return Params.model_validate(translated)
+    except ValidationError as error:
+        if any(item["type"] == "extra_forbidden" for item in error.errors()) and "version" in record:
+            made_by = f"the run was made by irp {record['version']}, whose parameters this version does not all know"
+            raise InputError(f"{source}: {made_by}: {explain(error)}") from None
         raise InputError(f"{source}: {explain(error)}") from None
 
 

@@ -153,9 +153,9 @@ app.command()(fetch)
 def runs(params: ParamsFile = None, set_param: Overrides = None) -> None:
     """List the runs, newest first."""
     from flows.terminal.run import show_runs
-    from irp_core.run.directory import list_runs
+    from irp_core.run.overview import overview
 
-    show_runs(console, list_runs(Path(read_params(params, set_param).run.directory)))
+    show_runs(console, overview(Path(read_params(params, set_param).run.directory)))
 
 
 @app.command()

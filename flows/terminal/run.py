@@ -15,6 +15,7 @@ from flows.terminal.left_out import show_folders, show_left_out
 from irp_core.methods import METHODS
 from irp_core.removals import REMOVED
 from irp_core.run.directory import RunDirectory
+from irp_core.run.overview import Line
 from irp_core.run.prepared import PreparedSet
 
 __all__ = ["show_comparison", "show_prepared", "show_removed", "show_run", "show_runs"]
@@ -183,19 +184,21 @@ def show_removed(console: Console, run: RunDirectory) -> None:
     console.print(table)
 
 
-def show_runs(console: Console, runs: list[RunDirectory]) -> None:
-    """One line per run."""
+def show_runs(console: Console, runs: list[Line]) -> None:
+    """One line per run; those that cannot be read are named below with the reason."""
     table = _table("Runs", "run", "created", "method", "iterations", "removed", "AUROC")
     for run in runs:
-        record = run.record()
-        method = record["params"]["refinement"]["method"]
-        if run.has_results():
-            summary = run.summary()
-            end = (str(summary["iterations"]), f"{summary['n_removed']}/{summary['n_start']}", _share(run.last_auroc()))
-        else:
-            end = ("unfinished", "–", "–")
-        table.add_row(run.run_id, record["created"].removesuffix("+00:00"), method, *end)
+        if run.problem is not None:
+            table.add_row(escape(run.run_id), "–", "–", "unreadable", "–", "–", style="yellow")
+            continue
+        end = ("unfinished", "–", "–")
+        if run.end is not None:
+            iterations, removed, start, auroc = run.end
+            end = (str(iterations), f"{removed}/{start}", _share(auroc))
+        table.add_row(escape(run.run_id), run.created.removesuffix("+00:00"), run.method, *end)
     console.print(table)
+    for problem in (run.problem for run in runs if run.problem is not None):
+        console.print(escape(problem), style="yellow", highlight=False, soft_wrap=True)
 
 
 def show_comparison(console: Console, table: pd.DataFrame, runs: dict[str, str]) -> None:

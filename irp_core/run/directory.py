@@ -16,7 +16,7 @@ from irp_core.data.schemas import DUPLICATES_SCHEMA, ITERATIONS_SCHEMA, QUARANTI
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.model_files import DETECTOR, WEIGHTS
-from irp_core.params_file import checked_params
+from irp_core.params_file import recorded_params
 from irp_core.refinement.policy import Policy, policy_of
 from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, excluded_rows
@@ -44,7 +44,7 @@ class RunDirectory(Steps):
         write_json(self.path / files.RECORD, dict(record))
 
     def params(self) -> Params:
-        return checked_params(self.record()["params"], str(self.path / files.RECORD))
+        return recorded_params(self.record(), str(self.path / files.RECORD))
 
     def inputs(self) -> RunInputs:
         """What the run was asked to do besides its parameters."""
@@ -312,13 +312,20 @@ def open_run(path: Path) -> RunDirectory:
 
 
 def list_runs(directory: Path) -> list[RunDirectory]:
-    """All runs below `directory`, newest first."""
-    return sorted(runs_in(directory), key=lambda run: (run.record()["created"], run.run_id), reverse=True)
+    """All runs below `directory`, newest first; those whose record cannot be read come last."""
+    return sorted(runs_in(directory), key=lambda run: (_created(run), run.run_id), reverse=True)
 
 
 def runs_in(directory: Path) -> list[RunDirectory]:
     """All runs below `directory`, by their ids; nothing of them is read."""
     return [RunDirectory(file.parent) for file in sorted(directory.glob(f"*/{files.RECORD}"))]
+
+
+def _created(run: RunDirectory) -> str:
+    try:
+        return str(run.record().get("created", ""))
+    except InputError:
+        return ""
 
 
 def _read_if_there(file: Path, schema: Any) -> pd.DataFrame:

@@ -30,7 +30,7 @@ from irp_core.data.schemas import ITERATIONS_SCHEMA, SCORES_SCHEMA
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.model_files import WEIGHTS
-from irp_core.params_file import checked_params
+from irp_core.params_file import recorded_params
 from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, empty_removals
 from irp_core.run import files
@@ -104,7 +104,7 @@ class TrackedRun:
         return self._record
 
     def params(self) -> Params:
-        return checked_params(self.record()["params"], f"{self.run_id}: {files.RECORD}")
+        return recorded_params(self.record(), f"{self.run_id}: {files.RECORD}")
 
     @property
     def ended(self) -> bool:

@@ -9,6 +9,7 @@ the sha256 of every artifact. The git commit is MLflow's own tag.
 from __future__ import annotations
 
 import hashlib
+import logging
 import subprocess
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from irp_core.run.directory import RunDirectory
 
 __all__ = ["code_tags", "common_tags", "result_params", "training_tags"]
 
+_LOG = logging.getLogger(__name__)
 _PACKAGES = ("irp_core", "tasks", "flows")
 # What changes no number of a result: where things are kept, how many workers, what is tracked.
 _NOT_IDENTITY: dict[str, bool | set[str]] = {
@@ -99,4 +101,10 @@ def _git(*arguments: str) -> str:
         found = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     except OSError:  # no git on this machine
         return ""
+    if "dubious ownership" in found.stderr:  # later nobody could tell why there is no commit
+        _LOG.warning(
+            "%s: the git commit is not noted, because git refuses a repository that belongs to another user; if you "
+            "trust it, run `git config --global --add safe.directory %s`.",
+            Path.cwd(), Path.cwd(),
+        )  # fmt: skip
     return found.stdout.strip() if found.returncode == 0 else ""

@@ -1,0 +1,54 @@
+"""One line about every run, whatever became of it: a run that cannot be read hides none of the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from irp_core.errors import InputError
+from irp_core.run.directory import RunDirectory, list_runs
+
+__all__ = ["Line", "overview"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """What `irp runs` says of a run.
+
+    Attributes:
+        end: iterations, images removed, images at the start, and AUROC (NaN without labels); None of a run that did
+            not end.
+        problem: why it cannot be read; then nothing else but the id is known.
+    """
+
+    run_id: str
+    created: str = ""
+    method: str = ""
+    end: tuple[int, int, int, float] | None = None
+    problem: str | None = None
+
+
+def overview(runs: Path) -> list[Line]:
+    """A line for each run below `runs`, newest first; those that cannot be read last."""
+    lines = [_line(run) for run in list_runs(runs)]
+    return sorted(lines, key=lambda line: line.problem is not None)
+
+
+def _line(run: RunDirectory) -> Line:
+    try:
+        record, params = run.record(), run.params()
+        end = None
+        if run.has_results():
+            summary = run.summary()
+            counts = tuple(int(summary[name]) for name in ("iterations", "n_removed", "n_start"))
+            end = (counts[0], counts[1], counts[2], run.last_auroc())
+        return Line(run.run_id, str(record["created"]), params.refinement.method, end)
+    except InputError as error:
+        problem = str(error)
+    except KeyError as error:
+        problem = f"{run.path}: expected the key {error} in its record or summary, found none."
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        problem = f"{run.path}: cannot be read ({str(error).splitlines()[0]})."
+    return Line(run.run_id, problem=problem)
