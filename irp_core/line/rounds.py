@@ -29,8 +29,8 @@ _RECORD = "round.json"
 class LineRound:
     """One round, in its folder.
 
-    Its record has `round`, `began` (seconds since the epoch), `reason`, `new` (images), `images` (number) and `params`;
-    then, as the stages end, `run` (the run's folder), `published`, `version`, `outcome`, `why` and, last, `ended`.
+    Its record has `round`, `began` (seconds since the epoch), `reason`, `new` (image → held out), `images` (number) and
+    `params`; then, as the stages end, `run` (its folder), `published`, `version`, `outcome`, `why` and, last, `ended`.
     """
 
     path: Path
@@ -105,7 +105,7 @@ def begin_round(
             "round": number,
             "began": now,
             "reason": reason,
-            "new": sorted(selection.new),
+            "new": dict(sorted(selection.new.items())),
             "images": len(manifest),
             "params": dict(params),
         }

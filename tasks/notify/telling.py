@@ -13,6 +13,7 @@ import tasks.runtime.environment  # noqa: F401  (before Prefect is imported)
 from irp_core.config.lines import Line
 from tasks.notify.events import EVENTS, event_name, resource_id, sentence
 from tasks.notify.webhook import post
+from tasks.runtime.prefect_server import configured_api
 
 __all__ = ["tell"]
 
@@ -59,6 +60,8 @@ def tell(line: Line, event: str, payload: Mapping[str, Any]) -> list[str]:
 
 def _emit(message: Mapping[str, Any]) -> str | None:
     """Hand the event to Prefect, which sends it in the background; what failed, else None."""
+    if configured_api() is None:  # Prefect takes a second to import, and a rollback should not wait for it
+        return None
     from prefect.events import emit_event
     from prefect.settings import PREFECT_API_URL
 

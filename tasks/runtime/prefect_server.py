@@ -20,7 +20,7 @@ from pathlib import Path
 from irp_core.errors import InputError
 from tasks.runtime.prefect_child import Server
 
-__all__ = ["prefect_server", "without_heartbeats"]
+__all__ = ["configured_api", "prefect_server", "without_heartbeats"]
 
 _START_SECONDS = 300
 _ANSWER_SECONDS = 10  # of a server that somebody else runs
@@ -35,7 +35,7 @@ def prefect_server(log: Path) -> Iterator[Callable[[], None]]:
     Raises:
         InputError: the configured server does not answer, or the temporary one does not come up (from the function).
     """
-    if configured := os.environ.get("PREFECT_API_URL") or _of_profile():
+    if configured := configured_api():
         yield lambda: _wait(configured, _ANSWER_SECONDS, lambda: None)
         return
     secret = f"irp:{secrets.token_urlsafe(24)}"
@@ -51,6 +51,11 @@ def prefect_server(log: Path) -> Iterator[Callable[[], None]]:
             server.ready()
 
         yield wait
+
+
+def configured_api() -> str | None:
+    """The address of the Prefect server that the environment or Prefect's profile names, without importing Prefect."""
+    return os.environ.get("PREFECT_API_URL") or _of_profile()
 
 
 def _of_profile() -> str | None:
