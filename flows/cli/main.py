@@ -15,6 +15,8 @@ from flows.cli.demo import demo
 from flows.cli.ending import carry_out
 from flows.cli.export import export
 from flows.cli.fetch import fetch
+from flows.cli.lines.line import line
+from flows.cli.lines.promotion import promote, reject, rollback
 from flows.cli.options import AllowDetectors, DataPath, NoDvc, Overrides, ParamsFile, read_params
 from flows.cli.review import review
 from flows.cli.session import close_session, compare_methods, prefect_session, without_dvc
@@ -34,6 +36,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(audit, name="audit")
+app.add_typer(line, name="line")
+app.command()(promote)
+app.command()(reject)
+app.command()(rollback)
 app.command()(whatif)
 app.command()(review)
 app.command()(export)

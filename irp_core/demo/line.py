@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from irp_core.atomic import write_json
 from irp_core.demo.plant import write_demo_plant
 
 __all__ = ["Batch", "deliver", "write_line_plant"]
@@ -26,7 +27,8 @@ def write_line_plant(
     root: Path, batches: list[Batch], *, golden: Batch, size: int = 256, seed: int = 0, workers: int | None = None
 ) -> None:
     """Write `root/golden` (folders `good` and `defective`) and `root/night-1`, `root/night-2` … with the images of each
-    batch in one folder, as a camera leaves them: nothing in their names tells good from defective.
+    batch in one folder, as a camera leaves them: nothing in their names tells good from defective. `root/nights.json`
+    says which are defective.
 
     Args:
         golden: numbers of labelled images.
@@ -47,12 +49,15 @@ def write_line_plant(
     _copy(sorted((plant / "test" / "good").iterdir())[: golden.good], root / "golden" / "good", "good")
     _copy(defects[: golden.defective], root / "golden" / "defective", "defective")
     defects = defects[golden.defective :]
+    defective: dict[int, list[str]] = {}
     for night, batch in enumerate(batches, start=1):
         # Interleaved, so that no part of the night is better than another.
         taken = [*goods[: batch.good], *defects[: batch.defective]]
         order = sorted(range(len(taken)), key=lambda at: (at * 0.618034) % 1)
-        _copy([taken[at] for at in order], root / f"night-{night}", f"shot-{night}")
+        names = _copy([taken[at] for at in order], root / f"night-{night}", f"shot-{night}")
+        defective[night] = [name for at, name in zip(order, names, strict=True) if at >= batch.good]
         goods, defects = goods[batch.good :], defects[batch.defective :]
+    write_json(root / "nights.json", defective)
     shutil.rmtree(plant)
 
 
@@ -65,7 +70,9 @@ def deliver(root: Path, night: int, inbox: Path) -> int:
     return len(images)
 
 
-def _copy(images: list[Path], folder: Path, name: str) -> None:
+def _copy(images: list[Path], folder: Path, name: str) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(images):
-        shutil.copyfile(image, folder / f"{name}-{number:04d}{image.suffix}")
+    names = [f"{name}-{number:04d}{image.suffix}" for number, image in enumerate(images)]
+    for image, new in zip(images, names, strict=True):
+        shutil.copyfile(image, folder / new)
+    return names

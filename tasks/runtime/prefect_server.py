@@ -27,10 +27,13 @@ _ANSWER_SECONDS = 10  # of a server that somebody else runs
 
 
 @contextmanager
-def prefect_server(log: Path) -> Iterator[Callable[[], None]]:
+def prefect_server(log: Path, *, schedules: bool = False) -> Iterator[Callable[[], None]]:
     """Start a server in the background unless one is configured; yield a function that waits until it answers.
 
     `PREFECT_API_URL` is set at once: Prefect can be imported while the server starts. Its database lies beside the log.
+
+    Args:
+        schedules: the server starts runs by the clock and on events, too.
 
     Raises:
         InputError: the configured server does not answer, or the temporary one does not come up (from the function).
@@ -39,7 +42,7 @@ def prefect_server(log: Path) -> Iterator[Callable[[], None]]:
         yield lambda: _wait(configured, _ANSWER_SECONDS, lambda: None)
         return
     secret = f"irp:{secrets.token_urlsafe(24)}"
-    with Server(log, secret) as server, ExitStack() as stack:
+    with Server(log, secret, schedules=schedules) as server, ExitStack() as stack:
         before = {name: os.environ.get(name) for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
         stack.callback(_restore, before)
         stack.callback(_flush_logs)
