@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["EVENTS", "event_name", "resource_id", "sentence"]
+__all__ = ["EVENTS", "INBOX_READY", "event_name", "resource_id", "sentence"]
+
+INBOX_READY = "irp.inbox.ready"
+"""Prefect's event that enough new images lie in an inbox: it starts a round, and nobody is told."""
 
 EVENTS: Mapping[str, str] = MappingProxyType(
     {

@@ -11,11 +11,11 @@ from typing import Any
 
 import tasks.runtime.environment  # noqa: F401  (before Prefect is imported)
 from irp_core.config.lines import Line
-from tasks.notify.events import EVENTS, event_name, resource_id, sentence
+from tasks.notify.events import EVENTS, INBOX_READY, event_name, resource_id, sentence
 from tasks.notify.webhook import post
 from tasks.runtime.prefect_server import configured_api
 
-__all__ = ["tell"]
+__all__ = ["inbox_ready", "tell"]
 
 
 def tell(line: Line, event: str, payload: Mapping[str, Any]) -> list[str]:
@@ -56,6 +56,19 @@ def tell(line: Line, event: str, payload: Mapping[str, Any]) -> list[str]:
     for problem in told:
         logging.getLogger(__name__).warning("%s", problem)
     return told
+
+
+def inbox_ready(line: str, payload: Mapping[str, Any]) -> None:
+    """Tell Prefect, where a server is configured, that enough new images lie in a line's inbox."""
+    message = {
+        "id": str(uuid.uuid4()),
+        "event": INBOX_READY,
+        "line": line,
+        "text": f"{line}: new images lie in the inbox.",
+        "payload": dict(payload),
+    }
+    if problem := _emit(message):
+        logging.getLogger(__name__).warning("%s: %s did not reach %s", line, INBOX_READY, problem)
 
 
 def _emit(message: Mapping[str, Any]) -> str | None:
