@@ -59,9 +59,14 @@ def _round(line: Line, params: Params, force: bool) -> dict[str, Any]:
     folder = LineFolder(line.name).make()
     this = open_round(folder)
     if this is None:
+        started = time.perf_counter()
         found = take_in(line, params)
+        taken = time.perf_counter()
         this = begin(line, params, force)
-        if this is None:
+        if this is not None:
+            this.add_time("take in", taken - started)
+            this.add_time("begin", time.perf_counter() - taken)
+        else:
             return {"outcome": NOTHING_NEW, "taken": found.taken, "problems": len(found.problems)}
     else:
         get_run_logger().info("Goes on with round %d.", this.number)
@@ -72,19 +77,24 @@ def _round(line: Line, params: Params, force: bool) -> dict[str, Any]:
 
 def _carry_out(line: Line, params: Params, this: LineRound) -> dict[str, Any]:
     """The stages of a round; each notes what came of it, and may be repeated."""
-    run = _refined(line, params, this)
-    published = this.note(published=publish(run, line))["published"]
-    number = enter_challenger(line, params, this.number, run, published)
-    this.note(version=number)
+    with this.timed("refine"):
+        run = _refined(line, params, this)
+    with this.timed("publish"):
+        published = this.note(published=publish(run, line))["published"]
+    with this.timed("register"):
+        number = enter_challenger(line, params, this.number, run, published)
+        this.note(version=number)
     with open_registry(line, params) as registry:
         tags = registry.version(number).tags
     if tags.get("irp.round") != str(this.number):
         return this.end("no new version", f"{line.name}/{number} was trained on the same images in the same way.")
     done = decided(line, params, number, this.number)
     if done is None:
-        compared = compare_with_champion(line, params, str(this.path), number)
+        with this.timed("compare"):
+            compared = compare_with_champion(line, params, str(this.path), number)
         _warn(line, number, compared)
-        _decide(line, params, number, compared)
+        with this.timed("decide"):
+            _decide(line, params, number, compared)
         done = decided(line, params, number, this.number)
         assert done is not None
     return this.end({PROMOTED: "promoted", ASKED: "waits", REFUSED: "refused"}[done.event], done.why)

@@ -7,7 +7,8 @@ and what came of each of its stages), and the comparison with the champion.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,17 @@ class LineRound:
         record = self.record() | values
         write_json(self.path / _RECORD, record)
         return record
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to the record's `seconds`; a round that was killed adds to what it had."""
+        started = time.perf_counter()
+        yield
+        self.add_time(stage, time.perf_counter() - started)
+
+    def add_time(self, stage: str, seconds: float) -> None:
+        before = self.record().get("seconds", {})
+        self.note(seconds={**before, stage: round(before.get(stage, 0.0) + seconds, 3)})
 
     def end(self, outcome: str, why: str) -> dict[str, Any]:
         """Note how the round ended: nothing is left to do."""

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import audit, choosing, choosing_report, extraction, folds, kinds, run, snapshots, training
+from benchmarks import audit, choosing, choosing_report, extraction, folds, kinds, line_round, run, snapshots, training
 from tests.conftest import TINY
 
 SMALLEST = {
@@ -17,6 +17,7 @@ SMALLEST = {
     snapshots: {"ROWS": 20, "FILES": 5, "TIMES": 1},
     extraction: {"GOOD": 2, "BATCH": 1, "ROUNDS": 2},
     training: {"IMAGES": 8, "WIDTHS": {128: 1, 2048: 1}},
+    line_round: {"KNOWN": 14, "NEW": 4},
     folds: {"IMAGES": 20, "DIMENSIONS": 16, "FOLDS": 2, "EPOCHS": 1},
 }
 
