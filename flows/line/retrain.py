@@ -6,6 +6,7 @@ same run directory, and every later stage may be repeated. With nothing new the 
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from prefect import flow
