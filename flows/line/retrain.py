@@ -25,8 +25,8 @@ from irp_core.run.inputs import RunInputs
 from tasks.inbox.rounds import begin, take_in
 from tasks.notify import tell
 from tasks.promotion.comparing import compare_with_champion, enter_challenger
-from tasks.promotion.deciding import ask_person, decided, refuse_version
-from tasks.promotion.registry import open_registry
+from tasks.promotion.deciding import ask_person, decided, refuse_version, tell_decided
+from tasks.promotion.registry import ROUND, open_registry
 from tasks.steps.prepare import create_run
 from tasks.tracking.records import ASKED, PROMOTED, REFUSED, ROLLED_BACK
 from tasks.versions.publish import publish
@@ -87,7 +87,7 @@ def _carry_out(line: Line, params: Params, this: LineRound) -> dict[str, Any]:
         this.note(version=number)
     with open_registry(line, params) as registry:
         tags = registry.version(number).tags
-    if tags.get("irp.round") != str(this.number):
+    if tags.get(ROUND) != str(this.number):
         return this.end("no new version", f"{line.name}/{number} was trained on the same images in the same way.")
     done = decided(line, params, number, this.number)
     if done is None:
@@ -98,6 +98,8 @@ def _carry_out(line: Line, params: Params, this: LineRound) -> dict[str, Any]:
             _decide(line, params, number, compared)
         done = decided(line, params, number, this.number)
         assert done is not None
+    else:
+        tell_decided(line, done)
     return this.end({PROMOTED: "promoted", ASKED: "waits", REFUSED: "refused"}[done.event], done.why)
 
 

@@ -20,7 +20,7 @@ from irp_core.line.rounds import LineRound
 from irp_core.promotion import Comparison, compare
 from irp_core.run.directory import RunDirectory
 from tasks.promotion.evidence import Shown, evidence_of, reviewed_labels
-from tasks.promotion.registry import CHAMPION, Registry, open_registry
+from tasks.promotion.registry import CHAMPION, ROUND, Registry, open_registry
 from tasks.reports.comparison_page import write_comparison_page
 from tasks.runtime.retries import IO_RETRIES
 
@@ -43,10 +43,9 @@ def enter_challenger(line: Line, params: Params, number: int, run_path: str, pub
     parent = (run.mlflow() or {})["run"]
     with open_registry(line, params) as registry:
         version = registry.version_of_run(parent)
-        if version.tags.get("irp.round") is None:  # the same set trained the same way is the same version
+        if version.tags.get(ROUND) is None:  # the same set trained the same way is the same version
             tags = {
                 "irp.line": line.name,
-                "irp.round": number,
                 "irp.run_id": run.run_id,
                 "irp.dvc_md5": published["md5"],
                 "irp.dvc_file": published["dvc_file"],
@@ -54,7 +53,7 @@ def enter_challenger(line: Line, params: Params, number: int, run_path: str, pub
                 "irp.share_removed": summary["n_removed"] / summary["n_start"],
                 "irp.contamination": None if contamination is None else contamination["share"],
             }
-            registry.enter(str(version.version), tags)
+            registry.enter(str(version.version), number, tags)
     return str(version.version)
 
 

@@ -13,7 +13,8 @@ from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger
 from irp_core.line.rounds import LineRound
 from tasks.notify import tell
-from tasks.promotion.registry import open_registry
+from tasks.promotion.registry import ROUND, open_registry
+from tasks.tracking.artifacts import log_files
 from tasks.tracking.records import ASKED, PROMOTED, REFUSED, Record
 
 __all__ = ["ask_person", "decided", "promote_version", "refuse_version", "roll_back_line"]
@@ -31,7 +32,7 @@ def promote_version(line: Line, params: Params, number: str, by: str, why: str) 
         tags = registry.version(number).tags
         if "irp.dvc_md5" in tags:
             check_published(tags["irp.dvc_md5"], tags["irp.dvc_file"], line)
-        record = registry.promote(number, by, why, files=_files(line, tags.get("irp.round")))
+        record = registry.promote(number, by, why, files=_files(line, tags.get(ROUND)))
     _tell(line, "promoted", record)
     return record
 
@@ -49,7 +50,7 @@ def refuse_version(
     """
     with open_registry(line, params) as registry:
         tags = registry.version(number).tags
-        record = registry.refuse(number, by, why, files=_files(line, tags.get("irp.round")))
+        record = registry.refuse(number, by, why, files=_files(line, tags.get(ROUND)))
     aside = 0
     if set_aside and record.round is not None:
         aside = Ledger(LineFolder(line.name).ledger).set_aside(int(record.round), f"refused by {by}: {why}")
@@ -61,7 +62,7 @@ def ask_person(line: Line, params: Params, number: str, why: str) -> Record:
     """Put on record, and tell, that a person has to decide about a version."""
     with open_registry(line, params) as registry:
         tags = registry.version(number).tags
-        record = registry.ask(number, why, files=_files(line, tags.get("irp.round")))
+        record = registry.ask(number, why, files=_files(line, tags.get(ROUND)))
     _tell(line, "challenger_waits", record)
     return record
 
@@ -79,7 +80,10 @@ def roll_back_line(line: Line, params: Params, by: str, why: str, to: str | None
 
 
 def decided(line: Line, params: Params, number: str, round_number: int) -> Record | None:
-    """What was decided about a version in its round, if that is on record: a round that was killed decides once."""
+    """What was decided about a version in its round, if that is on record: a round that was killed decides once.
+
+    The record has the comparison's files then, too.
+    """
     with open_registry(line, params) as registry:
         events = (ASKED, PROMOTED, REFUSED)
         found = [
@@ -87,7 +91,15 @@ def decided(line: Line, params: Params, number: str, round_number: int) -> Recor
             for record in registry.records()
             if record.version == number and record.event in events and record.round == str(round_number)
         ]
-    return found[-1] if found else None
+        if not found:
+            return None
+        log_files(registry.client, found[-1].mlflow_run, {"comparison": _files(line, str(round_number))})
+    return found[-1]
+
+
+def tell_decided(line: Line, record: Record) -> None:
+    """Tell what was decided, once more: whoever was killed after the decision may not have told it."""
+    _tell(line, {ASKED: "challenger_waits", PROMOTED: "promoted", REFUSED: "refused"}[record.event], record)
 
 
 def _files(line: Line, round_number: str | None) -> list[Path]:

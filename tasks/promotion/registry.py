@@ -37,6 +37,7 @@ __all__ = [
     "CHALLENGER",
     "CHAMPION",
     "PREVIOUS",
+    "ROUND",
     "Registry",
     "open_registry",
     "split_version",
@@ -46,6 +47,8 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 WAITING = "waiting"
 STATE = "irp.state"
 """Tag of a version: `waiting`, `promoted`, `refused` or `rolled back`."""
+ROUND = "irp.round"
+"""Tag of a version: the round that made it."""
 _LOCK_SECONDS = 300
 
 
@@ -123,10 +126,11 @@ class Registry:
             if value is not None:
                 self.client.set_model_version_tag(self.line.name, number, key, str(value))
 
-    def enter(self, number: str, tags: dict[str, Any]) -> None:
-        """Make a new version the challenger."""
+    def enter(self, number: str, round_number: int, tags: dict[str, Any]) -> None:
+        """Make a new version the challenger. Its tag `irp.round` comes last: with it, all of it was done."""
         self.tag(number, {STATE: WAITING, **tags})
         self.client.set_registered_model_alias(self.line.name, CHALLENGER, number)
+        self.tag(number, {ROUND: round_number})
 
     def records(self) -> list[Record]:
         """The line's events, the first first."""
@@ -241,7 +245,7 @@ class Registry:
             replaced=replaced,
             by=by.strip(),
             why=why.strip(),
-            round=round or known.get("irp.round"),
+            round=round or known.get(ROUND),
             verdict=verdict or known.get("irp.verdict"),
             files=files,
         )
