@@ -17,7 +17,7 @@ from tasks.promotion.registry import ROUND, open_registry
 from tasks.tracking.artifacts import log_files
 from tasks.tracking.records import ASKED, PROMOTED, REFUSED, Record
 
-__all__ = ["ask_person", "decided", "promote_version", "refuse_version", "roll_back_line"]
+__all__ = ["ask_person", "decided", "promote_version", "refuse_version", "roll_back_line", "tell_decided"]
 
 
 def promote_version(line: Line, params: Params, number: str, by: str, why: str) -> Record:

@@ -90,7 +90,7 @@ def test_two_lines_at_once_do_not_mix(tmp_path: Path, prefect_api: str) -> None:
         (this,) = plant.rounds()
         record = this.record()
         assert Path(record["run"]).name.startswith(f"{plant.name}-") and record["outcome"] == "promoted"
-        assert record["published"]["branch"] == f"lines/{plant.name}"
+        assert record["published"]["branch"] == f"line/{plant.name}"
     assert len(list(first.project.glob("runs/*/finished.json"))) == 2
 
 

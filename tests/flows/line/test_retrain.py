@@ -67,7 +67,7 @@ def test_what_is_wrong_with_a_file_is_in_the_ledger(plant: Plant) -> None:
 
 def test_the_champions_set_is_checked_out_in_a_second_clone(plant: Plant, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "-q", "-b", "lines/line3", str(plant.project), str(clone)], check=True)
+    subprocess.run(["git", "clone", "-q", "-b", "line/line3", str(plant.project), str(clone)], check=True)
     set_file = plant.rounds()[1].record()["published"]["dvc_file"]
     subprocess.run([sys.executable, "-m", "dvc", "pull", "-q", set_file], cwd=clone, check=True)
     there = {path.relative_to(clone / set_file.removesuffix(".dvc")) for path in _files(clone, set_file)}
@@ -87,7 +87,7 @@ def test_the_working_tree_and_its_branch_are_left_alone(plant: Plant) -> None:
 
     assert git("rev-parse", "--verify", "HEAD").returncode != 0  # the project's own branch has no commit yet
     assert git("ls-files", "lines", "snapshots").stdout == ""
-    assert len(git("log", "--format=%s", "lines/line3").stdout.splitlines()) == 2
+    assert len(git("log", "--format=%s", "line/line3").stdout.splitlines()) == 2
     assert not [line for line in git("status", "--porcelain").stdout.splitlines() if "lines/" in line[3:10]]
 
 
