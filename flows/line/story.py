@@ -22,7 +22,7 @@ from irp_core.config.lines import Inbox, Line, PromotionPolicy
 from irp_core.demo.line import Batch, deliver, write_line_plant
 from irp_core.hashing import file_md5
 from irp_core.line.definition import line_params, write_line
-from irp_core.refinement.reviews import REMOVED_BY_REVIEW, append_events, event
+from irp_core.refinement.reviews import KEPT_BY_REVIEW, REMOVED_BY_REVIEW, append_events, event
 from irp_core.run.directory import RunDirectory
 from tasks.promotion.deciding import roll_back_line
 from tasks.promotion.registry import open_registry
@@ -69,10 +69,10 @@ def tell_story(folder: Path, tracking_uri: str | None = None) -> Iterator[Chapte
         here = _Telling(line, told)
         deliver(made, 1, inbox)
         yield here.round("Night 1: 140 images")
-        rework = _rejected(made, 2)
+        judged = _judged(made, 2)
         deliver(made, 2, inbox)
-        append_events(Path("decisions.csv"), rework)
-        yield here.round(f"Night 2: 200 images, of which the rework station rejected {len(rework)}")
+        append_events(Path("decisions.csv"), judged)
+        yield here.round("Night 2: 200 images; the end-of-line inspection scrapped 40 of the parts")
         deliver(made, 3, inbox)
         yield here.round("Night 3: 60 images, nothing but defects")
         yield here.round("The same event again")
@@ -140,21 +140,21 @@ class _Telling:
         return line_params(self.line, Path())
 
 
-def _rejected(made: Path, night: int) -> list[dict[str, str | None]]:
-    """What the rework station says of a night's defective images: decisions like a reviewer's, by content."""
+def _judged(made: Path, night: int) -> list[dict[str, str | None]]:
+    """What the end-of-line inspection says of a night's parts: decisions like a reviewer's, by content."""
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    known = json.loads((made / "nights.json").read_text(encoding="utf-8"))[str(night)]
+    scrapped = json.loads((made / "nights.json").read_text(encoding="utf-8"))[str(night)]
     return [
         event(
-            REMOVED_BY_REVIEW,
-            image_id=name,
-            md5=file_md5(made / f"night-{night}" / name),
-            reviewer="rework station",
+            REMOVED_BY_REVIEW if image.name in scrapped else KEPT_BY_REVIEW,
+            image_id=image.name,
+            md5=file_md5(image),
+            reviewer="end-of-line inspection",
             reviewed_at=at,
-            note="scrapped",
+            note="",
             run_id="",
         )
-        for name in known
+        for image in sorted((made / f"night-{night}").iterdir())
     ]
 
 

@@ -51,7 +51,7 @@ def told(plant: Plant) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Plant:
-    plant = make_plant(tmp_path_factory.mktemp("undisturbed"), [Batch(24, 4)])
+    plant = make_plant(tmp_path_factory.mktemp("undisturbed"), [Batch(24, 4), Batch(12, 0)])
     plant.night(1)
     assert plant.retrain()["outcome"] == "promoted"
     return plant
@@ -108,3 +108,27 @@ def test_a_second_round_of_a_line_waits_for_the_first(undisturbed: Plant, tmp_pa
             assert command.process.is_alive()
         assert command.wait() == 0, command.stderr
     assert "Waits for the round" in command.stdout and "Nothing new" in command.stdout
+
+
+def test_a_push_that_fails_is_named_and_the_round_goes_on_when_it_works(
+    undisturbed: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.versions import publish
+
+    plant = undisturbed
+    plant.night(2)
+    monkeypatch.setattr(publish.publish, "retries", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "_push", _refuse)
+        with pytest.raises(OSError, match="remote: cannot be pushed to"):
+            plant.retrain()
+    assert plant.aliases() == {"champion": "1"}
+    (*_, broken) = plant.rounds()
+    assert not broken.ended and "run" in broken.record()
+    result = plant.retrain()
+    assert (result["round"], result["outcome"]) == (2, "promoted")
+    assert plant.aliases() == {"champion": "2", "previous": "1"}
+
+
+def _refuse(objects: set[str], name: str, url: str) -> None:
+    raise OSError(f"{url}: cannot be pushed to (no space).")
