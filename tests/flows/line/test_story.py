@@ -6,11 +6,12 @@ import contextlib
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.line.story import Chapter
 from irp_core.config import Params
 from irp_core.data import manifest as manifests
 from irp_core.errors import InputError
@@ -19,6 +20,9 @@ from irp_core.line.folder import LineFolder
 from irp_core.run.directory import RunDirectory
 from tests.conftest import make_workspace
 from tests.flows.harness import store_of
+
+if TYPE_CHECKING:
+    from flows.line.story import Chapter
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +101,7 @@ def test_the_test_split_of_the_first_night_stands(story: list[Chapter], folder: 
         dict(zip(manifest["image_id"], manifest["split"], strict=True))
         for manifest in (run_of(folder, number).manifest() for number in (1, 2, 3, 4))
     ]
-    for before, after in zip(sides[:-1], sides[1:], strict=True):
+    for before, after in pairwise(sides):
         assert before.items() <= after.items()
     assert len(manifests.testing_rows(run_of(folder, 1).manifest())) > 0
 
