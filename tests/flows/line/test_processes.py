@@ -17,7 +17,7 @@ from tests.flows.harness import table_hashes
 from tests.flows.line.plants import Plant, make_plant
 from tests.flows.processes import irp
 
-STAGES = ("began", "run", "train", "published", "version")
+STAGES = ("run", "train", "published", "version")
 
 
 def reached(plant: Plant, stage: str) -> bool:
