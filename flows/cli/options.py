@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AllowDetectors",
+    "As",
     "DataPath",
     "Format",
     "NoDvc",
     "Overrides",
     "ParamsFile",
+    "Quiet",
     "Run",
     "RunOrModel",
     "find_run",
@@ -79,6 +82,24 @@ RunOrModel = Annotated[
         autocompletion=_run_ids,
     ),
 ]
+
+
+def _be_quiet(quiet: bool) -> bool:
+    os.environ["IRP_QUIET"] = str(int(quiet))  # for what shows progress, in this process and its own
+    return quiet
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="No progress and no summary: the result's place alone, for scripts.",
+        envvar="IRP_QUIET",
+        callback=_be_quiet,
+    ),
+]
+As = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
 NoDvc = Annotated[bool, typer.Option("--no-dvc", help="Make no DVC snapshots.")]
 
 
