@@ -26,6 +26,7 @@ from irp_core.run.inputs import RunInputs
 from tasks.reports.page import write_page
 from tasks.reports.results import publish_artifacts, write_results
 from tasks.review.session import Review
+from tasks.runtime.without_prefect import orchestrated
 from tasks.steps.extract import extract_features
 from tasks.steps.operate import set_operating_point
 from tasks.steps.prepare import create_run, prepare, standing_decisions
@@ -169,5 +170,6 @@ def _refine_and_report(run: RunDirectory, parent: str) -> None:
     finish_parent(path, parent, steps.models)
     if approved(path):
         register_model(path, parent)
-    publish_artifacts(path)
+    if orchestrated():
+        publish_artifacts(path)
     run.finish()

@@ -19,6 +19,7 @@ __all__ = [
     "DataPath",
     "Format",
     "NoDvc",
+    "NoPrefect",
     "Overrides",
     "ParamsFile",
     "Quiet",
@@ -101,6 +102,10 @@ Quiet = Annotated[
 ]
 As = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
 NoDvc = Annotated[bool, typer.Option("--no-dvc", help="Make no DVC snapshots.")]
+NoPrefect = Annotated[
+    bool,
+    typer.Option("--no-prefect", help="No Prefect server: the same steps and tables, faster for small sets."),
+]
 
 
 def read_params(file: Path | None, overrides: list[str] | None) -> Params:

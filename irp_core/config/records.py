@@ -26,3 +26,4 @@ class Run(Section):
     seed: Seed = 0
     directory: str = "runs"
     outputs: Literal["full", "tables"] = "full"
+    orchestrate: bool = True

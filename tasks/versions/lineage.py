@@ -29,7 +29,7 @@ _NOT_IDENTITY: dict[str, bool | set[str]] = {
     "tracking": True,
     "snapshots": True,
     "review": True,  # the decisions themselves are part of the identity
-    "run": {"directory", "outputs"},
+    "run": {"directory", "outputs", "orchestrate"},
     "sweep": True,
     "study": True,
     "figures": True,

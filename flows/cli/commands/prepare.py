@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import DataPath, Overrides, ParamsFile, Quiet, read_params
+from flows.cli.options import DataPath, NoPrefect, Overrides, ParamsFile, Quiet, read_params
 from flows.cli.session import prefect_session
 
 __all__ = ["prepare"]
@@ -19,6 +19,7 @@ def prepare(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables.")] = Path("prepared"),
     params: ParamsFile = None,
     set_param: Overrides = None,
+    no_prefect: NoPrefect = False,
     quiet: Quiet = False,
 ) -> None:
     """Read a data set, quarantine what is unreadable, contaminate it, write its manifest. Trains nothing."""
@@ -28,7 +29,7 @@ def prepare(
     checked = read_params(params, set_param)
     detect_layout(path, checked.dataset.layout, good_names=checked.dataset.good_names)
     plain = checked.model_dump(mode="json")
-    with prefect_session():
+    with prefect_session(orchestrate=checked.run.orchestrate and not no_prefect):
         from flows.prepare import prepare_dataset
 
         counts = prepare_dataset(str(path), plain, str(output))

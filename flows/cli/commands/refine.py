@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from flows.cli.options import AllowDetectors, NoDvc, Overrides, ParamsFile, Quiet, find_run, read_params
-from flows.cli.session import close_session, compare_methods, prefect_session, without_dvc
+from flows.cli.options import AllowDetectors, NoDvc, NoPrefect, Overrides, ParamsFile, Quiet, find_run, read_params
+from flows.cli.session import close_session, compare_methods, left_off, prefect_session
 from irp_core.errors import InputError
 from irp_core.methods import METHODS
+
+if TYPE_CHECKING:
+    from irp_core.run.directory import RunDirectory
 
 __all__ = ["refine"]
 
@@ -30,6 +33,7 @@ def refine(
         typer.Option(help=f"Methods to compare on the same set, comma-separated: {', '.join(METHODS)} (or: all)."),
     ] = None,
     no_dvc: NoDvc = False,
+    no_prefect: NoPrefect = False,
     allow_detector: AllowDetectors = None,
     quiet: Quiet = False,
 ) -> None:
@@ -49,12 +53,12 @@ def refine(
             raise InputError(
                 f"{given[0]} goes with PATH alone: a run that is resumed does what it was asked to do when it began."
             )
-        run_path = _resume(find_run(resume).path, tuple(allow_detector or ()))
+        run_path = _resume(find_run(resume), tuple(allow_detector or ()), no_prefect)
     else:
         assert path is not None
         from irp_core.data.scan import detect_layout
 
-        checked = read_params(params, [*(set_param or ()), *without_dvc(no_dvc)])
+        checked = read_params(params, [*(set_param or ()), *left_off(no_dvc, no_prefect)])
         detect_layout(path, checked.dataset.layout, good_names=checked.dataset.good_names)
         plain = checked.model_dump(mode="json")
         if compare is not None:
@@ -64,7 +68,7 @@ def refine(
             if quiet:
                 print("\n".join(done.values()))
             return
-        with prefect_session():
+        with prefect_session(orchestrate=checked.run.orchestrate):
             from flows.refine import refine as refine_flow
 
             said = str(decisions) if decisions else None
@@ -79,11 +83,11 @@ def refine(
         print(run_path)
 
 
-def _resume(run: Path, allow_detectors: tuple[str, ...]) -> Path:
-    with prefect_session():
+def _resume(run: RunDirectory, allow_detectors: tuple[str, ...], no_prefect: bool) -> Path:
+    with prefect_session(orchestrate=not no_prefect and run.params().run.orchestrate):
         from flows.refine import resume
 
-        path = Path(resume(str(run), allow_detectors))
+        path = Path(resume(str(run.path), allow_detectors))
         close_session([path])
     return path
 
