@@ -1,4 +1,4 @@
-"""The command after a review asks for the run that was reviewed: same folder, same settings, and is typed as it stands."""
+"""The command after a review asks for the run that was reviewed: same folder, same settings, as it is typed."""
 
 from __future__ import annotations
 
