@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import nbformat
+from griffe import Extension, Object
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-__all__ = ["notebook_page", "on_files"]
+__all__ = ["Examples", "decisions_page", "notebook_page", "on_files"]
 
 DECISIONS = "decisions"
 NOTEBOOK = "python.ipynb"
+
+
+class Examples(Extension):
+    """Our docstrings have one example each, which the tests run; the site's sections are called `Examples`."""
+
+    def on_object(self, *, obj: Object, **_: object) -> None:
+        if obj.docstring is not None:
+            obj.docstring.value = obj.docstring.value.replace("Example:\n", "Examples:\n")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
