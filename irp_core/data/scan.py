@@ -150,8 +150,8 @@ def scan(
     found: dict[str, Facts] = {}
     settings = images or Images()
     with ThreadPoolExecutor(workers) as pool:
-        looks = pool.map(lambda image: look(root / image, settings), entries)
-        for done, (image, facts) in enumerate(zip(entries, looks, strict=True), start=1):
+        read = pool.map(lambda image: look(root / image, settings), entries)
+        for done, (image, facts) in enumerate(zip(entries, read, strict=True), start=1):
             problem = entries[image].problem
             if isinstance(facts, Unreadable):
                 quarantined[image] = facts.reason
@@ -196,8 +196,8 @@ def _golden(folder: Path, images: Images, workers: int) -> dict[str, NDArray[np.
         InputError: no folder, or no image in it that can be read.
     """
     with ThreadPoolExecutor(workers) as pool:
-        looks = list(pool.map(lambda image: look(folder / image, images), walk(folder).images))
-    seen = {facts.md5: facts.thumbnail for facts in looks if isinstance(facts, Facts)}
+        read = list(pool.map(lambda image: look(folder / image, images), walk(folder).images))
+    seen = {facts.md5: facts.thumbnail for facts in read if isinstance(facts, Facts)}
     if not seen:
         raise InputError(f"dataset.golden {folder}: expected at least one readable image, found none.")
     return seen
