@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -86,7 +85,9 @@ RunOrModel = Annotated[
 
 
 def _be_quiet(quiet: bool) -> bool:
-    os.environ["IRP_QUIET"] = str(int(quiet))  # for what shows progress, in this process and its own
+    from tasks.runtime.progress import be_quiet
+
+    be_quiet(quiet)
     return quiet
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from flows.terminal.answer import records, write_rows
 from irp_core.audit.history import REMOVED_THEN_KEPT, TRAINED_ON_THEN_REMOVED
+from irp_core.results.again import again
 from irp_core.text.spreadsheet import escaped
 
 if TYPE_CHECKING:
@@ -88,16 +89,11 @@ def show_review(console: Console, review: Review) -> None:
     if decisions and standing:
         console.print(f"Every later run respects them ({standing}).", highlight=False, soft_wrap=True)
     if len(against := review.contradictions()):
-        root = review.run.record()["data_root"]
-        console.print(
-            f"{len(against)} of them change the training set: to train on it, run `irp refine {root}` again with this "
-            "run's parameters.",
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.print(f"{len(against)} of them change the training set; this trains on it:", highlight=False)
+        console.print(f"[bold]Next[/bold]  {escape(again(review.run))}", highlight=False, soft_wrap=True)
 
 
-def show_answers(console: Console, state: dict[str, Any], again: str) -> None:
+def show_answers(console: Console, state: dict[str, Any], command: str) -> None:
     """What the answers say, and what to type next."""
     console.print(f"{state['answered']} of {state['count']} questions answered.", highlight=False)
     console.print(f"{state['removed']} images would be removed now.", highlight=False)
@@ -105,7 +101,7 @@ def show_answers(console: Console, state: dict[str, Any], again: str) -> None:
         console.print(escape(sentence), highlight=False, soft_wrap=True)
     if state["answered"]:
         console.print(
-            f"[bold]Next[/bold]  {escape(again)}   (with this run's parameters: it respects the answers)",
+            f"[bold]Next[/bold]  {escape(command)}   (it respects the answers)",
             highlight=False,
             soft_wrap=True,
         )

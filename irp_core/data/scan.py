@@ -25,7 +25,7 @@ from irp_core.data.set_notes import Size, recommended_size, set_notes
 from irp_core.data.walk import EXTENSIONS, Ignored, Tree, walk
 from irp_core.errors import InputError
 
-__all__ = ["LAYOUTS", "Scan", "detect_layout", "scan"]
+__all__ = ["LAYOUTS", "Scan", "detect_layout", "is_labelled", "scan"]
 
 # In the order of detection: `folder` takes whatever no other layout claims.
 LAYOUTS: dict[str, ModuleType] = {"mtd": mtd, "mvtec": mvtec, "ksdd2": ksdd2, "folder": folder}
@@ -67,6 +67,17 @@ def detect_layout(root: Path, layout: str = "auto", *, good_names: Iterable[str]
             one, or has folders whose names leave open which images are to be trained on.
     """
     return _detect(walk(root), layout, Good(good_names))
+
+
+def is_labelled(root: Path, layout: str = "auto", *, good_names: Iterable[str] = _DATASET.good_names) -> bool:
+    """Whether the folders tell good images from defective ones; nothing is decoded.
+
+    Raises:
+        InputError: see `detect_layout`.
+    """
+    tree, good = walk(root), Good(good_names)
+    entries = LAYOUTS[_detect(tree, layout, good)].read(tree, good)
+    return any(entry.label == "defective" for entry in entries if not entry.ignored)
 
 
 def _detect(tree: Tree, layout: str, good: Good) -> str:
@@ -139,8 +150,8 @@ def scan(
     found: dict[str, Facts] = {}
     settings = images or Images()
     with ThreadPoolExecutor(workers) as pool:
-        looks = pool.map(lambda image: look(root / image, settings), entries)
-        for done, (image, facts) in enumerate(zip(entries, looks, strict=True), start=1):
+        read = pool.map(lambda image: look(root / image, settings), entries)
+        for done, (image, facts) in enumerate(zip(entries, read, strict=True), start=1):
             problem = entries[image].problem
             if isinstance(facts, Unreadable):
                 quarantined[image] = facts.reason
@@ -185,8 +196,8 @@ def _golden(folder: Path, images: Images, workers: int) -> dict[str, NDArray[np.
         InputError: no folder, or no image in it that can be read.
     """
     with ThreadPoolExecutor(workers) as pool:
-        looks = list(pool.map(lambda image: look(folder / image, images), walk(folder).images))
-    seen = {facts.md5: facts.thumbnail for facts in looks if isinstance(facts, Facts)}
+        read = list(pool.map(lambda image: look(folder / image, images), walk(folder).images))
+    seen = {facts.md5: facts.thumbnail for facts in read if isinstance(facts, Facts)}
     if not seen:
         raise InputError(f"dataset.golden {folder}: expected at least one readable image, found none.")
     return seen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,14 +10,23 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["bar", "is_quiet"]
+__all__ = ["bar", "be_quiet", "is_quiet"]
 
 _EVERY = 10.0  # seconds between two lines in a log
 
 
+_quiet = False
+
+
+def be_quiet(quiet: bool) -> None:
+    """Show no progress from now on in this process, or show it again (`--quiet`)."""
+    global _quiet
+    _quiet = quiet
+
+
 def is_quiet() -> bool:
-    """Whether the command was asked for its result alone (`--quiet`)."""
-    return os.environ.get("IRP_QUIET") == "1"
+    """Whether the command was asked for its result alone."""
+    return _quiet
 
 
 @contextmanager

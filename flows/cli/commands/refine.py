@@ -56,10 +56,16 @@ def refine(
         run_path = _resume(find_run(resume), tuple(allow_detector or ()), no_prefect)
     else:
         assert path is not None
-        from irp_core.data.scan import detect_layout
+        from irp_core.data.scan import is_labelled
 
         checked = read_params(params, [*(set_param or ()), *left_off(no_dvc, no_prefect)])
-        detect_layout(path, checked.dataset.layout, good_names=checked.dataset.good_names)
+        wanted = (checked.refinement.method,) if compare is None else _methods(compare)
+        reading = [name for name in wanted if METHODS[name].reads_injected]
+        if not is_labelled(path, checked.dataset.layout, good_names=checked.dataset.good_names) and reading:
+            raise InputError(
+                f"{path}: method {reading[0]} reads which images are defective: expected a folder of good images "
+                "beside one per defect, found no labels."
+            )
         plain = checked.model_dump(mode="json")
         if compare is not None:
             if manifest is not None:

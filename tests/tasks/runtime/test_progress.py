@@ -20,7 +20,7 @@ def test_a_log_gets_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str])
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IRP_QUIET", "1")
+    monkeypatch.setattr("tasks.runtime.progress._quiet", True)
     monkeypatch.setattr("tasks.runtime.progress._EVERY", 0.0)
     with bar("Extracting") as advance:
         advance(1, 2)
