@@ -128,7 +128,7 @@ def _prepare_run(root: str, params: Params, inputs: RunInputs) -> RunDirectory:
         prepare(root, params.model_dump(mode="json"), prepared)
         run = create_run(Path(root), params, Path(prepared), inputs)
     run.add_time("read images", time.perf_counter() - started)
-    if not run.has_results() and (expected := estimate(run)):
+    if params.run.outputs == "full" and not run.has_results() and (expected := estimate(run)):
         tell(str(expected))
     return run
 
