@@ -86,6 +86,8 @@ def suppose(reference: str, params: Params, levers: Levers = _AS_IT_WAS) -> Supp
         "first round": f"{first['n_above']} of {first['n_scored']} images removed (above {first['threshold']:.4g}), "
         f"then {first['n_above_then']} ({first['threshold_then']:.4g})",
     }
+    if levers != _AS_IT_WAS and not iterations[["gained", "lost"]].to_numpy().any():
+        facts["changes"] = "nothing: every round would have removed the same images"
     return Supposition(facts, iterations, images, what_if_curves(stored.scores, limits, stored.applied, injected))
 
 

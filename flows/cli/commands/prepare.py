@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import DataPath, NoPrefect, Overrides, ParamsFile, Quiet, read_params
+from flows.cli.options import As, DataPath, Format, NoPrefect, Overrides, ParamsFile, Quiet, read_params
 from flows.cli.session import prefect_session
 
 __all__ = ["prepare"]
@@ -20,6 +20,7 @@ def prepare(
     params: ParamsFile = None,
     set_param: Overrides = None,
     no_prefect: NoPrefect = False,
+    as_: As = Format.table,
     quiet: Quiet = False,
 ) -> None:
     """Read a data set, quarantine what is unreadable, contaminate it, write its manifest. Trains nothing."""
@@ -35,4 +36,13 @@ def prepare(
         counts = prepare_dataset(str(path), plain, str(output))
     from flows.terminal.run import show_prepared
 
-    show_prepared(console, counts, path, output)
+    if as_ is Format.table:
+        show_prepared(console, counts, path, output)
+        return
+    from flows.terminal.answer import write_rows
+    from irp_core.data.by_folder import counts_by_folder
+    from irp_core.run.prepared import PreparedSet
+
+    prepared = PreparedSet(output)
+    folders = counts_by_folder(prepared.manifest(), prepared.quarantine(), prepared.ignored())
+    write_rows(folders, as_.value, "folders", counts)

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import AllowDetectors, NoDvc, NoPrefect, Overrides, ParamsFile, Quiet, find_run, read_params
+from flows.cli.options import (
+    AllowDetectors,
+    As,
+    Format,
+    NoDvc,
+    NoPrefect,
+    Overrides,
+    ParamsFile,
+    Quiet,
+    find_run,
+    read_params,
+)
 from flows.cli.session import close_session, compare_methods, left_off, prefect_session
 from irp_core.errors import InputError
 from irp_core.methods import METHODS
@@ -35,10 +46,11 @@ def refine(
     no_dvc: NoDvc = False,
     no_prefect: NoPrefect = False,
     allow_detector: AllowDetectors = None,
+    as_: As = Format.table,
     quiet: Quiet = False,
 ) -> None:
     """Refine a data set: train, score, remove, retrain, until nothing stands out."""
-    console = Console(quiet=quiet)
+    console = Console(quiet=quiet or as_ is not Format.table)
     if decisions is not None:
         from irp_core.refinement.reviews import read_events
 
@@ -71,7 +83,12 @@ def refine(
             if manifest is not None:
                 raise InputError("--manifest goes with one method alone: --compare reads the data set itself.")
             done = compare_methods(console, path, plain, _methods(compare))
-            if quiet:
+            if as_ is not Format.table:
+                from flows.compare import comparison_table
+                from flows.terminal.answer import write_rows
+
+                write_rows(comparison_table(done), as_.value, "methods", {"runs": done})
+            elif quiet:
                 print("\n".join(done.values()))
             return
         with prefect_session(orchestrate=checked.run.orchestrate):
@@ -84,8 +101,15 @@ def refine(
     from flows.terminal.run import show_run
     from irp_core.run.directory import RunDirectory
 
-    show_run(console, RunDirectory(run_path))
-    if quiet:
+    run = RunDirectory(run_path)
+    show_run(console, run)
+    if as_ is not Format.table:
+        from flows.terminal.answer import write_rows
+
+        write_rows(
+            run.iterations(), as_.value, "iterations", {"run": run.run_id, "path": str(run.path), **run.summary()}
+        )
+    elif quiet:
         print(run_path)
 
 

@@ -74,6 +74,7 @@ def review(
 def _serve(console: Console, server: ReviewServer, opened: Review, browser: bool) -> None:
     console.print(f"Review page: {server.url}", highlight=False, soft_wrap=True)
     console.print("Only this machine can reach it. Finish on the page, or with Ctrl-C here.")
+    console.file.flush()  # a pipe would keep the address to itself
     with ExitStack() as stack:
         if browser:  # a text browser would block until it is left
             door = stack.enter_context(_door(opened.run.path, server.url))

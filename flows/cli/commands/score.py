@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from flows.cli.options import AllowDetectors, Overrides, ParamsFile, Quiet, RunOrModel, read_params, reference_of
+from flows.cli.options import (
+    AllowDetectors,
+    As,
+    Format,
+    Overrides,
+    ParamsFile,
+    Quiet,
+    RunOrModel,
+    read_params,
+    reference_of,
+)
 from irp_core.errors import InputError
 
 __all__ = ["score"]
@@ -24,6 +33,7 @@ def score(
     params: ParamsFile = None,
     set_param: Overrides = None,
     allow_detector: AllowDetectors = None,
+    as_: As = Format.csv,
     quiet: Quiet = False,
 ) -> None:
     """Score new images with a refined detector: one row per image, its decision against the threshold."""
@@ -33,7 +43,7 @@ def score(
 
     checked = read_params(params, set_param)
     table = score_images(reference_of(model, checked), path, checked, allow=allow_detector or ())
-    _write_scores(table, output)
+    _write_scores(table, output, as_)
     errors = table[table["error"].notna()]
     anomalous = int((table["decision"] == "anomalous").sum())
     notes = Console(stderr=True, quiet=quiet)
@@ -46,12 +56,19 @@ def score(
     )
 
 
-def _write_scores(table: Any, output: Path | None) -> None:
+def _write_scores(table: Any, output: Path | None, as_: Format) -> None:
     from irp_core.atomic import atomic_path
     from irp_core.text.spreadsheet import escaped
 
     if output is None:
-        escaped(table).to_csv(sys.stdout, index=False)
+        if as_ is Format.table:
+            from flows.terminal.audit import write_answer
+
+            write_answer({}, table.drop(columns="md5"), as_.value, "Scores", "scores")
+        else:
+            from flows.terminal.answer import write_rows
+
+            write_rows(table, as_.value, "scores")
         return
     with atomic_path(output) as temporary:
         if output.suffix == ".csv":

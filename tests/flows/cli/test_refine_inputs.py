@@ -14,6 +14,7 @@ from flows.cli.main import main
 from flows.terminal import run as terminal
 from irp_core.config import Review, Tracking
 from irp_core.run.directory import RunDirectory
+from irp_core.statistics.metrics import recovery_text
 from tests.flows.processes import irp
 
 
@@ -68,4 +69,4 @@ def test_the_end_says_what_became_of_the_registration(finished: Path, monkeypatc
 
 
 def test_a_recovery_below_nothing_is_no_number() -> None:
-    assert [terminal._recovery(value) for value in (0.5, -1.56, float("nan"))] == ["50 %", "none", "–"]
+    assert [recovery_text(value) for value in (0.5, -1.56, float("nan"))] == ["50 %", "none", "–"]

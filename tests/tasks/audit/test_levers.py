@@ -29,6 +29,10 @@ def test_the_expected_share_decides_about_a_careful_run(careful: str) -> None:
     assert row["gained"] == row["lost"] == 0
     none, many = (suppose(careful, Params(), Levers(expected=(0.001, high))) for high in (0.001, 0.5))
     assert none.iterations["n_above"].item() == 0
+    assert "changes" not in same.facts
+    for answer in (none, many):
+        idle = answer.iterations[["gained", "lost"]].to_numpy().sum() == 0
+        assert ("changes" in answer.facts) == idle  # that it does nothing is said
     assert none.facts["what if"] == "isolated, expected 0.001"
     assert many.iterations["n_above"].item() >= row["n_above_then"]
     assert len(many.images) == many.iterations["n_above"].item() + many.iterations["lost"].item()
