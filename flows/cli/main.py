@@ -34,7 +34,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (demo, init, fetch, prepare, refine, runs, show, review, whatif, export, score, gc):
+for command in (
+    demo,
+    init,
+    fetch,
+    prepare,
+    refine,
+    runs,
+    show,
+    review,
+    whatif,
+    export,
+    score,
+    gc,
+):
     app.command()(command)
 app.add_typer(audit, name="audit")
 
