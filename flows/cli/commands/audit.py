@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import AllowDetectors, As, Format, Overrides, ParamsFile, read_params, reference_of
+from flows.cli.options import AllowDetectors, As, Format, Overrides, ParamsFile, Quiet, read_params, reference_of
 from irp_core.errors import InputError
 
 __all__ = ["audit"]
@@ -32,7 +32,13 @@ Reference = Annotated[
 
 
 @audit.command()
-def model(model: Reference, as_: As = Format.table, params: ParamsFile = None, set_param: Overrides = None) -> None:
+def model(
+    model: Reference,
+    as_: As = Format.table,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+    quiet: Quiet = False,
+) -> None:
     """A model's data set, the command that checks it out, its lineage, and the images removed before it."""
     from flows.terminal.audit import write_answer
     from tasks.audit.questions import describe_model
@@ -48,6 +54,7 @@ def image(
     as_: As = Format.table,
     params: ParamsFile = None,
     set_param: Overrides = None,
+    quiet: Quiet = False,
 ) -> None:
     """An image's history over all runs: its scores against the thresholds, kept or removed, and whose training set."""
     from flows.terminal.audit import write_answer
@@ -65,6 +72,7 @@ def diff(
     as_: As = Format.table,
     params: ParamsFile = None,
     set_param: Overrides = None,
+    quiet: Quiet = False,
 ) -> None:
     """Which images two training sets do not share, and why."""
     from flows.terminal.audit import write_answer
@@ -85,6 +93,7 @@ def verify(
     params: ParamsFile = None,
     set_param: Overrides = None,
     allow_detector: AllowDetectors = None,
+    quiet: Quiet = False,
 ) -> None:
     """Recompute all that can be: hashes, sets, decisions, tables, weights. Exit code 1 where something disagrees."""
     from dataclasses import asdict
@@ -113,6 +122,7 @@ def checkout(
     to: Annotated[Path | None, typer.Option(help="Folder to make; default: snapshots/RUN/iteration-NN.")] = None,
     params: ParamsFile = None,
     set_param: Overrides = None,
+    quiet: Quiet = False,
 ) -> None:
     """Make a folder with exactly the images a model was trained on, from DVC's cache or remote."""
     from tasks.tracking.reader import find_run
@@ -129,4 +139,4 @@ def checkout(
         )
     target = to or Path(checked.snapshots.directory) / run.run_id / f"iteration-{number:02d}"
     checkout_set(md5, target, {"irp": {"run": run.run_id, "iteration": number}})
-    Console(stderr=True).print(f"{target}: {md5}", highlight=False, soft_wrap=True)
+    Console(stderr=True, quiet=quiet).print(f"{target}: {md5}", highlight=False, soft_wrap=True)
