@@ -24,12 +24,15 @@ def left_off(no_dvc: bool, no_prefect: bool = False) -> list[str]:
 
 
 @contextmanager
-def prefect_session(meanwhile: Callable[[], None] = lambda: None, *, orchestrate: bool = True) -> Iterator[None]:
+def prefect_session(
+    meanwhile: Callable[[], None] = lambda: None, *, orchestrate: bool = True, schedules: bool = False
+) -> Iterator[None]:
     """A Prefect API for what runs inside, and none of its log lines on the terminal.
 
     Args:
         meanwhile: work that can be done while the server starts.
         orchestrate: whether there is to be a server at all; without one, tasks and flows are called as functions.
+        schedules: the server starts runs by the clock and on events, too.
     """
     if not orchestrate:
         from tasks.runtime.without_prefect import without_prefect
@@ -44,7 +47,7 @@ def prefect_session(meanwhile: Callable[[], None] = lambda: None, *, orchestrate
     # The terminal shows our own progress and summary, and errors as one sentence from `main`; every log
     # line still reaches the Prefect API.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with prefect_server(Path(".irp/prefect-server.log")) as wait:
+    with prefect_server(Path(".irp/prefect-server.log"), schedules=schedules) as wait:
         meanwhile()
         with Console(stderr=True, quiet=is_quiet()).status("Starting Prefect …"):
             import flows.compare  # noqa: F401  (the long imports, while the server starts)

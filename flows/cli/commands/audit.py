@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import AllowDetectors, As, Format, Overrides, ParamsFile, read_params, reference_of
+from flows.cli.options import AllowDetectors, As, Format, Overrides, ParamsFile, Quiet, read_params, reference_of
 from irp_core.errors import InputError
 
 __all__ = ["audit"]
@@ -32,7 +32,13 @@ Reference = Annotated[
 
 
 @audit.command()
-def model(model: Reference, as_: As = Format.table, params: ParamsFile = None, set_param: Overrides = None) -> None:
+def model(
+    model: Reference,
+    as_: As = Format.table,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+    quiet: Quiet = False,
+) -> None:
     """A model's data set, the command that checks it out, its lineage, and the images removed before it."""
     from flows.terminal.audit import write_answer
     from tasks.audit.questions import describe_model
@@ -43,11 +49,27 @@ def model(model: Reference, as_: As = Format.table, params: ParamsFile = None, s
 
 
 @audit.command()
+def line(
+    line: Annotated[str, typer.Argument(metavar="LINE", help="A line's name.")],
+    as_: As = Format.table,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+) -> None:
+    """A line's versions: which were in service when, who promoted, refused or took back which, and why."""
+    from flows.terminal.audit import write_answer
+    from tasks.audit.lines import describe_line
+
+    facts, events = describe_line(line, read_params(params, set_param))
+    write_answer(facts, events, as_.value, "Promotions, refusals and rollbacks", "events")
+
+
+@audit.command()
 def image(
     image: Annotated[str, typer.Argument(metavar="PATH|MD5", help="An image file, its md5, or its id in a data set.")],
     as_: As = Format.table,
     params: ParamsFile = None,
     set_param: Overrides = None,
+    quiet: Quiet = False,
 ) -> None:
     """An image's history over all runs: its scores against the thresholds, kept or removed, and whose training set."""
     from flows.terminal.audit import write_answer
@@ -65,6 +87,7 @@ def diff(
     as_: As = Format.table,
     params: ParamsFile = None,
     set_param: Overrides = None,
+    quiet: Quiet = False,
 ) -> None:
     """Which images two training sets do not share, and why."""
     from flows.terminal.audit import write_answer
@@ -85,6 +108,7 @@ def verify(
     params: ParamsFile = None,
     set_param: Overrides = None,
     allow_detector: AllowDetectors = None,
+    quiet: Quiet = False,
 ) -> None:
     """Recompute all that can be: hashes, sets, decisions, tables, weights. Exit code 1 where something disagrees."""
     from dataclasses import asdict
@@ -113,6 +137,7 @@ def checkout(
     to: Annotated[Path | None, typer.Option(help="Folder to make; default: snapshots/RUN/iteration-NN.")] = None,
     params: ParamsFile = None,
     set_param: Overrides = None,
+    quiet: Quiet = False,
 ) -> None:
     """Make a folder with exactly the images a model was trained on, from DVC's cache or remote."""
     from tasks.tracking.reader import find_run
@@ -129,4 +154,4 @@ def checkout(
         )
     target = to or Path(checked.snapshots.directory) / run.run_id / f"iteration-{number:02d}"
     checkout_set(md5, target, {"irp": {"run": run.run_id, "iteration": number}})
-    Console(stderr=True).print(f"{target}: {md5}", highlight=False, soft_wrap=True)
+    Console(stderr=True, quiet=quiet).print(f"{target}: {md5}", highlight=False, soft_wrap=True)

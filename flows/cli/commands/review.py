@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import subprocess
 import tempfile
 import threading
 import webbrowser
@@ -16,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import Run, find_run
+from flows.cli.names import default_name
+from flows.cli.options import Quiet, Run, find_run
 from irp_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,12 +37,13 @@ def review(
     simulate: Annotated[
         bool, typer.Option(help="With --ask: let the labels answer (an experiment, marked as such).")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Review a run on a local page: keep or remove by keyboard. Later runs respect every decision."""
     if simulate and ask is None:
         raise InputError("--simulate goes with --ask N: it answers questions from the labels.")
-    console = Console()
-    with Console(stderr=True).status("Opening the run …"):
+    console = Console(quiet=quiet)
+    with Console(stderr=True, quiet=quiet).status("Opening the run …"):
         from flows.terminal.audit import show_answers, show_review
         from tasks.review.ask_server import AskServer
         from tasks.review.asking import Asking
@@ -52,7 +52,7 @@ def review(
         from tasks.tracking.writer import log_review, review_is_logged
 
         opened = Review(_at_home(find_run(run)))
-        name = reviewer or _default_name()
+        name = reviewer or default_name()
         asking = None if ask is None else Asking(opened, ask)
         server = None
         if not simulate:
@@ -61,9 +61,9 @@ def review(
         asking.answer_from_labels()
     else:
         assert server is not None
-        _serve(console, server, opened, browser)
+        _serve(Console(), server, opened, browser)
     if not review_is_logged(opened.run):
-        with Console(stderr=True).status("Writing to MLflow …"):
+        with Console(stderr=True, quiet=quiet).status("Writing to MLflow …"):
             log_review(opened)
     if asking is None:
         show_review(console, opened)
@@ -116,14 +116,3 @@ def _door(folder: Path, url: str) -> Iterator[str]:
         )
         file.flush()
         yield Path(file.name).resolve().as_uri()
-
-
-def _default_name() -> str:
-    try:
-        found = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=False)
-    except OSError:
-        found = None
-    try:
-        return (found.stdout.strip() if found else "") or getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as in containers: the page asks
-        return ""

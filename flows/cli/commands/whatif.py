@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import As, Format, Overrides, ParamsFile, RunOrModel, read_params, reference_of
+from flows.cli.options import As, Format, Overrides, ParamsFile, Quiet, RunOrModel, read_params, reference_of
 from irp_core.errors import InputError
 from irp_core.rules import RULES
 
@@ -40,6 +40,7 @@ def whatif(
     as_: As = Format.table,
     params: ParamsFile = None,
     set_param: Overrides = None,
+    quiet: Quiet = False,
 ) -> None:
     """Decide again on a run's stored scores, with other settings: what would have been removed. Nothing is trained."""
     if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
@@ -54,7 +55,7 @@ def whatif(
     path = figure or Path(f"whatif-{answer.facts['run']}.png")
     save_figure(answer.figure, path)  # first: whoever pipes the tables into `head` ends this process early
     write_supposition(answer.facts, answer.iterations, answer.images, as_.value)
-    Console(stderr=True).print(f"Figure: {path}", highlight=False, soft_wrap=True)
+    Console(stderr=True, quiet=quiet).print(f"Figure: {path}", highlight=False, soft_wrap=True)
 
 
 def _range(text: str) -> tuple[float, float]:

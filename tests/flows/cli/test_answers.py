@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from flows.cli.main import app
@@ -102,3 +104,20 @@ def test_a_refinement_answers_with_its_summary_and_the_piped_output_is_json_alon
     assert json.loads(ask("show", "last", "--format", "json"))["run"] == answer["run"]
     prepared = json.loads(ask("prepare", str(plant), "--no-prefect", "--format", "json"))
     assert prepared["train"] == sum(row["train"] for row in prepared["folders"])
+
+
+QUIET = ("demo", "init", "fetch", "prepare", "refine", "runs", "show", "review", "whatif", "export", "score", "gc")
+AUDITS = ("model", "image", "diff", "verify", "checkout")
+
+
+@pytest.mark.parametrize("words", [*((name,) for name in QUIET), *(("audit", name) for name in AUDITS)], ids=" ".join)
+def test_a_command_can_be_quiet(words: tuple[str, ...]) -> None:
+    command: Any = get_command(app)
+    for word in words:
+        command = command.commands[word]
+    assert any("--quiet" in option.opts for option in command.params)
+
+
+def test_a_quiet_list_is_of_ids_and_a_quiet_run_is_its_folder(in_workspace: Path) -> None:
+    assert in_workspace.name in ask("runs", "-q").splitlines()
+    assert Path(ask("show", in_workspace.name, "-q").strip()).resolve() == in_workspace.resolve()
