@@ -290,7 +290,8 @@ class RunDirectory(Steps):
     def result_files(self) -> dict[str, list[Path]]:
         """The run's tables, summary and page, by artifact folder in MLflow."""
         return {
-            files.TABLES: sorted(self.path.glob("*.parquet")),
+            # The reviews first: the removal tables follow from them, also where an upload breaks off.
+            files.TABLES: sorted(self.path.glob("*.parquet"), key=lambda file: (file.name != files.REVIEWS, file.name)),
             "": [self.path / name for name in (files.SUMMARY, files.REPORT)],
         }
 

@@ -152,6 +152,7 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) ->
     record = {
         **(_known_record(run) or first),
         "decisions_sha256": run.decisions_sha256(),
+        "digests": True,  # MLflow will have the run's manifest of digests: without it the run was tampered with
         "params": params.model_dump(mode="json"),
         **_from(run.path.parent, inputs).plain(),
     }

@@ -15,7 +15,7 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from tasks.tracking.database import ensure_database
 
-__all__ = ["client_of", "experiments", "model_version", "registered_versions", "runs_tagged"]
+__all__ = ["client_of", "experiments", "model_version", "registered_versions", "runs_tagged", "versions_of"]
 
 
 def client_of(params: Params) -> MlflowClient:
@@ -86,6 +86,11 @@ def registered_versions(client: MlflowClient) -> dict[str, list[str]]:
         name = " ".join([f"{version.name}/{version.version}", *aliases.get((version.name, str(version.version)), [])])
         found.setdefault(str(version.run_id), []).append(name)
     return found
+
+
+def versions_of(client: MlflowClient, mlflow_run: str) -> list[Any]:
+    """The registered versions that say that they are of this run."""
+    return list(_pages(client.search_model_versions, filter_string=f"run_id='{mlflow_run}'"))
 
 
 def experiments(client: MlflowClient) -> list[str]:

@@ -21,7 +21,8 @@ from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.params_file import load_params
 from tasks.audit.verify import verify
-from tasks.tracking.reader import PENDING_TAG, TrackedRun, find_run
+from tasks.tracking.logged_files import PENDING_TAG
+from tasks.tracking.reader import TrackedRun, find_run
 from tests.flows.harness import store_of
 
 

@@ -14,9 +14,11 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.params_file import load_params
+from tasks.tracking.logged_files import FILES_TAG, log_files
 from tasks.tracking.queries import model_version, registered_versions, runs_tagged
-from tasks.tracking.reader import FILES_TAG, TrackedRun, all_runs, find_run
-from tasks.tracking.writer import _experiment, _find_or_create, _register, log_files
+from tasks.tracking.reader import TrackedRun, all_runs, find_run
+from tasks.tracking.results import register
+from tasks.tracking.writer import _experiment, _find_or_create
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def test_a_registered_models_name_may_have_a_quote(client: MlflowClient, params:
     named = params.model_copy(update={"tracking": params.tracking.model_copy(update={"registered_model": "Ada's"})})
     first, second = (make_run(client, params, f"plant-irp-{k}") for k in (1, 2))
     for parent in (first, second, first):  # the last one is registered already
-        _register(client, named, parent)
+        register(client, named, parent)
     newest = model_version("Ada's", client)
     assert newest is not None
     assert (int(newest.version), newest.run_id) == (2, second)
@@ -88,7 +90,7 @@ def test_a_deleted_experiment_is_one_sentence_and_its_registered_model_still_ans
     tags = {"irp.run_id": "gone-irp-1", "irp.iteration": "0", "mlflow.parentRunId": parent}
     experiment = client.get_experiment_by_name("gone").experiment_id
     nested = client.create_run(experiment, tags=tags).info.run_id
-    _register(client, gone, parent)
+    register(client, gone, parent)
     client.delete_experiment(experiment)
     with pytest.raises(InputError, match=r"tracking.experiment 'gone': expected one that is in use, found a deleted"):
         _experiment(client, gone)
