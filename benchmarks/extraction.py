@@ -18,8 +18,9 @@ from irp_core.backbones.weights import freeze
 from irp_core.config import Params
 from irp_core.data.scan import scan
 from irp_core.demo.plant import write_demo_plant
-from irp_core.features.images import decode, square
-from irp_core.features.pooled import PooledExtractor, extract, extractor_spec
+from irp_core.features.extraction import NetworkPass, extract
+from irp_core.features.images import decode, resized
+from irp_core.features.pooled import PooledExtractor, extractor_spec
 from irp_core.features.store import FeatureStore
 from irp_core.features.view_bank import view_bank, views
 
@@ -52,15 +53,18 @@ def pipeline() -> list[tuple[str, str]]:
         def one_by_one() -> None:
             bank = view_bank(params.views, params.views.bank)
             for image_id in rows["image_id"]:
-                image = square(decode((root / image_id).read_bytes()), params.images.size)
+                image = resized(decode((root / image_id).read_bytes()), params.images.shape)
                 for view in views(image, bank):
-                    extractor(view[None])
+                    extractor(np.ascontiguousarray(view[None]))
 
         store = FeatureStore(Path(folder) / "store", spec)
         started = time.perf_counter()
-        extract(rows, root, store, extractor, params)
+        network_pass = NetworkPass(extractor, [], pooled=True)
+        extract(rows, root, {"pooled": store}, network_pass, params)
         first = time.perf_counter() - started
-        again = _best(lambda: extract(rows, root, FeatureStore(Path(folder) / "store", spec), extractor, params))
+        again = _best(
+            lambda: extract(rows, root, {"pooled": FeatureStore(Path(folder) / "store", spec)}, network_pass, params)
+        )
         single = _best(one_by_one, times=1)
     count = len(rows)
     return [

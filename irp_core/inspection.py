@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,8 +26,10 @@ from irp_core.config import Features, Images, Params, Views
 from irp_core.data.walk import walk
 from irp_core.detectors import load_detector
 from irp_core.errors import InputError
-from irp_core.features.images import decode, square
-from irp_core.features.local import feature_set, local_extractor
+from irp_core.features.extraction import network_passes, rows_of
+from irp_core.features.feature_set import FeatureSet, Local
+from irp_core.features.images import decode, resized
+from irp_core.features.local import feature_set, local_feature, row_shape
 from irp_core.features.pooled import PooledExtractor, resolve_device, resolve_precision
 from irp_core.features.view_bank import view_bank, views
 from irp_core.hashing import file_sha256
@@ -58,7 +61,18 @@ def save_inspector(
         "images": params.images.set_keys(),
         "views": params.views.model_dump(mode="json"),
         "features": params.features.model_dump(
-            mode="json", include={"backbone", "scales", "precision", "patch_grid", "patch_channels", "kurtosis_scale"}
+            mode="json",
+            include={
+                "backbone",
+                "scales",
+                "precision",
+                "patch_grid",
+                "patch_channels",
+                "kurtosis_scale",
+                "cell_scale",
+                "cell",
+                "cell_channels",
+            },
         )
         | {"layers": list(backbone.layers)},
         "detector_sha256": file_sha256(directory / WEIGHTS),
@@ -142,11 +156,13 @@ class Inspector:
         backbone = load_backbone(features.backbone, weights, features.layers)
         target = resolve_device(device)
         self._batch = features.batch_size
-        self._extractor = PooledExtractor(
-            backbone, features.scales, target, resolve_precision(features.precision, target)
-        )
+        network = PooledExtractor(backbone, features.scales, target, resolve_precision(features.precision, target))
         self.detector = load_detector(directory, target, allow=allow)
-        self._local = {name: local_extractor(name, self._extractor, features) for name in self.detector.needs}
+        needs = self.detector.needs
+        local = [local_feature(need, backbone, features, self._images) for need in needs]
+        self._first, others = network_passes(network, local)
+        self._upright = [other for other in others if not set(other.features) <= set(self._first.features)]
+        self._shapes = {need: row_shape(need, features, self._images) for need in needs}
 
     def score(
         self,
@@ -163,10 +179,10 @@ class Inspector:
         """
         bank = view_bank(self._views, self._views.score)
 
-        def load(path: Path) -> tuple[str, NDArray[np.uint8] | None, str | None]:
+        def load(path: Path) -> tuple[str, list[NDArray[np.uint8]] | None, str | None]:
             try:
                 content = read_regular(path, self._images.max_bytes)
-                image = square(decode(content, self._images), self._images.size, self._images.crop)
+                image = resized(decode(content, self._images), self._images.shape, self._images.crop)
             except InputError as error:
                 return "", None, str(error)
             return hashlib.md5(content, usedforsecurity=False).hexdigest(), views(image, bank), None
@@ -174,8 +190,10 @@ class Inspector:
         rows: list[dict[str, object]] = []
         with ThreadPoolExecutor(workers) as pool:
             for chunk in _chunks(paths, 4 * workers):
-                for path, (md5, pixels, error) in zip(chunk, pool.map(load, chunk), strict=True):
-                    score = None if pixels is None else self._score_one(pixels)
+                loaded = list(pool.map(load, chunk))
+                scores = iter(self._scores([pixels for _, pixels, _ in loaded if pixels is not None]))
+                for path, (md5, pixels, error) in zip(chunk, loaded, strict=True):
+                    score = None if pixels is None else next(scores)
                     if score is not None and not math.isfinite(score):
                         score, error = None, f"the score is not finite ({score}): the detector's weights are broken"
                     decision = None if score is None else ("anomalous" if score > self.threshold else "normal")
@@ -189,16 +207,20 @@ class Inspector:
         rows += [{"path": file, **without, "error": reason} for file, reason in (unusable or {}).items()]
         return pd.DataFrame(rows, columns=["path", "md5", "score", "threshold", "decision", "error"])
 
-    def _score_one(self, pixels: NDArray[np.uint8]) -> float:
+    def features(self, bank: Sequence[Sequence[NDArray[np.uint8]]]) -> FeatureSet:
+        """What the detector sees of images, given the views of each (`irp_core.features.view_bank.views`)."""
+        count = len(bank[0])
         # Batches of the same shape as in training, so that a training image gets its very score again.
-        count = len(pixels)
-        padded = np.concatenate([pixels, np.repeat(pixels[-1:], -count % self._batch, axis=0)])
-        batches = [self._extractor(padded[i : i + self._batch]) for i in range(0, len(padded), self._batch)]
-        pooled = np.concatenate(batches)[:count][None]
-        # The upright view alone, in a batch of its own, as `extract` pads the last one.
-        upright = np.repeat(pixels[:1], self._batch, axis=0)
-        local = {name: extractor(upright)[:1] for name, extractor in self._local.items()}
-        return float(self.detector.score(feature_set(pooled, local, self._features.patch_grid))[0])
+        rows = rows_of(self._first, [view for image in bank for view in image], self._batch)
+        pooled = rows.pop("pooled").reshape(len(bank), count, -1)
+        local: dict[Local, NDArray[Any]] = {name: found[::count] for name, found in rows.items() if name != "pooled"}
+        for upright in self._upright:
+            found = rows_of(upright, [image[0] for image in bank], self._batch)
+            local |= {name: one for name, one in found.items() if name != "pooled"}
+        return feature_set(pooled, local, self._shapes)
+
+    def _scores(self, bank: Sequence[Sequence[NDArray[np.uint8]]]) -> list[float]:
+        return self.detector.score(self.features(bank)).tolist() if bank else []
 
 
 def image_files(path: Path) -> tuple[list[Path], dict[str, str]]:

@@ -16,8 +16,9 @@ from irp_core.data.manifest import testing_rows as held_out
 from irp_core.data.manifest import training_rows
 from irp_core.data.scan import scan
 from irp_core.detectors import DifferNet
+from irp_core.features.extraction import NetworkPass, extract
 from irp_core.features.feature_set import FeatureSet
-from irp_core.features.pooled import PooledExtractor, extract, extractor_spec
+from irp_core.features.pooled import PooledExtractor, extractor_spec
 from irp_core.features.store import FeatureStore
 from irp_core.params_file import load_params
 from tests.conftest import shared
@@ -53,7 +54,7 @@ def test_a_small_detector_tells_bottles_apart(backbone: str, least: float, tmp_p
     train, test = training_rows(manifest), held_out(manifest)
     features = []
     for rows in (train, test):
-        extract(rows, root, store, extractor, params)
+        extract(rows, root, {"pooled": store}, NetworkPass(extractor, [], pooled=True), params)
         features.append(FeatureSet(store.get(rows["md5"].tolist(), 1)))
     detector = DifferNet(features[0].pooled.shape[2], params.differnet, params.training, torch.device("cpu"))
     detector.fit(features[0], epochs=40, seed=0)

@@ -16,25 +16,27 @@ from tasks.steps.extract import open_pipeline
 
 __all__ = ["extract_entity"]
 
+_AT_ONCE = 1024  # images, of the rows that are copied
+
 
 def extract_entity(entity: str, params: Params) -> None:
     """Fill the shared store (`features.store`), then write the entity's rows as a store of its own.
 
     The shared store spares what any earlier run extracted, and keeps what is done when this one is killed; the
-    entity's own is one segment under a fixed name, so that the same images give the same bytes.
+    entity's own has its rows in the order of their md5, so that the same images give the same bytes.
     """
     rows = PreparedSet(scanned(entity)).manifest()[["image_id", "md5"]]
     pipeline = open_pipeline(params, _local_needed(params))
     use = pipeline.fill(rows, raw(entity), entity, bar)
     stored = pipeline.stored
     md5s = sorted(set(rows["md5"]))
-    keys = [(md5, view) for md5 in md5s for view in range(params.views.bank)]
     with atomic_directory(features(entity)) as folder:
-        views = FeatureStore(Path(stored.root), stored.spec).get(md5s, params.views.bank)
-        FeatureStore(folder, stored.spec).append(keys, views.reshape(len(keys), -1), name="features")
-        for own in stored.local.values():
-            found = FeatureStore(Path(stored.root), own).get(md5s, 1)[:, 0]
-            FeatureStore(folder, own).append([(md5, 0) for md5 in md5s], found, name="features")
+        for spec, views in ((stored.spec, params.views.bank), *((own, 1) for own in stored.local.values())):
+            shared, own = FeatureStore(Path(stored.root), spec), FeatureStore(folder, spec)
+            for start in range(0, len(md5s), _AT_ONCE):
+                part = md5s[start : start + _AT_ONCE]
+                found = shared.get(part, views)
+                own.append([(md5, view) for md5 in part for view in range(views)], found.reshape(-1, found.shape[2]))
     print(f"{entity}: features of {use.hits + use.misses} images, {use.misses} of them new")
 
 

@@ -58,6 +58,10 @@ def show_prepared(console: Console, counts: dict[str, Any], path: Path, output: 
     show_left_out(console, PreparedSet(output))
     show_folders(console, PreparedSet(output))
     console.print(f"Tables in {output}")
+    wanted = counts["recommended_size"]
+    if counts["crop"] == "none" and wanted != counts["size"]:
+        said = f"Recommended by the images' own sizes: -S images.size={wanted} (now {counts['size']})."
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     console.print(f"[bold]Next[/bold]  irp refine {path} --manifest {output}", highlight=False, soft_wrap=True)
 
 

@@ -14,7 +14,13 @@ from pydantic import BaseModel
 
 from irp_core.config.base import Section
 from irp_core.config.data import Contamination, Dataset, Images
-from irp_core.config.detectors import DetectorParams, DifferNetParams, PatchKnnParams, Training
+from irp_core.config.detectors import (
+    DetectorParams,
+    DifferNetParams,
+    PatchGaussianParams,
+    PatchKnnParams,
+    Training,
+)
 from irp_core.config.features import Features, Views
 from irp_core.config.paper import Figures, Study, Sweep
 from irp_core.config.records import Run, Snapshots, Tracking
@@ -30,6 +36,7 @@ __all__ = [
     "Images",
     "Operating",
     "Params",
+    "PatchGaussianParams",
     "PatchKnnParams",
     "Refinement",
     "Review",
@@ -63,6 +70,7 @@ class Params(Section):
     detector: DetectorParams = DetectorParams()
     differnet: DifferNetParams = DifferNetParams()
     patch_knn: PatchKnnParams = PatchKnnParams()
+    patch_gaussian: PatchGaussianParams = PatchGaussianParams()
     training: Training = Training()
     refinement: Refinement = Refinement()
     operating: Operating = Operating()

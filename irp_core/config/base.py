@@ -26,7 +26,8 @@ else:
     MethodName = Literal[tuple(METHODS)]
     RuleName = Literal[tuple(RULES)]
 DetectorName = Annotated[
-    str, Field(pattern=r"^(differnet|gaussian|patch_knn|kurtosis|consensus|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")
+    str,
+    Field(pattern=r"^(differnet|gaussian|patch_knn|kurtosis|consensus|patch_gaussian|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"),
 ]
 """A detector of this package, or `package.module:Class` of another."""
 

@@ -45,18 +45,42 @@ class Contamination(Section):
         return self
 
 
+Side = Annotated[int, Field(ge=32, le=2048)]
+
+
 class Images(Section):
-    size: Annotated[int, Field(ge=32, le=2048)] = 256
+    size: Side | tuple[Side, Side] = 256
     crop: Literal["none", "center"] = "none"
     range: tuple[float, float] | None = None
     max_pixels: Positive = 180_000_000
     max_bytes: Positive = 1_000_000_000
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_is_a_side_or_a_shape(cls, values: Any) -> Any:
+        """Said here, because pydantic's own words for one of two types name neither."""
+        size = values.get("size") if isinstance(values, dict) else None
+        if size is None:
+            return values
+        sides = size if isinstance(size, list | tuple) else [size]
+        whole = all(isinstance(side, int) and not isinstance(side, bool) and 32 <= side <= 2048 for side in sides)
+        if not whole or (isinstance(size, list | tuple) and len(sides) != 2):
+            what = "size must be a side, or [height, width], in whole pixels from 32 to 2048"
+            raise ValueError(f"{what}. Got {size!r}.")
+        if values.get("crop") == "center" and len(set(sides)) > 1:
+            raise ValueError(f"size must be a square where crop is center, which is one. Got {size!r}.")
+        return values
 
     @model_validator(mode="after")
     def _black_below_white(self) -> Images:
         if self.range is not None and self.range[0] >= self.range[1]:
             raise ValueError(f"range must be the values of black and white, black below white. Got {list(self.range)}.")
         return self
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) in pixels to which an image is resized."""
+        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
 
     def pixels(self) -> dict[str, Any]:
         """What an image's pixels depend on. `range` only where it is set: features that were stored before there was

@@ -21,7 +21,7 @@ from irp_core.data.look import Facts, Unreadable, look
 from irp_core.data.manifest import MANIFEST_SCHEMA
 from irp_core.data.near_copies import near_copies
 from irp_core.data.schemas import IGNORED_SCHEMA, NEAR_COPIES_SCHEMA, NOTES_SCHEMA, QUARANTINE_SCHEMA
-from irp_core.data.set_notes import set_notes
+from irp_core.data.set_notes import Size, recommended_size, set_notes
 from irp_core.data.walk import EXTENSIONS, Ignored, Tree, walk
 from irp_core.errors import InputError
 
@@ -44,6 +44,7 @@ class Scan:
         near_copies: images of different bytes that show the same, by group: `group` is a digest in md5's form, and all
             images of one group belong together like copies of one file.
         notes: what is odd about an image, or (`image_id` null) about the set.
+        size: the `images.size` that suits the set's own sizes.
         golden: md5 of the images that are golden ones, or near-copies of one.
     """
 
@@ -54,6 +55,7 @@ class Scan:
     ignored: pd.DataFrame
     near_copies: pd.DataFrame
     notes: pd.DataFrame
+    size: Size
     golden: frozenset[str] = frozenset()
 
 
@@ -171,6 +173,7 @@ def scan(
         ),
         near_copies=copies,
         notes=pd.DataFrame(set_notes(found, settings), columns=NOTES_SCHEMA.names, dtype=object),
+        size=recommended_size(found),
         golden=golden_md5,
     )
 

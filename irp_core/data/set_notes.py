@@ -1,23 +1,53 @@
-"""What is odd about a set whose files can all be read: said before anything is trained on it, and left to a person."""
+"""What the files of a set tell before anything is trained on it: what is odd, and at which size to read them.
+
+Both are said, and left to a person.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 
+import numpy as np
+
 from irp_core.config import Images
 from irp_core.data.look import Facts
+from irp_core.features.images import shape_at
 
-__all__ = ["set_notes"]
+__all__ = ["Size", "recommended_size", "set_notes"]
 
 _SLIVER = 1 / 2  # of the range of more than 8 bits: a camera of fewer bits stores as many as fit
 _DARK = 1 / 8  # of the range of 8 bits
+Size = int | tuple[int, int]
+"""`images.size`: a side, or (height, width)."""
+_LARGE, _USUAL = 384, 256  # pixels: the side at which cells are made, and the default's
+_STRIP = 3 / 2  # longer by as much as that, an image is no longer as good as square
+_ONE_SHAPE = 5 / 4  # how far the shapes of nine in ten images may be apart to be called one
 _ODD = 9  # times smaller or larger in area than the size that most images have
 
 
 def set_notes(found: Mapping[str, Facts], images: Images) -> list[tuple[str | None, str]]:
     """(image, or None for the set, what is odd about it), of the images that are read."""
     return [*_range(found, images), *_pages(found), *_sizes(found)]
+
+
+def recommended_size(found: Mapping[str, Facts]) -> Size:
+    """The `images.size` that suits a set's own sizes: its shape, where that is one and a strip's, else a square.
+
+    As many pixels as a square of 384 has, the side at which cells are made, where most images have more than the
+    default's 256: at 256 what is small in them would be gone. A strip that is resized to a square loses what is small
+    on it.
+    """
+    heights = np.array([facts.height for facts in found.values()], dtype=np.float64)
+    widths = np.array([facts.width for facts in found.values()], dtype=np.float64)
+    side = _LARGE if np.median(heights * widths) > _USUAL**2 else _USUAL
+    shapes = widths / heights
+    low, middle, high = np.quantile(shapes, (0.05, 0.5, 0.95))
+    if high / low > _ONE_SHAPE or 1 / _STRIP < middle < _STRIP:
+        return side
+    at = int(np.argmin(np.abs(shapes - middle)))
+    height, width = shape_at((int(heights[at]), int(widths[at])), side)
+    return min(height, 2048), min(width, 2048)
 
 
 def _range(found: Mapping[str, Facts], images: Images) -> list[tuple[str | None, str]]:

@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 
 from irp_core.atomic import read_json_object
+from irp_core.detectors.cells.patch_gaussian import PatchGaussian
 from irp_core.detectors.consensus import Consensus
 from irp_core.detectors.differnet import DifferNet
 from irp_core.detectors.gaussian import Gaussian
 from irp_core.detectors.kurtosis import Kurtosis
 from irp_core.detectors.patch_knn import PatchKnn
-from irp_core.detectors.protocol import Detector, EpochReport
+from irp_core.detectors.protocol import Detector, EpochReport, Localises
 from irp_core.errors import InputError
 from irp_core.model_files import DETECTOR
 
@@ -26,6 +27,8 @@ __all__ = [
     "EpochReport",
     "Gaussian",
     "Kurtosis",
+    "Localises",
+    "PatchGaussian",
     "PatchKnn",
     "detector_class",
     "load_detector",
@@ -34,6 +37,7 @@ __all__ = [
 DETECTORS: dict[str, type[Detector]] = {
     "differnet": DifferNet,
     "gaussian": Gaussian,
+    "patch_gaussian": PatchGaussian,
     "patch_knn": PatchKnn,
     "kurtosis": Kurtosis,
     "consensus": Consensus,

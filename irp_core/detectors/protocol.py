@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from irp_core.config import Params
 from irp_core.features.feature_set import FeatureSet, Local
 
-__all__ = ["Detector", "EpochReport", "Report"]
+__all__ = ["Detector", "EpochReport", "Localises", "Report"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Detector(Protocol):
 
     Example:
         >>> from irp_core.detectors import DETECTORS
-        >>> {name: kind.needs for name, kind in DETECTORS.items() if kind.needs}
-        {'patch_knn': ('patches',), 'kurtosis': ('kurtosis',), 'consensus': ('patches', 'kurtosis')}
+        >>> {name: kind.needs for name, kind in DETECTORS.items() if "kurtosis" in kind.needs}
+        {'kurtosis': ('kurtosis',), 'consensus': ('patches', 'kurtosis')}
     """
 
     needs: ClassVar[tuple[Local, ...]]
@@ -72,5 +73,24 @@ class Detector(Protocol):
 
         Raises:
             InputError: files that are missing or do not fit each other.
+        """
+        ...
+
+
+@runtime_checkable
+class Localises(Protocol):
+    """A detector that says where in an image its score comes from.
+
+    Example:
+        >>> from irp_core.detectors import DETECTORS
+        >>> [name for name, kind in DETECTORS.items() if issubclass(kind, Localises)]
+        ['patch_gaussian']
+    """
+
+    def maps(self, features: FeatureSet) -> Tensor:
+        """A score per cell of the upright view: float32 (images, rows, columns), higher = more anomalous, positive.
+
+        The grid covers the view from edge to edge (`irp_core.features.cells`). Like an image's score, its map does not
+        depend on the images beside it. Raises what `score` raises.
         """
         ...

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["FeatureSet", "Local"]
 
-Local = Literal["patches", "kurtosis"]
+Local = Literal["patches", "kurtosis", "cells"]
 """Features that tell whether something is in one place of an image: extracted where a detector `needs` them."""
-_SHAPES: dict[Local, str] = {"patches": "(images, patches, channels)", "kurtosis": "(images, channels)"}
+_SHAPES: dict[Local, str] = {
+    "patches": "(images, patches, channels)",
+    "kurtosis": "(images, channels)",
+    "cells": "(images, rows, columns, channels)",
+}
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,9 @@ class FeatureSet:
     `pooled` (n, views, dimensions): per view, the feature maps averaged over the image at every scale.
     `patches` (n, patches, channels): of the upright view, the deepest map on a grid.
     `kurtosis` (n, channels): of the upright view, log (1 + kurtosis) of each channel of the middle map over the image.
-    The last two are None where no detector asked.
+    `cells` (n, rows, columns, channels), in half precision: of the upright view, two maps on a fine grid that keeps the
+    image's shape.
+    The last three are None where no detector asked.
 
     Example:
         >>> images = FeatureSet(np.zeros((5, 2, 16), dtype=np.float32))
@@ -34,20 +40,19 @@ class FeatureSet:
     pooled: NDArray[np.float32]
     patches: NDArray[np.float32] | None = None
     kurtosis: NDArray[np.float32] | None = None
+    cells: NDArray[np.float16] | None = None
 
     def __len__(self) -> int:
         return len(self.pooled)
 
     def __getitem__(self, images: NDArray[np.bool_] | NDArray[np.intp] | slice) -> FeatureSet:
         """The images that a mask, an index array or a slice selects."""
-        local = (None if values is None else values[images] for values in (self.patches, self.kurtosis))
-        return FeatureSet(self.pooled[images], *local)
+        chosen = {name: values[images] for name in _SHAPES if (values := getattr(self, name)) is not None}
+        return FeatureSet(self.pooled[images], **chosen)
 
     def first_views(self, count: int) -> FeatureSet:
         """The same images with their first `count` views."""
-        return (
-            self if self.pooled.shape[1] <= count else FeatureSet(self.pooled[:, :count], self.patches, self.kurtosis)
-        )
+        return self if self.pooled.shape[1] <= count else replace(self, pooled=self.pooled[:, :count])
 
     def check(self, caller: str, needs: tuple[Local, ...] = ()) -> None:
         """Refuse what no detector can use.
@@ -60,7 +65,7 @@ class FeatureSet:
         if not np.isfinite(self.pooled).all():
             raise ValueError(f"{caller} expects finite features. Got NaN or infinity.")
         for name in needs:
-            values: NDArray[np.float32] | None = getattr(self, name)
+            values: NDArray[np.floating[Any]] | None = getattr(self, name)
             shape = _SHAPES[name]
             if values is None or values.ndim != shape.count(",") + 1 or len(values) != len(self):
                 raise ValueError(f"{caller} expects {name} {shape}. Got {None if values is None else values.shape}.")

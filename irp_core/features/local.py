@@ -1,56 +1,85 @@
-"""Features of the upright view that tell whether something is in one place: patches, and the maps' kurtosis."""
+"""Features of the upright view that tell whether something is in one place: patches, kurtosis and cells."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from irp_core.backbones import MIDDLE
-from irp_core.config import Features
+from irp_core.backbones import MIDDLE, Backbone
+from irp_core.config import Features, Images
+from irp_core.features.cells import cell_grid, cell_layers, cells
 from irp_core.features.feature_set import FeatureSet, Local
-from irp_core.features.pooled import Extractor, PooledExtractor
 
-__all__ = ["feature_set", "local_extractor", "local_spec", "map_kurtosis", "patch_cells"]
+__all__ = ["LocalFeature", "feature_set", "local_feature", "local_spec", "map_kurtosis", "patch_cells", "row_shape"]
 
-Rows = NDArray[np.float32]
-
-
-def local_extractor(name: Local, network: PooledExtractor, features: Features) -> Extractor:
-    """uint8 views (n, size, size, 3) → rows (n, numbers) of the local feature `name`, by `network`'s backbone."""
-    patches = name == "patches"
-    scale = features.scales[0] if patches else features.kurtosis_scale
-    layer = network.backbone.layers[-1] if patches else MIDDLE[network.backbone.name]
-
-    @torch.inference_mode()
-    def extract_rows(pixels: NDArray[np.uint8]) -> Rows:
-        maps = network.maps(pixels, scale)[layer].float()
-        found = patch_cells(maps, features.patch_grid, features.patch_channels) if patches else map_kurtosis(maps)
-        rows: Rows = found.flatten(1).cpu().contiguous().numpy()
-        return rows
-
-    return extract_rows
+Rows = NDArray[Any]
 
 
-def local_spec(name: Local, spec: Mapping[str, object], features: Features) -> dict[str, Any]:
+@dataclass(frozen=True)
+class LocalFeature:
+    """One local feature: at which side the network is shown the view, and what is read from its maps.
+
+    `read`: maps by layer (n, channels, h, w) → (n, numbers).
+    """
+
+    name: Local
+    scale: int
+    read: Callable[[Mapping[str, Tensor]], Tensor]
+
+
+def local_feature(name: Local, backbone: Backbone, features: Features, images: Images) -> LocalFeature:
+    """The local feature `name`, as the parameters describe it."""
+    if name == "patches":
+        deepest = backbone.layers[-1]
+        return LocalFeature(
+            name,
+            features.scales[0],
+            lambda maps: patch_cells(maps[deepest].float(), features.patch_grid, features.patch_channels).flatten(1),
+        )
+    if name == "kurtosis":
+        middle = MIDDLE[backbone.name]
+        return LocalFeature(name, features.kurtosis_scale, lambda maps: map_kurtosis(maps[middle].float()))
+    layers, grid = cell_layers(backbone), cell_grid(features, images)
+    return LocalFeature(
+        name, features.cell_scale, lambda maps: cells(maps, layers, grid, features.cell_channels).flatten(1)
+    )
+
+
+def local_spec(
+    name: Local, spec: Mapping[str, object], features: Features, backbone: Backbone, images: Images
+) -> dict[str, Any]:
     """Everything that a stored row of `name` depends on, given what `extractor_spec` says of the pooled features."""
+    spec = {key: value for key, value in spec.items() if key != "views"}  # local features are of the first view
     spec = {key: value for key, value in spec.items() if key != "views"}  # local features are of the first view
     if name == "patches":
         return {**spec, "scales": [features.scales[0]], "patches": [features.patch_grid, features.patch_channels]}
-    return {**spec, "layers": [MIDDLE[str(spec["backbone"])]], "scales": [features.kurtosis_scale], "kurtosis": True}
+    if name == "kurtosis":
+        return {**spec, "layers": [MIDDLE[backbone.name]], "scales": [features.kurtosis_scale], "kurtosis": True}
+    return {
+        **spec,
+        "layers": list(cell_layers(backbone)),
+        "scales": [features.cell_scale],
+        "cells": [*cell_grid(features, images), features.cell_channels],
+        "dtype": "float16",
+    }
 
 
-def feature_set(pooled: Rows, local: Mapping[Local, Rows], patch_grid: int) -> FeatureSet:
-    """Pooled features and the extractors' rows (n, numbers), as a detector sees them."""
-    patches = local.get("patches")
-    if patches is not None:
-        patches = patches.reshape(len(patches), patch_grid**2, -1)
-    return FeatureSet(pooled, patches, local.get("kurtosis"))
+def row_shape(name: Local, features: Features, images: Images) -> tuple[int, ...]:
+    """The shape of an image's row of `name` as a detector sees it; -1 is the channels."""
+    if name == "patches":
+        return features.patch_grid**2, -1
+    return (-1,) if name == "kurtosis" else (*cell_grid(features, images), -1)
+
+
+def feature_set(pooled: Rows, local: Mapping[Local, Rows], shapes: Mapping[Local, tuple[int, ...]]) -> FeatureSet:
+    """Pooled features and rows (n, numbers) of local ones (`row_shape`), as a detector sees them."""
+    return FeatureSet(pooled, **{name: rows.reshape(len(rows), *shapes[name]) for name, rows in local.items()})
 
 
 def patch_cells(maps: Tensor, grid: int, channels: int) -> Tensor:

@@ -16,9 +16,10 @@ import pandas as pd
 
 from irp_core.backbones import load_backbone
 from irp_core.config import Params
+from irp_core.features.extraction import Feature, extract, network_passes
 from irp_core.features.feature_set import FeatureSet, Local
-from irp_core.features.local import feature_set, local_extractor, local_spec
-from irp_core.features.pooled import PooledExtractor, extract, extractor_spec, resolve_device, resolve_precision
+from irp_core.features.local import feature_set, local_feature, local_spec, row_shape
+from irp_core.features.pooled import PooledExtractor, extractor_spec, resolve_device, resolve_precision
 from irp_core.features.store import FeatureStore, StoreUse
 
 __all__ = ["FeaturePipeline", "StoredFeatures"]
@@ -36,12 +37,14 @@ class StoredFeatures:
         spec: everything that the pooled features depend on.
         fingerprint: the digest of `spec`.
         local: the same for each local feature that was extracted.
+        shapes: the shape of an image's row of each (`irp_core.features.local.row_shape`).
     """
 
     root: str
     spec: dict[str, object]
     fingerprint: str
     local: dict[Local, dict[str, Any]] = field(default_factory=dict)
+    shapes: dict[Local, tuple[int, ...]] = field(default_factory=dict)
 
     def read(self, rows: pd.DataFrame, views: int, needs: Iterable[Local] = ()) -> FeatureSet:
         """Features of `rows` (column `md5`), in their order: `views` views, and the local features asked for.
@@ -56,8 +59,7 @@ class StoredFeatures:
             raise ValueError(f"StoredFeatures.read: {missing} were not extracted.")
         pooled = FeatureStore(Path(self.root), self.spec).get(md5s, views)
         local = {need: FeatureStore(Path(self.root), self.local[need]).get(md5s, 1)[:, 0] for need in needs}
-        grid = int(self.local["patches"]["patches"][0]) if "patches" in local else 0
-        return feature_set(pooled, local, grid)
+        return feature_set(pooled, local, self.shapes)
 
 
 class FeaturePipeline:
@@ -77,11 +79,17 @@ class FeaturePipeline:
         precision = resolve_precision(params.features.precision, device)
         backbone = load_backbone(params.features.backbone, weights, params.features.layers)
         self._params = params
-        self._extractor = PooledExtractor(backbone, params.features.scales, device, precision)
+        network = PooledExtractor(backbone, params.features.scales, device, precision)
+        needs = list(needs)
+        local = [local_feature(need, backbone, params.features, params.images) for need in needs]
+        self._first, self._others = network_passes(network, local)
         spec = extractor_spec(params, backbone, precision)
-        self._store = FeatureStore(Path(params.features.store), spec)
-        local = {need: local_spec(need, spec, params.features) for need in needs}
-        self.stored = StoredFeatures(params.features.store, spec, self._store.fingerprint, local)
+        specs = {need: local_spec(need, spec, params.features, backbone, params.images) for need in needs}
+        store = FeatureStore(Path(params.features.store), spec)
+        self._stores: dict[Feature, FeatureStore] = {"pooled": store}
+        self._stores |= {need: FeatureStore(Path(params.features.store), specs[need]) for need in needs}
+        shapes = {need: row_shape(need, params.features, params.images) for need in needs}
+        self.stored = StoredFeatures(params.features.store, spec, store.fingerprint, specs, shapes)
 
     def fill(self, rows: pd.DataFrame, root: Path, what: str, bar: Bar | None = None) -> StoreUse:
         """Extract what the store lacks of the images in `rows`.
@@ -97,11 +105,13 @@ class FeaturePipeline:
             InputError: a file vanished or changed since the manifest was made.
         """
         shown = bar or (lambda description: nullcontext(lambda done, total: None))
-        with shown(f"Extracting features ({what})") as advance:
-            use = extract(rows, root, self._store, self._extractor, self._params, progress=advance)
-        for need, spec in self.stored.local.items():
-            local = local_extractor(need, self._extractor, self._params.features)
-            store = FeatureStore(Path(self._params.features.store), spec)
-            with shown(f"Extracting {need} ({what})") as advance:
-                extract(rows, root, store, local, self._params, views_each=1, progress=advance)
+        pooled = self._stores["pooled"]
+        pooled.refresh()
+        lacking = {md5 for md5, _ in pooled.missing(rows["md5"], self._params.views.bank)}
+        use = StoreUse(hits=rows["md5"].nunique() - len(lacking), misses=len(lacking))
+        new = rows[rows["md5"].isin(lacking)]
+        for network_pass, of in ((self._first, new), *((other, rows) for other in self._others)):
+            if len(of):
+                with shown(f"Extracting {', '.join(network_pass.features)} ({what})") as advance:
+                    extract(of, root, self._stores, network_pass, self._params, progress=advance)
         return use

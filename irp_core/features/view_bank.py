@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,12 @@ _BANK = 64  # views that are drawn, whatever their number: a larger bank contain
 
 @dataclass(frozen=True)
 class View:
-    """One transformation of a square image.
+    """One transformation of an image.
 
     Attributes:
         angle: degrees, counter-clockwise.
         zoom: factor of enlargement about the centre.
-        shift: of the image's content to the right and down, as shares of its side; rounded to whole pixels.
+        shift: of the image's content to the right and down, as shares of its width and height; rounded to whole pixels.
         contrast: factor on the difference to the image's mean grey value.
         brightness: added, as a share of white.
         noise: standard deviation of Gaussian noise, as a share of white.
@@ -99,42 +99,54 @@ def _radical_inverse(index: int) -> float:
     return value
 
 
-def views(image: Image.Image, bank: Sequence[View]) -> NDArray[np.uint8]:
-    """Each view of a square RGB image: array (views, size, size, 3).
+def views(image: Image.Image, bank: Sequence[View]) -> list[NDArray[np.uint8]]:
+    """Each view of an RGB image: an array (height, width, 3).
 
     What a view shows beyond the image's border is its reflection: black corners would be the strongest edges in the
     image. Without enlargement, turns by multiples of 90° and shifts are exact; anything else is interpolated
     bilinearly, once.
 
+    A strip is turned about its nearest quarter turn, with height and width in each other's place where that is 90° or
+    270°: nothing of it is lost then. By how much it is turned beyond, so much of its ends is out of the frame.
+
     Example:
-        >>> plate = Image.new("RGB", (32, 32), "white")
-        >>> views(plate, view_bank(Views(translate=0.2, zoom=0.1), 4)).shape
-        (4, 32, 32, 3)
+        >>> strip = Image.new("RGB", (24, 64), "white")
+        >>> [view.shape for view in views(strip, view_bank(Views(translate=0.2, zoom=0.1), 4))]
+        [(64, 24, 3), (64, 24, 3), (24, 64, 3), (24, 64, 3)]
     """
     pixels = np.asarray(image)
-    return np.stack([_grey_values(_geometry(pixels, view), view) for view in bank])
+    return [_grey_values(_turned(pixels, view), view) for view in bank]
+
+
+def _turned(pixels: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
+    if pixels.shape[0] == pixels.shape[1]:
+        return _geometry(pixels, view)
+    quarters = round(view.angle / 90.0)
+    within = _geometry(pixels, replace(view, angle=view.angle - 90.0 * quarters))
+    return np.rot90(within, quarters % 4)
 
 
 def _geometry(pixels: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
-    size = len(pixels)
-    right, down = (round(part * size) for part in view.shift)
+    height, width = pixels.shape[:2]
+    right, down = round(view.shift[0] * width), round(view.shift[1] * height)
+    diagonal, shorter = math.hypot(width, height), min(width, height)
     if view.zoom == 1.0 and view.angle % 90.0 == 0.0:
         return np.rot90(_moved(pixels, right, down), int(view.angle // 90.0) % 4)
     if view.zoom == 1.0:
-        # A square turned by 45° reaches (√2 - 1)/2 of its side beyond itself.
-        margin = math.ceil(size * (math.sqrt(2.0) - 1.0) / 2.0) + 2
+        # Turned, a frame reaches beyond itself by at most half of what its diagonal is longer than its shorter side.
+        margin = math.ceil((diagonal - shorter) / 2.0) + 2
         padded = Image.fromarray(_reflected(_moved(pixels, right, down), margin))
         turned = padded.rotate(view.angle, Image.Resampling.BILINEAR)
-        return np.asarray(turned.crop((margin, margin, margin + size, margin + size)))
+        return np.asarray(turned.crop((margin, margin, margin + width, margin + height)))
     # From a pixel of the view back to the image: turned back about the centre, moved back, reduced about the centre.
-    margin = math.ceil(size * (math.sqrt(2.0) / view.zoom - 1.0) / 2.0 + max(abs(right), abs(down)) / view.zoom) + 2
+    margin = math.ceil((diagonal / view.zoom - shorter) / 2.0 + max(abs(right), abs(down)) / view.zoom) + 2
     margin = max(margin, 2)
     cosine, sine = math.cos(math.radians(view.angle)) / view.zoom, math.sin(math.radians(view.angle)) / view.zoom
-    centre = size / 2.0
-    across = (cosine, -sine, centre + margin - cosine * centre + sine * centre - right / view.zoom)
-    along = (sine, cosine, centre + margin - sine * centre - cosine * centre - down / view.zoom)
+    across, along = width / 2.0, height / 2.0
+    to_column = (cosine, -sine, across + margin - cosine * across + sine * along - right / view.zoom)
+    to_row = (sine, cosine, along + margin - sine * across - cosine * along - down / view.zoom)
     shown = Image.fromarray(_reflected(pixels, margin)).transform(
-        (size, size), Image.Transform.AFFINE, (*across, *along), Image.Resampling.BILINEAR
+        (width, height), Image.Transform.AFFINE, (*to_column, *to_row), Image.Resampling.BILINEAR
     )
     return np.asarray(shown)
 
@@ -146,8 +158,8 @@ def _reflected(pixels: NDArray[np.uint8], margin: int) -> NDArray[np.uint8]:
 def _moved(pixels: NDArray[np.uint8], right: int, down: int) -> NDArray[np.uint8]:
     if right == down == 0:
         return pixels
-    margin, size = max(abs(right), abs(down)), len(pixels)
-    return _reflected(pixels, margin)[margin - down : margin - down + size, margin - right : margin - right + size]
+    margin, (height, width) = max(abs(right), abs(down)), pixels.shape[:2]
+    return _reflected(pixels, margin)[margin - down : margin - down + height, margin - right : margin - right + width]
 
 
 def _grey_values(pixels: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irp_core.config import Params
+from irp_core.config.base import Section
 from irp_core.detectors import Detector, detector_class
 from irp_core.detectors.out_of_fold import ScoredSet, out_of_fold_scores
 from irp_core.errors import InputError
@@ -17,7 +18,15 @@ from irp_core.features.pooled import resolve_device
 from irp_core.refinement.careful.landscape import Landscape, landscape
 from irp_core.refinement.policy import Policy, policy_of
 
-__all__ = ["Scored", "local_needed", "needs_of", "score_by_policy", "scorers", "scores_with_its_own_model"]
+__all__ = [
+    "Scored",
+    "later_settings",
+    "local_needed",
+    "needs_of",
+    "score_by_policy",
+    "scorers",
+    "scores_with_its_own_model",
+]
 
 
 def scorers(policy: Policy, params: Params) -> tuple[str, ...]:
@@ -33,6 +42,11 @@ def needs_of(detectors: Iterable[str]) -> list[Local]:
 def local_needed(params: Params) -> list[Local]:
     """Which local features the detector, or those that score for the removal, read."""
     return needs_of([params.detector.name, *scorers(policy_of(params.refinement), params)])
+
+
+def later_settings(detectors: Iterable[str], params: Params) -> list[Section]:
+    """The sections that these detectors read, save those that were there first and stand in every step's key."""
+    return [params.patch_gaussian for name in detectors if name == "patch_gaussian"]
 
 
 def scores_with_its_own_model(policy: Policy) -> bool:

@@ -20,6 +20,7 @@ from irp_core.data.contamination import contaminate
 from irp_core.data.crop_loss import count_lost, crop_loss
 from irp_core.data.manifest import manifest_digest, training_rows
 from irp_core.data.scan import scan
+from irp_core.data.set_notes import Size
 from irp_core.data.split.hash_split import sides
 from irp_core.errors import InputError
 from irp_core.refinement.reviews import current_decisions, no_events, read_events
@@ -82,6 +83,8 @@ def make_manifest(root: Path, params: Params, output: Path, before: Path | None 
         "duplicates": len(found.duplicates),
         "near_copies": len(found.near_copies),
         "crop": crop,
+        "size": _size(params.images.size),
+        "recommended_size": _size(found.size),
         "masks": int(manifest["mask_path"].notna().sum()),
         "defects_lost": lost,
         "defects_cut": cut,
@@ -95,6 +98,11 @@ def prepare(root: str, params: dict[str, Any], output: str, before: str | None =
     counts = make_manifest(Path(root), Params.model_validate(params), Path(output), earlier)
     get_run_logger().info("Prepared %s: %s", root, counts)
     return counts
+
+
+def _size(size: Size) -> str:
+    """As it stands on the command line."""
+    return str(size) if isinstance(size, int) else f"[{size[0]},{size[1]}]"
 
 
 def standing_decisions(params: Params, manifest: pd.DataFrame, said: Path | None = None) -> pd.DataFrame:

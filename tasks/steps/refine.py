@@ -19,7 +19,7 @@ from irp_core.features.pipeline import StoredFeatures
 from irp_core.features.pooled import resolve_device
 from irp_core.refinement.policy import Policy, epochs_per_iteration
 from irp_core.refinement.rounds import decide
-from irp_core.refinement.scoring import needs_of, score_by_policy, scorers, scores_with_its_own_model
+from irp_core.refinement.scoring import later_settings, needs_of, score_by_policy, scorers, scores_with_its_own_model
 from irp_core.results.results import round_summary, write_round
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import write_scored, write_scores, write_trained
@@ -47,7 +47,7 @@ def train_detector(run_path: str, iteration: int, features: StoredFeatures) -> s
     key = digest(
         "train", rows.to_dict("list"), params.detector, params.differnet, params.patch_knn, params.training,
         params.views.train, epochs, seed, features.fingerprint, {need: features.local[need] for need in kind.needs},
-        parent,
+        parent, *later_settings([params.detector.name], params),
     )  # fmt: skip
     other = None if again else run.shares_with()
 
@@ -123,6 +123,7 @@ def _scoring_key(run: RunDirectory, iteration: int, features: StoredFeatures, po
         "score", run.training_set(iteration).to_dict("list"), iteration == 0, scorers(policy, params),
         repr(policy), params.differnet, params.patch_knn, params.training, params.refinement.folds,
         params.refinement.repeats, params.run.seed, features.fingerprint, features.local, params.views.score,
+        *later_settings(scorers(policy, params), params),
     )  # fmt: skip
 
 

@@ -37,6 +37,12 @@ _NOT_IDENTITY: dict[str, bool | set[str]] = {
     "dataset": {"good_names", "near_copies", "split", "golden"},
     "features": {"batch_size", "workers", "device", "store"},
 }
+# Keys that came later than the first runs: part of a run's identity where they are not the default, so that runs that
+# were made before are still found.
+_LATER: dict[str, tuple[str, ...]] = {
+    "features": ("cell_scale", "cell", "cell_channels"),
+    "patch_gaussian": ("shrinkage", "worst"),
+}
 
 
 def result_params(params: Params) -> dict[str, Any]:
@@ -45,7 +51,15 @@ def result_params(params: Params) -> dict[str, Any]:
     The others may be other ones the next time that the same run is asked for.
     """
     stable = {"images": params.images.pixels(), "views": params.views.result_keys()}
-    return params.model_dump(mode="json", exclude=_NOT_IDENTITY) | stable
+    plain = params.model_dump(mode="json", exclude=_NOT_IDENTITY) | stable
+    for section, keys in _LATER.items():
+        defaults = getattr(Params(), section).model_dump(mode="json")
+        for key in keys:
+            if plain[section][key] == defaults[key]:
+                del plain[section][key]
+        if not plain[section]:
+            del plain[section]
+    return plain
 
 
 @lru_cache(maxsize=1)

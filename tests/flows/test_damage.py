@@ -68,7 +68,7 @@ def test_a_run_with_every_output_damaged_ends_as_it_would_have(
     run = workspace / "runs" / finished.name
     for name, damage in HEALED:
         damage(run / name)
-    segments = sorted(workspace.glob(".irp/features/*/*.npy"))
+    segments = sorted(workspace.glob(".irp/features/*/*.arrow"))
     _flip(segments[0])
     for file in (workspace / "snapshots" / run.name).glob("*-01.dvc"):
         _half(file)
@@ -79,7 +79,7 @@ def test_a_run_with_every_output_damaged_ends_as_it_would_have(
     for name in (
         *{str(Path(name).parent) for name, _ in HEALED if "/" in name and "model" not in name},
         ".dvc",
-        ".npy",
+        ".arrow",
     ):
         assert name in said
     for file in finished.rglob("*.parquet"):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from flows.cli.main import app
@@ -69,7 +68,7 @@ def run_of(method: str) -> RunDirectory:
 
 @pytest.mark.parametrize("method", ["irp", "robust"])
 def test_a_run_shows_its_removals(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.cli.main.console", Console(width=200))  # else names are folded
+    monkeypatch.setenv("COLUMNS", "200")  # else names are folded
     run = run_of(method)
     old_table = pd.read_parquet(run.path / "removed.parquet")
     shown = ask("show", str(run.path), "--removed")

@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from rich.console import Console
 
 from flows.terminal.run import show_prepared
@@ -42,6 +43,32 @@ def test_the_full_image_loses_nothing_and_says_nothing(tmp_path: Path) -> None:
     counts, shown = prepared(kolektor(tmp_path / "ksdd2"), tmp_path / "prepared", "none")
     assert (counts["defects_lost"], counts["defects_cut"]) == (0, 0)
     assert "images.crop" not in shown
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ([(500, 1250)] * 5, "-S images.size=[608,240] (now 256)"),  # a strip: as many pixels as a square of 384
+        ([(1250, 500)] * 4 + [(1240, 510)], "-S images.size=[240,608] (now 256)"),
+        ([(90, 300)] * 5, "-S images.size=[464,144] (now 256)"),
+        ([(500, 400)] * 5, "-S images.size=384 (now 256)"),  # nearly square
+        ([(400, 1200), (1200, 400)] * 3, "-S images.size=384 (now 256)"),  # strips of no common shape
+        ([(100, 80)] * 5, None),  # the default is as good
+    ],
+)
+def test_prepare_recommends_a_size_by_the_sets_own(
+    sizes: list[tuple[int, int]], said: str | None, tmp_path: Path
+) -> None:
+    for number, (width, height) in enumerate(sizes):
+        picture(tmp_path / "images" / f"{number}.png", (height, width))
+    _, shown = prepared(tmp_path / "images", tmp_path / "prepared", "none")
+    assert (said in shown) if said else ("Recommended" not in shown)
+    # What is recommended is a size that the parameters take, and is not recommended again.
+    if said:
+        size = said.removeprefix("-S ").split(" ")[0]
+        checked = load_params(None, [size])
+        counts = make_manifest(tmp_path / "images", checked, tmp_path / "again")
+        assert counts["size"] == counts["recommended_size"]
 
 
 def test_without_masks_a_crop_is_not_called_harmless(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def start(workspace: Path, data: Path) -> Command:
 
 def progress(workspace: Path) -> int:
     return len(list(workspace.glob("runs/*/iterations/*/*/step.json"))) + len(
-        list(workspace.glob(".irp/features/*/*.npy"))
+        list(workspace.glob(".irp/features/*/*.arrow"))
     )
 
 

@@ -18,7 +18,7 @@ from irp_core.data.manifest import testing_rows as held_out
 from irp_core.data.manifest import training_rows
 from irp_core.data.scan import detect_layout, scan
 from irp_core.errors import InputError
-from irp_core.features.images import decode, decode_mask, square
+from irp_core.features.images import decode, decode_mask, resized
 
 STRIP = (630, 230)  # (height, width) of a KolektorSDD2 image, about
 
@@ -132,7 +132,7 @@ def test_the_crop_that_is_measured_is_the_crop_that_the_network_sees(tmp_path: P
         path = mask(tmp_path / "x.png", shape, (shape[0] // 3, shape[0], 20, shape[1]))
         table = pd.DataFrame({"image_id": ["x.png"], "mask_path": ["x.png"]})
         side = min(shape)
-        seen = np.asarray(square(decode(path.read_bytes()), side, "center"))[..., 0] > 0
+        seen = np.asarray(resized(decode(path.read_bytes()), (side, side), "center"))[..., 0] > 0
         assert crop_loss(tmp_path, table, "center")["kept_pixels"].tolist() == [int(seen.sum())]
 
 

@@ -15,7 +15,7 @@ from irp_core.data import scan as scanning
 from irp_core.data.scan import scan
 from irp_core.data.walk import walk
 from irp_core.errors import InputError
-from irp_core.features.pooled import _load
+from irp_core.features.extraction import _load
 from irp_core.hashing import file_md5
 from irp_core.regular_file import read_regular
 from tests.irp_core.data.brought import pictures

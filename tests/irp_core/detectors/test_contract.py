@@ -11,7 +11,7 @@ import torch
 
 from irp_core.atomic import read_json, write_json
 from irp_core.config import DifferNetParams, Training
-from irp_core.detectors import DETECTORS, Detector, DifferNet, detector_class, load_detector
+from irp_core.detectors import DETECTORS, Detector, DifferNet, Localises, detector_class, load_detector
 from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet
 from irp_core.params_file import checked_params
@@ -21,13 +21,17 @@ PARAMS = checked_params({"differnet": {"blocks": 2, "hidden": 16}, "training": {
 
 
 def features(images: int, seed: int, shift: float = 0.0) -> FeatureSet:
-    """Normal images; a shift moves the whole image, one of its patches and the kurtosis of every channel."""
+    """Normal images; a shift moves the whole image, one of its patches and cells, and the kurtosis of every channel."""
     rng = np.random.default_rng(seed)
     pooled = rng.normal(shift, 1.0, (images, 3, DIMENSIONS)) * np.arange(1, DIMENSIONS + 1)
     patches = rng.normal(0.0, 1.0, (images, 9, 5))
     patches[:, 4] += shift * np.array([1.0, -1.0, 1.0, -1.0, 1.0])
     kurtosis = rng.normal(1.0 + shift / 2, 0.3, (images, 20))
-    return FeatureSet(pooled.astype(np.float32), patches.astype(np.float32), kurtosis.astype(np.float32))
+    cells = rng.normal(0.0, 1.0, (images, 4, 3, 6))
+    cells[:, 2, 1] += shift * np.array([1.0, -1.0, 1.0, -1.0, 1.0, 1.0])
+    return FeatureSet(
+        pooled.astype(np.float32), patches.astype(np.float32), kurtosis.astype(np.float32), cells.astype(np.float16)
+    )
 
 
 def make(name: str) -> Detector:
@@ -85,7 +89,7 @@ def test_another_seed_is_another_flow() -> None:
     assert (scores[0] != scores[1]).any()
 
 
-@pytest.mark.parametrize("name", ["gaussian", "patch_knn", "kurtosis", "consensus"])
+@pytest.mark.parametrize("name", sorted(set(DETECTORS) - {"differnet"}))
 def test_the_order_of_the_training_images_does_not_matter(name: str) -> None:
     training, order = features(40, 0), np.random.default_rng(1).permutation(40)
     scores = []
@@ -123,8 +127,7 @@ def test_a_warm_start_goes_on_from_the_loaded_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", [np.zeros((3, DIMENSIONS)), np.full((2, 3, DIMENSIONS), np.nan), np.zeros((0, 3, 12))])
 def test_refuses_what_it_cannot_use(fitted: Detector, name: str, bad: np.ndarray) -> None:
-    local = np.zeros((len(bad), 9, 5), dtype=np.float32), np.zeros((len(bad), 20), dtype=np.float32)
-    unusable = FeatureSet(bad.astype(np.float32), *local)
+    unusable = replace(features(2, 0)[np.arange(len(bad)) % 2], pooled=bad.astype(np.float32))
     with pytest.raises(ValueError, match="expects"):
         fitted.score(unusable)
     with pytest.raises(ValueError, match="expects"):
@@ -140,6 +143,18 @@ def test_local_features_are_missed_where_they_are_needed(name: str) -> None:
         getattr(damaged, local)[3, 2] = np.inf
         with pytest.raises(ValueError, match="finite"):
             make(name).fit(damaged, epochs=1, seed=0)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, kind in DETECTORS.items() if issubclass(kind, Localises)))
+def test_a_map_shows_the_place_and_does_not_depend_on_the_company(name: str) -> None:
+    detector = make(name)
+    detector.fit(features(40, 0), epochs=1, seed=3)
+    assert isinstance(detector, Localises)
+    batch = features(10, 2, shift=6.0)
+    maps = detector.maps(batch)
+    assert maps.shape == (10, 4, 3) and maps.dtype == torch.float32 and bool((maps > 0).all())
+    assert (maps.flatten(1).argmax(dim=1) == 2 * 3 + 1).all()
+    assert torch.equal(detector.maps(batch[slice(7, 8)])[0], maps[7])
 
 
 def test_every_member_of_the_protocol_is_there(name: str) -> None:

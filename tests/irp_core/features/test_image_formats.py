@@ -12,7 +12,7 @@ from PIL import Image
 from irp_core.config import Images, Params
 from irp_core.errors import InputError
 from irp_core.features.image_formats import FORMATS, decode, decode_mask, decode_with_facts
-from irp_core.features.images import square
+from irp_core.features.images import resized
 from irp_core.params_file import load_params
 from tests.irp_core.data.brought import grey
 
@@ -43,7 +43,7 @@ def test_the_limit_of_pixels_is_the_settings_and_pillows_stays_as_it_was(monkeyp
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     seen = decode(content(Image.new("L", (64, 48), 7)))  # Pillow alone would call it a bomb
     assert seen.size == (64, 48)
-    assert square(seen, 32, "center").size == (32, 32)
+    assert resized(seen, (32, 32), "center").size == (32, 32)
     with pytest.raises(InputError, match=r"64 x 48 pixels, more than 3,000 \(images.max_pixels\)"):
         decode(content(Image.new("L", (64, 48))), Images(max_pixels=3000))
     with pytest.raises(InputError, match="max_pixels"):

@@ -15,14 +15,10 @@ from irp_core.backbones.resnet18 import ResNet18, fold_batch_norm
 from irp_core.config import Params
 from irp_core.data.scan import scan
 from irp_core.errors import InputError
-from irp_core.features.local import local_extractor, local_spec, map_kurtosis, patch_cells
-from irp_core.features.pooled import (
-    PooledExtractor,
-    extract,
-    extractor_spec,
-    resolve_device,
-    resolve_precision,
-)
+from irp_core.features.extraction import NetworkPass, extract
+from irp_core.features.feature_set import Local
+from irp_core.features.local import local_feature, local_spec, map_kurtosis, patch_cells
+from irp_core.features.pooled import PooledExtractor, extractor_spec, resolve_device, resolve_precision
 from irp_core.features.store import FeatureStore
 from irp_core.params_file import load_params
 
@@ -133,13 +129,14 @@ def test_each_image_goes_through_the_network_once(
     network, params = extractor
     store = FeatureStore(tmp_path, extractor_spec(params, network.backbone, torch.float32))
     rows = scan(plant).manifest
-    first = extract(rows.iloc[:10], plant, store, network, params)
+    views_pass = NetworkPass(network, [], pooled=True)
+    first = extract(rows.iloc[:10], plant, {"pooled": store}, views_pass, params)
     assert (first.hits, first.misses) == (0, 10)
-    second = extract(rows.iloc[:13], plant, store, network, params)
+    second = extract(rows.iloc[:13], plant, {"pooled": store}, views_pass, params)
     assert (second.hits, second.misses) == (10, 3)
     # In other batches, beside other images: the same bits.
     alone = FeatureStore(tmp_path / "alone", extractor_spec(params, network.backbone, torch.float32))
-    extract(rows.iloc[[12]], plant, alone, network, params)
+    extract(rows.iloc[[12]], plant, {"pooled": alone}, views_pass, params)
     md5 = rows["md5"].iloc[12]
     assert (alone.get([md5], 3) == store.get([md5], 3)).all()
 
@@ -151,7 +148,7 @@ def test_a_changed_file_is_not_scored_under_its_old_name(
     rows = scan(plant).manifest.iloc[:1].assign(md5="0" * 32)
     store = FeatureStore(tmp_path, extractor_spec(params, network.backbone, torch.float32))
     with pytest.raises(InputError, match="its content changed since the manifest was made"):
-        extract(rows, plant, store, network, params)
+        extract(rows, plant, {"pooled": store}, NetworkPass(network, [], pooled=True), params)
 
 
 def test_bfloat16_is_chosen_only_where_it_is_native() -> None:
@@ -167,7 +164,8 @@ def test_patches_are_smoothed_cells_of_the_deepest_map(extractor: tuple[PooledEx
 
     deepest = extractor[0].backbone.network(normalize(torch.from_numpy(pixels)))["layer3"]
     features = extractor[1].features.model_copy(update={"patch_grid": 2, "patch_channels": 256})  # no projection
-    rows = local_extractor("patches", extractor[0], features)(pixels)
+    feature = local_feature("patches", extractor[0].backbone, features, extractor[1].images)
+    rows = NetworkPass(extractor[0], [feature])(pixels)["patches"]
     assert rows.shape == (4, 2 * 2 * 256)
     padded = torch.nn.functional.pad(deepest, (1, 1, 1, 1))  # the zeros beyond the border count
     smoothed = sum(padded[..., i : i + 4, j : j + 4] for i in range(3) for j in range(3)) / 9
@@ -188,11 +186,15 @@ def test_patches_are_stored_apart_from_pooled_features(extractor: tuple[PooledEx
     network, params = extractor
     spec = extractor_spec(params, network.backbone, torch.float32)
     finer = params.model_copy(update={"features": params.features.model_copy(update={"patch_grid": 16})})
-    settings = (("patches", params), ("patches", finer), ("kurtosis", params))
-    specs = [spec, *(local_spec(name, spec, chosen.features) for name, chosen in settings)]
+    settings: tuple[tuple[Local, Params], ...] = (("patches", params), ("patches", finer), ("kurtosis", params))
+
+    def described(name: Local, chosen: Params) -> dict[str, object]:
+        return local_spec(name, spec, chosen.features, network.backbone, chosen.images)
+
+    specs = [spec, *(described(name, chosen) for name, chosen in settings)]
     assert len({str(sorted(one.items())) for one in specs}) == 4
     # A row of kurtosis has nothing to do with the patches' settings.
-    assert local_spec("kurtosis", spec, finer.features) == specs[-1]
+    assert described("kurtosis", finer) == specs[-1]
     # Pooled features do not depend on the patches' settings: no image goes through the network again for them.
     assert extractor_spec(finer, network.backbone, torch.float32) == spec
 
@@ -229,6 +231,7 @@ def test_the_kurtosis_is_of_the_middle_layer_whatever_is_pooled(tmp_path: Path, 
     params = load_params(None, ["images.size=64", "features.kurtosis_scale=128"])
     network = PooledExtractor(load_backbone("resnet18", path, layers), (64,), CPU, torch.float32)
     pixels = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
-    rows = local_extractor("kurtosis", network, params.features)(pixels)
+    feature = local_feature("kurtosis", network.backbone, params.features, params.images)
+    rows = NetworkPass(network, [feature])(pixels)["kurtosis"]
     np.testing.assert_allclose(rows, map_kurtosis(network.maps(pixels, 128)["layer2"]), rtol=1e-5)
     assert rows.shape == (2, 128)

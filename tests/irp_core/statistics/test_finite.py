@@ -98,7 +98,7 @@ def _width(params: Params) -> int:
     extractor = PooledExtractor(
         load_backbone("bundled", None, None), params.features.scales, torch.device("cpu"), torch.float32
     )
-    return extractor(np.zeros((1, params.images.size, params.images.size, 3), np.uint8)).shape[1]
+    return extractor(np.zeros((1, *params.images.shape, 3), np.uint8)).shape[1]
 
 
 def test_weights_that_are_nan_make_an_error_of_every_image(model: Path, tmp_path: Path) -> None:

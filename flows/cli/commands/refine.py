@@ -1,0 +1,94 @@
+"""`irp refine`: clean a data set, or go on with a run that was interrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.cli.options import AllowDetectors, NoDvc, Overrides, ParamsFile, read_params
+from flows.cli.session import close_session, compare_methods, prefect_session, without_dvc
+from irp_core.errors import InputError
+from irp_core.methods import METHODS
+
+__all__ = ["refine"]
+
+
+def refine(
+    path: Annotated[Path | None, typer.Argument(metavar="PATH", help="Folder of images.")] = None,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+    manifest: Annotated[Path | None, typer.Option(help="Folder written by `irp prepare`, instead of scanning.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Run directory to go on with.")] = None,
+    decisions: Annotated[
+        Path | None, typer.Option(help="More decisions to respect: a CSV, or a run's removals.parquet.")
+    ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(help=f"Methods to compare on the same set, comma-separated: {', '.join(METHODS)} (or: all)."),
+    ] = None,
+    no_dvc: NoDvc = False,
+    allow_detector: AllowDetectors = None,
+) -> None:
+    """Refine a data set: train, score, remove, retrain, until nothing stands out."""
+    console = Console()
+    if decisions is not None:
+        from irp_core.refinement.reviews import read_events
+
+        read_events(decisions)  # a mistake in the file is said before anything starts
+        if resume is not None or compare is not None:
+            raise InputError("--decisions goes with PATH alone: a run that is resumed keeps those it began with.")
+    if (path is None) == (resume is None):
+        raise InputError("irp refine expects either PATH or --resume RUN.")
+    if resume is not None:
+        from irp_core.run.directory import open_run
+
+        without = {"--set-param": set_param, "--params": params, "--manifest": manifest, "--compare": compare}
+        if given := [name for name, value in {**without, "--no-dvc": no_dvc or None}.items() if value is not None]:
+            raise InputError(
+                f"{given[0]} goes with PATH alone: a run that is resumed does what it was asked to do when it began."
+            )
+        open_run(resume)
+        run_path = _resume(resume, tuple(allow_detector or ()))
+    else:
+        assert path is not None
+        from irp_core.data.scan import detect_layout
+
+        checked = read_params(params, [*(set_param or ()), *without_dvc(no_dvc)])
+        detect_layout(path, checked.dataset.layout, good_names=checked.dataset.good_names)
+        plain = checked.model_dump(mode="json")
+        if compare is not None:
+            if manifest is not None:
+                raise InputError("--manifest goes with one method alone: --compare reads the data set itself.")
+            compare_methods(console, path, plain, _methods(compare))
+            return
+        with prefect_session():
+            from flows.refine import refine as refine_flow
+
+            said = str(decisions) if decisions else None
+
+            run_path = Path(refine_flow(str(path), plain, str(manifest) if manifest else None, decisions=said))
+            close_session([run_path])
+    from flows.terminal.run import show_run
+    from irp_core.run.directory import RunDirectory
+
+    show_run(console, RunDirectory(run_path))
+
+
+def _resume(run: Path, allow_detectors: tuple[str, ...]) -> Path:
+    with prefect_session():
+        from flows.refine import resume
+
+        path = Path(resume(str(run), allow_detectors))
+        close_session([path])
+    return path
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    names = tuple(METHODS) if text == "all" else tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in METHODS:
+            raise InputError(f"--compare must list methods among {', '.join(METHODS)} (or all). Got {name!r}.")
+    return names

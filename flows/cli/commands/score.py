@@ -1,0 +1,62 @@
+"""`irp score`: new images against a refined detector."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from flows.cli.options import AllowDetectors, Overrides, ParamsFile, read_params
+from irp_core.errors import InputError
+
+__all__ = ["score"]
+
+
+def score(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="RUN|MODEL", help="A run's directory, or a registered model: NAME[@alias|/version]."),
+    ],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="An image or a folder of images.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write here (.csv or .parquet), not to stdout.")
+    ] = None,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+    allow_detector: AllowDetectors = None,
+) -> None:
+    """Score new images with a refined detector: one row per image, its decision against the threshold."""
+    if output is not None and output.suffix not in (".csv", ".parquet"):
+        raise InputError(f"--output must end in .csv or .parquet. Got {output.name!r}.")
+    from tasks.scoring import score_images
+
+    checked = read_params(params, set_param)
+    table = score_images(model, path, checked, allow=allow_detector or ())
+    _write_scores(table, output)
+    errors = table[table["error"].notna()]
+    anomalous = int((table["decision"] == "anomalous").sum())
+    notes = Console(stderr=True)
+    for row in errors.to_dict("records"):
+        notes.print(f"Unreadable: {row['path']} ({row['error']})", style="yellow", highlight=False, soft_wrap=True)
+    notes.print(
+        f"{len(table)} images: {anomalous} anomalous, {len(table) - anomalous - len(errors)} normal, "
+        f"{len(errors)} unreadable" + (f"; written to {output}" if output else ""),
+        highlight=False,
+    )
+
+
+def _write_scores(table: Any, output: Path | None) -> None:
+    from irp_core.atomic import atomic_path
+    from irp_core.text.spreadsheet import escaped
+
+    if output is None:
+        escaped(table).to_csv(sys.stdout, index=False)
+        return
+    with atomic_path(output) as temporary:
+        if output.suffix == ".csv":
+            escaped(table).to_csv(temporary, index=False)
+        else:
+            table.to_parquet(temporary, index=False)

@@ -1,0 +1,184 @@
+"""Deployments on a real server on PostgreSQL with a real worker: a schedule and an event each start a run, runs of one
+line never overlap, a lost run frees its place, and what is no longer asked for goes."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from irp_core.errors import InputError
+from tasks.deployments import Deployed, deploy
+from tasks.deployments.lost_runs import notice_lost_runs
+from tasks.notify import INBOX_READY, resource_id
+from tests.flows.test_second_clone import PROGRAMS, postgres
+from tests.tasks.deployments.platform import Platform, platform_in
+
+# What `flows.line.retrain` is in a plant; it takes notes of when it ran and where.
+FLOWS = """
+import os, time
+from pathlib import Path
+from prefect import flow
+
+def note(text):
+    with open("notes", "a") as file:
+        file.write(text + "\\n")
+
+@flow(name="retrain")
+def retrain(line: str) -> None:
+    note(f"begin {line} {os.getcwd()}")
+    time.sleep(1.5)
+    note(f"end {line} {os.getcwd()}")
+
+@flow(name="watch")
+def watch(line: str) -> None:
+    note(f"watch {line} {os.environ['WATCHED']}")
+"""
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    if PROGRAMS is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder = tmp_path_factory.mktemp("platform")
+    (folder / "plant_flows.py").write_text(FLOWS)
+    with postgres() as database:
+        address = database.replace("postgresql+psycopg", "postgresql+asyncpg")
+        with platform_in(folder, address) as made, temporary_settings({PREFECT_API_URL: made.api}):
+            made.environment["PYTHONPATH"] = f"{folder}:{made.environment.get('PYTHONPATH', '')}"
+            yield made
+
+
+@pytest.fixture(scope="module")
+def flows(platform: Platform) -> Any:
+    sys.path.insert(0, str(platform.folder))
+    import plant_flows  # type: ignore[import-not-found]
+
+    yield plant_flows
+    sys.path.remove(str(platform.folder))
+
+
+def runs(platform: Platform, name: str, *states: str) -> list[dict[str, Any]]:
+    body: dict[str, Any] = {"deployments": {"name": {"any_": [name]}}}
+    if states:
+        body["flow_runs"] = {"state": {"type": {"any_": list(states)}}}
+    return platform.ask("flow_runs/filter", body) or []
+
+
+def emit(platform: Platform, event: str, resource: str, **more: Any) -> None:
+    body = {
+        "event": event,
+        "resource": {"prefect.resource.id": resource},
+        "occurred": datetime.now(UTC).isoformat(),
+        "id": str(uuid.uuid4()),
+        **more,
+    }
+    platform.ask("events", [body])
+
+
+@pytest.mark.timeout(420)
+def test_a_schedule_and_an_event_start_runs_one_after_another(platform: Platform, flows: Any, tmp_path: Path) -> None:
+    project, other = tmp_path / "project", tmp_path / "other"
+    project.mkdir()
+    wanted = [
+        Deployed(
+            "line3",
+            flows.retrain,
+            {"line": "line3"},
+            cron="0 2 * * *",
+            timezone="Europe/Berlin",
+            starts_on=(INBOX_READY, resource_id("line3")),
+        ),
+        Deployed("line3", flows.watch, {"line": "line3"}, interval=15, when_busy="CANCEL_NEW"),
+        Deployed("line4", flows.retrain, {"line": "line4"}, starts_on=(INBOX_READY, resource_id("line4"))),
+    ]
+    deploy([Deployed("theirs", flows.retrain, {"line": "theirs"})], other, pool="plant")
+    names, gone = deploy(wanted, project, pool="plant", environment={"WATCHED": "by night"})
+    assert (names, gone) == (["retrain/line3", "watch/line3", "retrain/line4"], [])
+    platform.start("worker", "start", "--pool", "plant", "--type", "process")
+
+    for _ in range(3):
+        emit(platform, INBOX_READY, resource_id("line3"))
+
+    def started() -> list[str]:
+        return [run["created_by"]["type"] for run in runs(platform, "line3", "COMPLETED")]
+
+    platform.until(
+        lambda: started().count("AUTOMATION") == 3 and "SCHEDULE" in started(), "three events and a schedule end", 240
+    )
+    notes = (project / "notes").read_text().splitlines()
+    ours = [line for line in notes if not line.startswith("watch")]
+    assert ours == [f"begin line3 {project}", f"end line3 {project}"] * 3
+    assert "watch line3 by night" in notes
+    assert not runs(platform, "line4") and not runs(platform, "theirs")
+
+    (night,) = {
+        schedule["schedule"]["cron"]
+        for found in platform.ask("deployments/filter", {"deployments": {"name": {"any_": ["line3"]}}})
+        for schedule in found["schedules"]
+        if "cron" in schedule["schedule"]
+    }
+    assert night == "0 2 * * *"
+
+
+def test_deploying_again_changes_what_changed_and_deletes_what_is_gone(
+    platform: Platform, flows: Any, tmp_path: Path
+) -> None:
+    def state() -> tuple[list[tuple[str, int]], list[str]]:
+        found = platform.ask("deployments/filter", {"deployments": {"name": {"any_": ["a", "b"]}}})
+        triggers = [a["name"] for a in platform.ask("automations/filter", {}) if "a" in a["name"].split("/")]
+        return sorted((d["name"], len(d["schedules"])) for d in found), triggers
+
+    first = [
+        Deployed("a", flows.retrain, {"line": "a"}, cron="0 2 * * *", starts_on=(INBOX_READY, resource_id("a"))),
+        Deployed("b", flows.retrain, {"line": "b"}, cron="0 3 * * *"),
+    ]
+    deploy(first, tmp_path)
+    once = state()
+    deploy(first, tmp_path)
+    assert state() == once == ([("a", 1), ("b", 1)], [f"{INBOX_READY} starts retrain/a"])
+    _, gone = deploy([Deployed("a", flows.retrain, {"line": "a"})], tmp_path)
+    assert gone == ["retrain/b"]
+    assert state() == ([("a", 0)], [])
+
+
+@pytest.mark.timeout(120)
+def test_a_run_without_a_heartbeat_is_marked_and_frees_its_place(
+    platform: Platform, flows: Any, tmp_path: Path
+) -> None:
+    deploy([Deployed("lost", flows.retrain, {"line": "lost"})], tmp_path, pool="nobody")
+    with get_client(sync_client=True) as client:
+        notice_lost_runs(client, within=10)  # a plant's has 90 s
+        deployment = client.read_deployment_by_name("retrain/lost")
+        from prefect.states import Running
+
+        first, second = (client.create_flow_run_from_deployment(deployment.id) for _ in range(2))
+        from prefect.states import Pending
+
+        for state in (Pending(), Running()):
+            client.set_flow_run_state(first.id, state)
+        waits = client.set_flow_run_state(second.id, Pending())
+        assert waits.status.name != "ACCEPT"
+        emit(platform, "prefect.flow-run.heartbeat", f"prefect.flow-run.{first.id}")
+        platform.until(lambda: client.read_flow_run(first.id).state.is_crashed(), "the lost run is marked", 60)
+        assert "No heartbeat for 10 s" in client.read_flow_run(first.id).state.message
+        taken = client.set_flow_run_state(second.id, Pending())
+        assert taken.status.name == "ACCEPT"
+        notice_lost_runs(client)
+
+
+def test_without_a_server_one_sentence_says_what_to_do(tmp_path: Path) -> None:
+    with temporary_settings({PREFECT_API_URL: None}), pytest.raises(InputError, match="prefect server start"):
+        deploy([], tmp_path)
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(InputError, match="expected a Prefect server, found none"),
+    ):
+        deploy([], tmp_path)
