@@ -20,12 +20,14 @@ from flows.cli.commands.runs import runs, show
 from flows.cli.commands.score import score
 from flows.cli.commands.whatif import whatif
 from flows.cli.ending import carry_out
+from flows.cli.project import InProject
 from irp_core import __version__
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="irp",
+    cls=InProject,
     help="Clean the contaminated training set of an industrial visual anomaly detector.",
     no_args_is_help=True,
     add_completion=False,

@@ -60,7 +60,9 @@ class RunDirectory(Steps):
         return None if name is None else RunDirectory(self.path.parent / name)
 
     def data_root(self) -> Path:
-        return Path(self.record()["data_root"])
+        """The folder of the images; one inside the project is on record relative to it."""
+        root = Path(self.record()["data_root"])
+        return root if root.is_absolute() else self.workspace() / root
 
     def workspace(self) -> Path:
         """Where the run was made, and what its relative paths (store, decisions, DVC's cache) start from.

@@ -15,8 +15,8 @@ from irp_core.audit.findings import Finding, finding, row_differences
 from irp_core.hashing import file_sha256
 from irp_core.model_files import INSPECTOR
 from irp_core.refinement.reviews import approval
-from irp_core.run.begun import is_sealed
 from irp_core.run.files import MODEL
+from irp_core.run.inputs import is_sealed
 from tasks.audit.known_digests import KnownDigests
 from tasks.tracking.queries import experiments, model_version, runs_tagged, versions_of
 from tasks.tracking.reader import TrackedRun

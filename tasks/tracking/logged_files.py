@@ -13,7 +13,7 @@ from irp_core.hashing import file_sha256
 __all__ = ["FILES_TAG", "PENDING_TAG", "log_files"]
 
 FILES_TAG = "irp.files"
-PENDING_TAG = "irp.files_pending"  # what is being uploaded in place of another file
+PENDING_TAG = "irp.files_pending"  # what is being uploaded
 
 
 def log_files(
@@ -21,8 +21,8 @@ def log_files(
 ) -> None:
     """Log files, those that exist, by artifact folder, and note their sha256 in the run's tag `irp.files`.
 
-    What takes another file's place is noted before, too: whoever is killed between the upload and the tag leaves no
-    file that passes for one that was tampered with.
+    What is new or takes another file's place is noted before, too: whoever is killed between the upload and the tag
+    leaves no file that passes for one that was tampered with.
 
     Args:
         more_follow: files that belong to these will be logged next: until then the note stays.
@@ -31,7 +31,8 @@ def log_files(
     known, pending = (json.loads(tags.get(tag, "{}")) for tag in (FILES_TAG, PENDING_TAG))
     existing = [(folder, path) for folder, paths in files.items() for path in paths if path.exists()]
     new = {f"{folder}/{path.name}" if folder else path.name: file_sha256(path) for folder, path in existing}
-    pending |= {name: sha256 for name, sha256 in new.items() if known.get(name, sha256) != sha256}
+    if known:  # else nothing is there that these could be at odds with
+        pending |= {name: sha256 for name, sha256 in new.items() if known.get(name) != sha256}
     if pending:
         client.set_tag(mlflow_run, PENDING_TAG, json.dumps(pending, sort_keys=True))
     for folder, path in existing:

@@ -10,6 +10,7 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -277,7 +278,13 @@ class TrackedRun:
         return read_table(self.file(self._known(f"{folder}/{name}", run), run, verify=self.checked), schema, where)
 
     def _events(self, name: str) -> pd.DataFrame:
-        return self._table(name, REVIEW_SCHEMA) if self.has(f"{files.TABLES}/{name}") else no_events()
+        artifact = f"{files.TABLES}/{name}"
+        if self.has(artifact):
+            return self._table(name, REVIEW_SCHEMA)
+        if artifact in json.loads(self.tags.get(PENDING_TAG, "{}")):  # an upload of the first ones broke off
+            with suppress(InputError):
+                return self._table(name, REVIEW_SCHEMA)
+        return no_events()
 
 
 def find_run(reference: str, params: Params) -> tuple[TrackedRun, int | None]:

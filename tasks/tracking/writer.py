@@ -24,12 +24,13 @@ from irp_core.config import Params, digest
 from irp_core.data.manifest import write_table
 from irp_core.errors import InputError
 from irp_core.removals import REMOVAL_SCHEMA
-from irp_core.run.directory import RunDirectory
+from irp_core.run.directory import RunDirectory, is_run
 from irp_core.run.files import DECIDED, LAST_ROUND, MODEL, REMOVALS, TABLES
 from irp_core.run.removal_tables import decided_removals
 from irp_core.run.step_files import read_tracked, write_tracked
 from tasks.runtime.retries import IO_RETRIES
 from tasks.serving import CODE, save_pyfunc
+from tasks.tracking.database import ARTIFACTS
 from tasks.tracking.logged_files import log_files
 from tasks.tracking.metrics import curves_of, new_points, points_of
 from tasks.tracking.queries import client_of, runs_tagged
@@ -59,13 +60,30 @@ def _experiment(client: MlflowClient, params: Params) -> str:
         return str(found.experiment_id)
     # A server decides where its artifacts go; beside a local database they go where .gitignore expects them.
     local = params.tracking.uri.startswith("sqlite:")
-    location = (Path("mlartifacts") / params.tracking.experiment).resolve().as_uri() if local else None
+    location = (Path(ARTIFACTS) / params.tracking.experiment).resolve().as_uri() if local else None
     try:
         return str(client.create_experiment(params.tracking.experiment, artifact_location=location))
     except MlflowException:  # another process was quicker
         found = client.get_experiment_by_name(params.tracking.experiment)
         assert found is not None
         return str(found.experiment_id)
+
+
+def _bring_along(client: MlflowClient, run: RunDirectory) -> None:
+    """Let the MLflow runs of a run whose folder was moved say where it is now: else they would not be found again."""
+    known, here = run.mlflow(), str(run.path.resolve())
+    if known is None:
+        return
+    try:
+        parent = client.get_run(str(known["run"]))
+    except MlflowException:  # another store than the run was tracked in
+        return
+    before = parent.data.tags.get("irp.directory", here)
+    if before == here or parent.data.tags.get("irp.run_id") != run.run_id or is_run(Path(before)):  # there: a copy
+        return
+    experiment = [parent.info.experiment_id]
+    for moved in (parent, *runs_tagged(client, experiment, {"mlflow.parentRunId": parent.info.run_id})):
+        client.set_tag(moved.info.run_id, "irp.directory", here)
 
 
 def _find_or_create(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> str:
@@ -92,6 +110,7 @@ def start_parent(run_path: str) -> str:
             "irp.manifest_sha256": run.record()["manifest_sha256"],
         }
         experiment = _experiment(client, params)
+        _bring_along(client, run)
         parent = _find_or_create(client, experiment, run.run_id, tags)
         run.write_mlflow({"experiment": experiment, "run": parent})
         client.log_batch(parent, params=_params(params))

@@ -10,11 +10,13 @@ import typer
 from rich.console import Console
 
 from flows.cli.options import AllowDetectors, Format, Overrides, ParamsFile, read_params
+from flows.cli.project import InProject
 from irp_core.errors import InputError
 
 __all__ = ["audit"]
 
 audit = typer.Typer(
+    cls=InProject,
     help="Which images were removed, when, why: answered from MLflow and DVC alone.",
     no_args_is_help=True,
     rich_markup_mode="rich",
