@@ -13,6 +13,7 @@ from flows.cli.commands.audit import audit
 from flows.cli.commands.demo import demo
 from flows.cli.commands.export import export
 from flows.cli.commands.fetch import fetch
+from flows.cli.commands.gc import gc
 from flows.cli.commands.prepare import prepare
 from flows.cli.commands.refine import refine
 from flows.cli.commands.review import review
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (demo, fetch, prepare, refine, runs, show, review, whatif, export, score):
+for command in (demo, fetch, prepare, refine, runs, show, review, whatif, export, score, gc):
     app.command()(command)
 app.add_typer(audit, name="audit")
 
