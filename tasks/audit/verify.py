@@ -16,7 +16,7 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.run.directory import RunDirectory, is_run
-from irp_core.run.files import IMAGES, REMOVALS, REMOVALS_SHOWN, REPORT, REVIEWS, TABLES
+from irp_core.run.files import IMAGES, MODEL, REMOVALS, REMOVALS_SHOWN, REPORT, REVIEWS, TABLES
 from irp_core.run.lasting import OF_REVIEWS, folder_differences
 from irp_core.run.removal_tables import removal_tables
 from tasks.audit.known_digests import KnownDigests
@@ -24,6 +24,7 @@ from tasks.audit.verify_files import Progress, TrackedFiles
 from tasks.audit.verify_records import TrackedRecords
 from tasks.audit.verify_tables import TrackedTables
 from tasks.tracking.digests import events_digest
+from tasks.tracking.logged_files import DELETED_TAG
 from tasks.tracking.reader import TrackedRun, find_run
 
 __all__ = ["verify"]
@@ -121,7 +122,8 @@ def _artifacts(run: TrackedRun, digests: KnownDigests) -> Iterator[Finding]:
             try:
                 found = file_sha256(run.file(name, holder, verify=False))
             except InputError:
-                wrong.append(f"{name} is gone")
+                if not (DELETED_TAG in holder.data.tags and name.startswith(f"{MODEL}/") and name not in tagged):
+                    wrong.append(f"{name} is gone")
                 continue
             # An upload that broke off: by a review, or while the run was made again.
             may_be_newer = entry is None or name in _UPLOADED_BY_REVIEWS or run.parent.info.status != "FINISHED"
@@ -138,12 +140,14 @@ def _weights(run: TrackedRun) -> Iterator[Finding]:
         place = f"iteration {number}"
         kept = run.weights(model)
         if kept is None:
-            yield Finding("weights", place, "skipped", "not kept (tracking.keep_weights)")
+            how = "deleted since (irp gc)" if DELETED_TAG in model.data.tags else "not kept (tracking.keep_weights)"
+            yield Finding("weights", place, "skipped", how)
             continue
         yield _same_weights(run, kept, model, place, model)
     inside = run.weights()
     if inside is None:
-        yield Finding("weights", "final detector", "skipped", "not kept (run.outputs)")
+        how = "deleted since (irp gc)" if DELETED_TAG in run.tags else "not kept (run.outputs)"
+        yield Finding("weights", "final detector", "skipped", how)
     else:
         yield _same_weights(run, inside, run.parent, "final detector", run.models[-1])
 

@@ -10,10 +10,11 @@ from mlflow.tracking import MlflowClient
 
 from irp_core.hashing import file_sha256
 
-__all__ = ["FILES_TAG", "PENDING_TAG", "log_files"]
+__all__ = ["DELETED_TAG", "FILES_TAG", "PENDING_TAG", "log_files"]
 
 FILES_TAG = "irp.files"
 PENDING_TAG = "irp.files_pending"  # what is being uploaded
+DELETED_TAG = "irp.weights_deleted"  # when the weights were deleted on purpose (`irp gc`)
 
 
 def log_files(
