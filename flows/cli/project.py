@@ -21,12 +21,16 @@ from irp_core.run.files import RECORD
 
 __all__ = ["InProject", "project_of"]
 
+_ANYWHERE = ("init", "demo")  # they make a project, where they are typed
+
 
 class InProject(TyperGroup):
     """A group whose commands are carried out in the project's directory."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         command = super().get_command(ctx, cmd_name)
+        if cmd_name in _ANYWHERE:
+            return command
         if command is not None and not isinstance(command, TyperGroup) and not hasattr(command, "in_project"):
             vars(command).update(in_project=True, invoke=_in_project(command.invoke))
         return command

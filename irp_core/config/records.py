@@ -19,7 +19,7 @@ class Tracking(Section):
 class Snapshots(Section):
     enabled: bool = True
     directory: str = "snapshots"
-    link: Literal["auto", "copy"] = "auto"
+    link: Literal["auto", "hardlink", "copy"] = "auto"
 
 
 class Run(Section):

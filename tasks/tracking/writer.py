@@ -71,12 +71,13 @@ def _experiment(client: MlflowClient, params: Params) -> str:
 
 def _bring_along(client: MlflowClient, run: RunDirectory) -> None:
     """Let the MLflow runs of a run whose folder was moved say where it is now: else they would not be found again."""
-    known, here = run.mlflow(), str(run.path.resolve())
-    if known is None:
-        return
+    here = str(run.path.resolve())
     try:
+        known = run.mlflow()
+        if known is None:
+            return
         parent = client.get_run(str(known["run"]))
-    except MlflowException:  # another store than the run was tracked in
+    except (InputError, MlflowException):  # a damaged note, or another store than the run was tracked in
         return
     before = parent.data.tags.get("irp.directory", here)
     if before == here or parent.data.tags.get("irp.run_id") != run.run_id or is_run(Path(before)):  # there: a copy

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import AllowDetectors, Format, Overrides, ParamsFile, read_params
+from flows.cli.options import AllowDetectors, As, Format, Overrides, ParamsFile, read_params, reference_of
 from flows.cli.project import InProject
 from irp_core.errors import InputError
 
@@ -27,10 +27,10 @@ Reference = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A run's id or directory, or a registered model NAME[@alias|/version]; :ITERATION if wanted.",
+        help="A run (folder, id, beginning of an id, last), or a registered model NAME[@alias|/version]; :ITERATION if "
+        "wanted.",
     ),
 ]
-As = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
 
 
 @audit.command()
@@ -39,7 +39,8 @@ def model(model: Reference, as_: As = Format.table, params: ParamsFile = None, s
     from flows.terminal.audit import write_answer
     from tasks.audit.questions import describe_model
 
-    facts, removals = describe_model(model, read_params(params, set_param))
+    checked = read_params(params, set_param)
+    facts, removals = describe_model(reference_of(model, checked), checked)
     write_answer(facts, removals, as_.value, "Removed and reviewed images", "removed")
 
 
@@ -78,7 +79,8 @@ def diff(
     from flows.terminal.audit import write_answer
     from tasks.audit.questions import compare_sets
 
-    facts, table = compare_sets(first, second, read_params(params, set_param))
+    checked = read_params(params, set_param)
+    facts, table = compare_sets(reference_of(first, checked), reference_of(second, checked), checked)
     write_answer(facts, table, as_.value, "Images that only one of them has", "difference")
 
 
@@ -104,10 +106,11 @@ def verify(
     from tasks.audit.verify import verify as verify_run
     from tasks.runtime.progress import bar
 
+    checked = read_params(params, set_param)
     with bar("Checking images") as advance:
         findings = verify_run(
-            model,
-            read_params(params, set_param),
+            reference_of(model, checked),
+            checked,
             rescore=rescore,
             seals=seal,
             progress=advance,
@@ -133,7 +136,8 @@ def seal(
     """Write the digest of a run's manifest where nobody rewrites it: verify then finds every later change."""
     from tasks.audit.seal import seal_run
 
-    line, done = seal_run(model, read_params(params, set_param), to=to, tag=tag)
+    checked = read_params(params, set_param)
+    line, done = seal_run(reference_of(model, checked), checked, to=to, tag=tag)
     print(line, end="")
     for sentence in done:
         Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)
@@ -151,7 +155,7 @@ def checkout(
     from tasks.versions.snapshots import checkout as checkout_set
 
     checked = read_params(params, set_param)
-    run, iteration = find_run(model, checked)
+    run, iteration = find_run(reference_of(model, checked), checked)
     tags = run.model(iteration).data.tags
     number = int(tags["irp.iteration"])
     md5 = tags.get("irp.dvc_md5")
