@@ -23,8 +23,8 @@ from tasks.audit.known_digests import KnownDigests
 from tasks.audit.verify_files import Progress, TrackedFiles
 from tasks.audit.verify_records import TrackedRecords
 from tasks.audit.verify_tables import TrackedTables
+from tasks.tracking.artifacts import DELETED_TAG
 from tasks.tracking.digests import events_digest
-from tasks.tracking.logged_files import DELETED_TAG
 from tasks.tracking.reader import TrackedRun, find_run
 
 __all__ = ["verify"]

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from irp_core.retention import Item
 from irp_core.run.files import MODEL
-from tasks.tracking.logged_files import DELETED_TAG, FILES_TAG
+from tasks.tracking.artifacts import DELETED_TAG, FILES_TAG
 from tasks.tracking.queries import experiments, runs_tagged
 
 __all__ = ["DELETED_TAG", "delete_weights", "weight_items"]

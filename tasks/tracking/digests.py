@@ -23,7 +23,7 @@ from irp_core.refinement.reviews import REVIEW_SCHEMA
 from irp_core.run.directory import RunDirectory
 from irp_core.run.files import DIGESTS
 from irp_core.run.lasting import folder_digests
-from tasks.tracking.logged_files import FILES_TAG, PENDING_TAG, log_files
+from tasks.tracking.artifacts import FILES_TAG, PENDING_TAG, log_files
 
 __all__ = ["described", "digests_target", "events_digest", "write_digests"]
 

@@ -35,7 +35,7 @@ from irp_core.params_file import recorded_params
 from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, empty_removals
 from irp_core.run import files
-from tasks.tracking.logged_files import FILES_TAG, PENDING_TAG
+from tasks.tracking.artifacts import FILES_TAG, PENDING_TAG
 from tasks.tracking.queries import client_of, experiments, model_version, runs_tagged
 
 __all__ = ["TrackedRun", "all_runs", "find_run"]

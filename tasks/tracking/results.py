@@ -14,8 +14,8 @@ from irp_core.config import Params
 from irp_core.refinement.reviews import approval
 from irp_core.run.directory import RunDirectory
 from irp_core.run.files import REMOVALS_SHOWN
+from tasks.tracking.artifacts import log_files
 from tasks.tracking.digests import write_digests
-from tasks.tracking.logged_files import log_files
 
 __all__ = ["log_results", "register"]
 

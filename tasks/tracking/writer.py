@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from prefect import task
@@ -30,8 +30,8 @@ from irp_core.run.removal_tables import decided_removals
 from irp_core.run.step_files import read_tracked, write_tracked
 from tasks.runtime.retries import IO_RETRIES
 from tasks.serving import CODE, save_pyfunc
-from tasks.tracking.database import ARTIFACTS
-from tasks.tracking.logged_files import log_files
+from tasks.tracking.artifacts import log_files
+from tasks.tracking.experiment import experiment_of
 from tasks.tracking.metrics import curves_of, new_points, points_of
 from tasks.tracking.queries import client_of, runs_tagged
 from tasks.tracking.results import log_results, register
@@ -47,26 +47,6 @@ __all__ = [
     "start_parent",
     "track_iteration",
 ]
-
-
-def _experiment(client: MlflowClient, params: Params) -> str:
-    found: Experiment | None = client.get_experiment_by_name(params.tracking.experiment)
-    if found is not None and found.lifecycle_stage == "deleted":  # its name stays taken
-        raise InputError(
-            f"tracking.experiment {params.tracking.experiment!r}: expected one that is in use, found a deleted one; "
-            f"name another, or restore it (mlflow experiments restore --experiment-id {found.experiment_id})."
-        )
-    if found is not None:
-        return str(found.experiment_id)
-    # A server decides where its artifacts go; beside a local database they go where .gitignore expects them.
-    local = params.tracking.uri.startswith("sqlite:")
-    location = (Path(ARTIFACTS) / params.tracking.experiment).resolve().as_uri() if local else None
-    try:
-        return str(client.create_experiment(params.tracking.experiment, artifact_location=location))
-    except MlflowException:  # another process was quicker
-        found = client.get_experiment_by_name(params.tracking.experiment)
-        assert found is not None
-        return str(found.experiment_id)
 
 
 def _bring_along(client: MlflowClient, run: RunDirectory) -> None:
@@ -110,7 +90,7 @@ def start_parent(run_path: str) -> str:
             "irp.iteration": "all",
             "irp.manifest_sha256": run.record()["manifest_sha256"],
         }
-        experiment = _experiment(client, params)
+        experiment = experiment_of(client, params)
         _bring_along(client, run)
         parent = _find_or_create(client, experiment, run.run_id, tags)
         run.write_mlflow({"experiment": experiment, "run": parent})
@@ -134,7 +114,7 @@ def track_iteration(run_path: str, parent: str, iteration: int, fingerprint: str
         client = client_of(params)
         version = run.snapshot(iteration)
         tags = {**common_tags(run), **training_tags(run, iteration, fingerprint), "mlflow.parentRunId": parent}
-        nested = _find_or_create(client, _experiment(client, params), f"iteration-{iteration:02d}", tags)
+        nested = _find_or_create(client, experiment_of(client, params), f"iteration-{iteration:02d}", tags)
         rows = run.training_set(iteration)
         metrics = {"n_train": float(len(rows))}
         if iteration > 0:

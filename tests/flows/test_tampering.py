@@ -23,7 +23,7 @@ from irp_core.hashing import file_md5, file_sha256
 from irp_core.params_file import load_params
 from tasks.audit.seal import seal_run
 from tasks.audit.verify import verify
-from tasks.tracking.logged_files import FILES_TAG, PENDING_TAG
+from tasks.tracking.artifacts import FILES_TAG, PENDING_TAG
 from tasks.tracking.reader import TrackedRun, find_run
 from tests.flows.harness import store_of
 
