@@ -62,7 +62,7 @@ def test_a_registered_models_name_may_have_a_quote(client: MlflowClient, params:
 def test_every_page_is_read(client: MlflowClient, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     for k in range(5):
         client.create_registered_model(f"paged-{k}")
-        client.createexperiment_of(f"paged-{k}")
+        client.create_experiment(f"paged-{k}")
         parent = client.create_run(client.get_experiment_by_name(f"paged-{k}").experiment_id)
         client.create_model_version(f"paged-{k}", f"{parent.info.artifact_uri}/model", parent.info.run_id)
         client.set_registered_model_alias(f"paged-{k}", "champion", "1")
@@ -92,7 +92,7 @@ def test_a_deleted_experiment_is_one_sentence_and_its_registered_model_still_ans
     experiment = client.get_experiment_by_name("gone").experiment_id
     nested = client.create_run(experiment, tags=tags).info.run_id
     register(client, gone, parent)
-    client.deleteexperiment_of(experiment)
+    client.delete_experiment(experiment)
     with pytest.raises(InputError, match=r"tracking.experiment 'gone': expected one that is in use, found a deleted"):
         experiment_of(client, gone)
     tracked, _ = find_run("survivor", params)
