@@ -203,7 +203,8 @@ def main(
     largest = max(sizes)
     console = Console()
     console.print(
-        f"{largest:,} images: about {largest * BYTES / 1e9:.1f} GB of disk and {largest * SECONDS / 60:.0f} minutes on one core, by estimate."
+        f"{largest:,} images: by estimate {largest * BYTES / 1e9:.1f} GB of disk, "
+        f"and {largest * SECONDS / 60:.0f} minutes on one core."
     )
     if largest >= 1_000_000 and not yes:
         typer.confirm("Go on?", abort=True)
