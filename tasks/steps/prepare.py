@@ -20,6 +20,7 @@ from irp_core.data.contamination import contaminate
 from irp_core.data.crop_loss import count_lost, crop_loss
 from irp_core.data.manifest import manifest_digest, training_rows
 from irp_core.data.scan import scan
+from irp_core.data.seen.known_files import KnownFiles
 from irp_core.data.set_notes import Size
 from irp_core.data.split.hash_split import sides
 from irp_core.errors import InputError
@@ -51,6 +52,7 @@ def make_manifest(root: Path, params: Params, output: Path, before: Path | None 
             copies_from=params.dataset.near_copies,
             images=params.images,
             golden=Path(params.dataset.golden) if params.dataset.golden else None,
+            known=KnownFiles(Path(params.features.store), params.images),
             workers=params.features.workers,
             progress=advance,
         )
