@@ -35,11 +35,9 @@ def deploy(
     from irp_core.line.definition import line_names, load_line
 
     project = Path.cwd()
+    if not (project / "params" / "lines").is_dir():
+        raise InputError(f"{project}: expected a project with lines (params/lines), found none; see `irp line add`.")
     lines = [load_line(name, project) for name in line_names(project)]
-    if not lines:
-        raise InputError(
-            f"{project / 'params/lines'}: expected a line to deploy, found none; `irp line add` makes one."
-        )
     with Console(stderr=True).status("Deploying …"):
         from prefect.schedules import Cron
 

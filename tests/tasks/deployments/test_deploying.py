@@ -147,7 +147,7 @@ def emit(platform: Platform, event: str, resource: str, **more: Any) -> None:
     platform.ask("events", [body])
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 def test_a_schedule_and_an_event_start_runs_one_after_another(
     platform: Platform, plant_services: Plant, flows: Any, tmp_path: Path
 ) -> None:
@@ -273,6 +273,7 @@ def test_irp_deploy_makes_a_project_s_deployments(
         runner.invoke(app, ["deploy"], catch_exceptions=False)
 
 
+@pytest.mark.filterwarnings("ignore:.*imghdr.*:DeprecationWarning")  # of a library of Prefect's notifications
 def test_the_automation_of_the_documentation_is_taken(platform: Platform) -> None:
     page = (COMPOSE.parents[1] / "docs" / "platform.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```\n(from prefect\.automations .*?)```", page, re.DOTALL)
