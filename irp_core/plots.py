@@ -17,6 +17,7 @@ from irp_core.methods import METHODS
 __all__ = ["COLOURS", "iteration_curves", "score_histograms", "what_if_curves"]
 
 _HISTOGRAMS = 12
+_WIDTH = 4.2  # inches: in a page of 400 pixels the letters of 9 points are still read
 COLOURS = {"blue": "#0072b2", "orange": "#d55e00", "green": "#009e73", "grey": "#777777"}
 
 
@@ -34,7 +35,7 @@ def iteration_curves(iterations: pd.DataFrame, references: Mapping[str, float] |
         ['AUROC (test set)', 'training images']
     """
     labelled = iterations["auroc"].notna().any()
-    figure = Figure(figsize=(6.4, 3.0 if not labelled else 4.6), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 2.6 if not labelled else 4.4), layout="constrained")
     axes = figure.subplots(2 if labelled else 1, 1, sharex=True, squeeze=False)[:, 0]
     steps = iterations["iteration"].to_numpy()
     if labelled:
@@ -45,14 +46,16 @@ def iteration_curves(iterations: pd.DataFrame, references: Mapping[str, float] |
             top.axhline(value, color=colour, linestyle=dash, linewidth=1.3, label=f"{name} {value:.3f}")
         top.set_ylabel("AUROC (test set)")
         if references:
-            top.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+            top.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         _tidy(top)
     bottom = axes[-1]
     bottom.bar(steps, iterations["n_train"], color=COLOURS["blue"], alpha=0.35, width=0.6)
     bottom.set_ylabel("training images")
-    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     bottom.set_xlabel("iteration (0 = before any removal)")
-    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    # One iteration alone: a locator would find ticks between whole numbers.
+    bottom.set_xlim(steps.min() - 0.6, steps.max() + 0.6)
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    bottom.yaxis.set_major_locator(MaxNLocator(integer=True))
     _tidy(bottom)
     return figure
 
@@ -69,7 +72,7 @@ def score_histograms(scores: pd.DataFrame, thresholds: Mapping[int, float]) -> F
     """
     present = np.sort(scores["iteration"].unique())
     shown = present[np.unique(np.linspace(0, len(present) - 1, min(len(present), _HISTOGRAMS)).round().astype(int))]
-    figure = Figure(figsize=(6.4, 0.9 + 1.1 * len(shown)), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 0.9 + 1.0 * len(shown)), layout="constrained")
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     edges = np.histogram_bin_edges(scores.loc[scores["iteration"].isin(shown), "score"], bins=50)
     for axes, iteration in zip(panels, shown.tolist(), strict=True):
@@ -80,13 +83,15 @@ def score_histograms(scores: pd.DataFrame, thresholds: Mapping[int, float]) -> F
         axes.minorticks_off()
         if iteration in thresholds:
             axes.axvline(thresholds[iteration], color=COLOURS["orange"], linewidth=1.5)
+            right = thresholds[iteration] > (edges[0] + edges[-1]) / 2  # then its name stands on the left
             axes.annotate(
                 f"threshold {thresholds[iteration]:.3f}",
                 (thresholds[iteration], 0.9),
                 xycoords=("data", "axes fraction"),
-                xytext=(4, 0),
+                xytext=(-4 if right else 4, 0),
                 textcoords="offset points",
-                fontsize=8,
+                ha="right" if right else "left",
+                fontsize=9,
                 color=COLOURS["orange"],
                 va="top",
             )

@@ -14,6 +14,7 @@ from rich.table import Table
 from flows.terminal.left_out import show_folders, show_left_out
 from irp_core.methods import METHODS
 from irp_core.removals import REMOVED
+from irp_core.results.thresholds import operating_sentence, removal_sentence
 from irp_core.run.directory import RunDirectory
 from irp_core.run.overview import Line
 from irp_core.run.prepared import PreparedSet
@@ -81,14 +82,10 @@ def show_run(console: Console, run: RunDirectory, *, closing: bool = True) -> No
             cells += [_share(row[name]) for name in names]
         table.add_row(*cells)
     console.print(table)
-    last = summary["last_round"]
     if summary.get("outcome"):  # its sentences say why, better than a threshold can
         console.print(f"Stopped after {summary['iterations']} iterations.")
     else:
-        console.print(
-            f"Stopped after {summary['iterations']} iterations: {_STOPPED[summary['stop_reason']]} "
-            f"(threshold {last['threshold']:.3f}, highest score {last['max_score']:.3f})."
-        )
+        console.print(f"Stopped after {summary['iterations']} iterations: {_STOPPED[summary['stop_reason']]}.")
     _show_findings(console, summary)
     _show_inputs(console, run)
     if closing:
@@ -109,16 +106,9 @@ def _show_findings(console: Console, summary: dict[str, Any]) -> None:
         if unsure > 0.02 * summary["n_start"]:
             text += f" About {unsure} more than were removed, but which is not certain: irp review shows them."
         console.print(text, highlight=False)
-    if point := summary.get("operating"):
-        text = f"Operating threshold: {point['threshold']:.3f}, for {100 * point['false_alarm_rate']:g} % false alarms"
-        if point["basis"] == "extrapolated":
-            text += f", extrapolated: {point['images']} images are too few for that rate"
-        measured = [
-            f"{name} {100 * point[key]:.0f} %"
-            for name, key in (("false alarms", "test_false_alarms"), ("defects found", "test_detected"))
-            if key in point
-        ]
-        console.print(text + (f". On the test images: {', '.join(measured)}." if measured else "."), highlight=False)
+    for said in (removal_sentence(summary), operating_sentence(summary)):
+        if said:
+            console.print(said, highlight=False, soft_wrap=True)
 
 
 def _show_inputs(console: Console, run: RunDirectory) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import pandas as pd
 from irp_core.atomic import atomic_directory
 from irp_core.errors import InputError
 from irp_core.inspection import Inspector, image_files
+from irp_core.report.thumbnails import original
 from irp_core.results.export import Exported, How, export_set, split_states
 from irp_core.results.findings import findings_of
 from irp_core.run.directory import RunDirectory
@@ -176,6 +177,20 @@ class Result(Model):
         return export_set(
             final_images(self.run), self.run.data_root(), Path(to), how=how, about=about, elsewhere=nowhere
         )
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report, one HTML page that works offline; returns its path.
+
+        Raises:
+            InputError: a name that does not end in .html.
+        """
+        target = Path(path)
+        if target.suffix not in (".html", ".htm"):
+            raise InputError(f"{target}: expected a name that ends in .html.")
+        from irp_core.report.lineage import of_folder
+        from irp_core.report.page import render
+
+        return render(self.run, target, of_folder(self.run), find=partial(original, self.run))
 
     def save(self, folder: str | Path) -> Path:
         """Keep the result as a run's folder, which `load` and the commands open: show, review, score, export.

@@ -27,7 +27,9 @@ else:
     RuleName = Literal[tuple(RULES)]
 DetectorName = Annotated[
     str,
-    Field(pattern=r"^(differnet|gaussian|patch_knn|kurtosis|consensus|patch_gaussian|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"),
+    Field(
+        pattern=r"^(differnet|gaussian|patch_knn|kurtosis|consensus|patch_gaussian|ensemble|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
+    ),
 ]
 """A detector of this package, or `package.module:Class` of another."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from irp_core.atomic import read_json_object
+from irp_core.detectors.cells.ensemble import Ensemble
 from irp_core.detectors.cells.patch_gaussian import PatchGaussian
 from irp_core.detectors.consensus import Consensus
 from irp_core.detectors.differnet import DifferNet
@@ -24,6 +25,7 @@ __all__ = [
     "Consensus",
     "Detector",
     "DifferNet",
+    "Ensemble",
     "EpochReport",
     "Gaussian",
     "Kurtosis",
@@ -38,6 +40,7 @@ DETECTORS: dict[str, type[Detector]] = {
     "differnet": DifferNet,
     "gaussian": Gaussian,
     "patch_gaussian": PatchGaussian,
+    "ensemble": Ensemble,
     "patch_knn": PatchKnn,
     "kurtosis": Kurtosis,
     "consensus": Consensus,

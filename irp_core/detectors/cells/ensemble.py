@@ -1,0 +1,158 @@
+"""What is odd in the whole image, and what is odd in one place of it: two detectors' scores, added up."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import log_ndtr
+from torch import Tensor
+
+from irp_core.config import Params, PatchGaussianParams
+from irp_core.detectors.cells.patch_gaussian import PatchGaussian
+from irp_core.detectors.folds import assign_folds, fold_by_fold
+from irp_core.detectors.gaussian import Gaussian
+from irp_core.detectors.local import Scale, scale_of, standardised
+from irp_core.detectors.protocol import EpochReport, Report
+from irp_core.detectors.saving import read_saved, write_saved
+from irp_core.errors import InputError
+from irp_core.features.feature_set import FeatureSet, Local
+
+__all__ = ["Ensemble"]
+
+_FOLDS = 5  # for the members' scales
+_MEMBERS = ("gaussian", "patch_gaussian")
+
+
+class Ensemble:
+    """Score: the sum over `gaussian` and `patch_gaussian` of -log p.
+
+    p is the share of good images that have a higher score, if the logarithms are normally distributed.
+
+    Mean and standard deviation of a member's log scores are those of the training images out of fold: a member that
+    remembers what it was trained on would call every new image odd. The sum of -log p (Fisher, 1925) lets the member
+    decide that is surer; one to which an image is ordinary adds next to nothing.
+
+    Its map is `patch_gaussian`'s: the whole image has no place.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> pooled, cells = rng.normal(size=(40, 1, 6)), rng.normal(size=(40, 4, 4, 8))
+        >>> pooled[0] += 9  # odd as a whole
+        >>> cells[1, 2, 3] += 9  # odd in one place
+        >>> images = FeatureSet(pooled.astype(np.float32), cells=cells.astype(np.float16))
+        >>> detector = Ensemble.build(images, Params(), torch.device("cpu"))
+        >>> _ = detector.fit(images[np.arange(40) > 1])
+        >>> sorted(detector.score(images).argsort()[-2:].tolist())
+        [0, 1]
+    """
+
+    needs: ClassVar[tuple[Local, ...]] = ("cells",)
+    leaves_itself_out: ClassVar[bool] = False
+
+    def __init__(self, params: PatchGaussianParams, device: torch.device) -> None:
+        self.params = params
+        self.device = device
+        self._gaussian = Gaussian(device)
+        self._patches = PatchGaussian(params, device)
+        self._scales: dict[str, Scale] = {}
+
+    @classmethod
+    def build(cls, features: FeatureSet, params: Params, device: torch.device) -> Ensemble:
+        """An untrained detector with the settings of section `patch_gaussian`."""
+        return cls(params.patch_gaussian, device)
+
+    def fit(
+        self, features: FeatureSet, *, epochs: int = 1, seed: int = 0, report: Report | None = None
+    ) -> list[EpochReport]:
+        """Fit both members anew, and the scales of their out-of-fold scores.
+
+        Raises:
+            ValueError: fewer than two different images: there is no fold to leave out.
+        """
+        features.check("Ensemble.fit", self.needs)
+        started = time.perf_counter()
+        contents = [hashlib.md5(image.tobytes(), usedforsecurity=False).hexdigest() for image in features.pooled]
+        if len(set(contents)) < 2:
+            raise ValueError(f"Ensemble.fit expects at least 2 different images. Got {len(features)}.")
+        folds = assign_folds(contents, np.ones(len(features), dtype=bool), _FOLDS, seed=seed)
+        logs = self._out_of_fold(features, folds, seed)
+        self._scales = {name: scale_of(logs[name]) for name in _MEMBERS}
+        self._gaussian.fit(features)
+        self._patches.fit(features)
+        loss = float(np.median(_combined(logs, self._scales)))
+        done = EpochReport(1, 1, loss, 0.0, time.perf_counter() - started)
+        if report:
+            report(done)
+        return [done]
+
+    def _out_of_fold(self, features: FeatureSet, folds: NDArray[np.intp], seed: int) -> dict[str, NDArray[np.float64]]:
+        """Log scores (n,) of each member, of images that it did not train on."""
+        whole = fold_by_fold(lambda: Gaussian(self.device), features, folds, epochs=1, seed=seed)
+        places = fold_by_fold(lambda: PatchGaussian(self.params, self.device), features, folds, epochs=1, seed=seed)
+        return {"gaussian": np.log(whole), "patch_gaussian": np.log(places)}
+
+    def score_out_of_fold(
+        self, features: FeatureSet, folds: NDArray[np.intp], *, epochs: int, seed: int
+    ) -> NDArray[np.float64]:
+        """As `irp_core.detectors.folds.fold_by_fold`, with one scale for all folds: a fifth of the time."""
+        features.check("Ensemble.score_out_of_fold", self.needs)
+        logs = self._out_of_fold(features, folds, seed)
+        inside = folds >= 0
+        return _combined(logs, {name: scale_of(values[inside]) for name, values in logs.items()})
+
+    def score(self, features: FeatureSet) -> NDArray[np.float64]:
+        """Scores (images,)."""
+        features.check("Ensemble.score", self.needs)
+        if not self._scales:
+            raise ValueError("Ensemble.score needs a fitted detector: call fit or load first.")
+        scores = {"gaussian": self._gaussian.score(features), "patch_gaussian": self._patches.score(features)}
+        return _combined({name: np.log(values) for name, values in scores.items()}, self._scales)
+
+    def maps(self, features: FeatureSet) -> Tensor:
+        """Each cell's distance from the normal distribution of its position (images, rows, columns)."""
+        return self._patches.maps(features)
+
+    def save(self, directory: Path) -> None:
+        """Write `detector.json` and `weights.safetensors`."""
+        if not self._scales:
+            raise ValueError("Ensemble.save needs a fitted detector.")
+        members = {"gaussian": self._gaussian.tensors(), "patch_gaussian": self._patches.tensors()}
+        tensors = {f"{member}.{name}": tensor for member, held in members.items() for name, tensor in held.items()}
+        described = {
+            "detector": "ensemble",
+            "patch_gaussian": self.params.model_dump(mode="json"),
+            "scales": {name: list(scale) for name, scale in self._scales.items()},
+        }
+        write_saved(directory, tensors, described)
+
+    @classmethod
+    def load(cls, directory: Path, device: torch.device | None = None) -> Ensemble:
+        """Read what `save` wrote."""
+        target = device or torch.device("cpu")
+        names = ("gaussian.mean", "gaussian.whitening", "patch_gaussian.mean", "patch_gaussian.whitening")
+        tensors, description = read_saved(directory, names, target)
+        try:
+            detector = cls(PatchGaussianParams.model_validate(description["patch_gaussian"]), target)
+            held = {
+                member: {name.removeprefix(f"{member}."): tensor for name, tensor in tensors.items()}
+                for member in _MEMBERS
+            }
+            detector._gaussian = Gaussian.restore(held["gaussian"], target)
+            detector._patches = PatchGaussian.restore(detector.params, held["patch_gaussian"], target)
+            pairs = {name: description["scales"][name] for name in _MEMBERS}
+            detector._scales = {name: (float(mean), float(deviation)) for name, (mean, deviation) in pairs.items()}
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{directory}: is not a saved Ensemble ({str(error).splitlines()[0]}).") from None
+        return detector
+
+
+def _combined(logs: dict[str, NDArray[np.float64]], scales: dict[str, Scale]) -> NDArray[np.float64]:
+    """Sum over the members of -log p (n,) of log scores (n,); positive."""
+    total = sum(-log_ndtr(-standardised(logs[name], scales[name])) for name in _MEMBERS)
+    return np.maximum(np.asarray(total, dtype=np.float64), np.finfo(np.float64).tiny)

@@ -1,0 +1,143 @@
+"""One self-contained HTML page per run: it works offline and loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from irp_core.atomic import atomic_path
+from irp_core.methods import METHODS
+from irp_core.plots import iteration_curves, score_histograms
+from irp_core.refinement.reviews import approval
+from irp_core.removals import GONE
+from irp_core.report.lineage import Lineage
+from irp_core.report.thumbnails import Find, thumbnail_uri
+from irp_core.results.left_out import left_out
+from irp_core.results.thresholds import operating_sentence, removal_sentence
+from irp_core.run.directory import RunDirectory
+from irp_core.run.prepared import PreparedSet
+
+__all__ = ["render"]
+
+_SINGLES = 8  # images
+_GALLERY = 240  # images; about 8 KB each keeps the page under 5 MB
+
+
+def render(
+    run: RunDirectory,
+    output: Path,
+    lineage: Lineage,
+    *,
+    find: Find,
+    comparison: pd.DataFrame | None = None,
+) -> Path:
+    """Write the page: summary, curves, histograms, gallery of removed images, settings, lineage; returns `output`.
+
+    Args:
+        run: a finished run.
+        output: the HTML file.
+        lineage: where the run comes from.
+        find: (image_id, md5) → the file with this content, or None where it is no longer had.
+        comparison: one row per method, shown as a table and as lines in the curve.
+    """
+    iterations, removals, scores = run.iterations(), run.removals(), run.all_scores()
+    summary, record = run.summary(), run.record()
+    thresholds = {int(r.iteration) - 1: float(r.threshold) for r in iterations.itertuples() if r.iteration > 0}
+    thresholds[summary["iterations"]] = summary["last_round"]["threshold"]
+    references = {}
+    if comparison is not None:
+        known = comparison[
+            (comparison["method"] != record["params"]["refinement"]["method"]) & comparison["auroc"].notna()
+        ]
+        references = dict(zip(known["method"], known["auroc"], strict=True))
+    # One card per image: what a reviewer keeps has a row of every round.
+    ordered = removals.sort_values(["iteration", "score"], ascending=[True, False]).drop_duplicates(
+        "image_id", keep="last"
+    )
+    shown = ordered.head(_GALLERY).astype(object).where(ordered.head(_GALLERY).notna(), None)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["share"] = lambda v: "–" if v is None or pd.isna(v) else f"{v:.3f}"
+    environment.filters["percent"] = lambda v: "–" if v is None or pd.isna(v) else f"{100 * v:.0f} %"
+    environment.filters["commands"] = _commands
+    gallery = [_card(run, row, find) for row in shown.to_dict("records")]
+    page = environment.get_template("report.html").render(
+        run_id=run.run_id,
+        record=record,
+        summary={"contamination": None, "operating": None, "outcome": None, **summary},  # of an older run
+        questions=_questions(run, summary.get("outcome") or {}, find),
+        iterations=iterations.to_dict("records"),
+        labelled=bool(iterations["auroc"].notna().any()),
+        comparison=None if comparison is None else comparison.to_dict("records"),
+        has_recovery=comparison is not None and "recovery" in comparison,
+        methods=METHODS,
+        curves=_svg(iteration_curves(iterations, references)),
+        histograms=_svg(score_histograms(scores, thresholds)),
+        gallery=gallery,
+        truth_known=any(card["truth"] != "unknown" for card in gallery),
+        gallery_left_out=max(0, len(ordered) - _GALLERY),
+        thresholds=[said for said in (removal_sentence(summary), operating_sentence(summary)) if said],
+        approved=approval(run.reviews()),
+        left_out={file: lines for file, lines in left_out(PreparedSet(run.path)).items() if lines},
+        origin=lineage.origin,
+        models=lineage.models,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return output
+
+
+def _questions(run: RunDirectory, outcome: dict[str, Any], find: Find) -> list[dict[str, Any]]:
+    """What is undecided: a caption and a few pictures of each group, and of the images that stand out by themselves."""
+    groups = outcome.get("groups", [])
+    singles = outcome.get("singles", [])
+    shown = [(f"{len(group['images'])} images that stand apart", group["representatives"]) for group in groups]
+    if singles:
+        count = f"{len(singles)} images that stand" if len(singles) > 1 else "An image that stands"
+        shown.append((f"{count} out alone", singles[:_SINGLES]))
+    md5, images = run.manifest().set_index("image_id")["md5"], run.params().images
+    return [
+        {
+            "caption": caption,
+            "pictures": [{"name": name, "thumbnail": thumbnail_uri(find(name, md5[name]), images)} for name in names],
+        }
+        for caption, names in shown
+    ]
+
+
+def _card(run: RunDirectory, row: dict[str, Any], find: Find) -> dict[str, Any]:
+    known = row["label"] is not None and row["decision"] in GONE
+    truth = {True: "right", False: "wrong"}.get(row["injected"], "unknown") if known else "unknown"
+    return {**row, "truth": truth, "thumbnail": thumbnail_uri(find(row["image_id"], row["md5"]), run.params().images)}
+
+
+def _commands(sentence: str) -> Markup:
+    """A sentence with what stands between backquotes set as code."""
+    parts = escape(sentence).split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(Markup(part)) if number % 2 else Markup(part)
+        for number, part in enumerate(parts)
+    )
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    # Inline: no XML prolog, and a size that follows the page.
+    return re.sub(
+        r'(<svg[^>]*?) height="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text[text.index("<svg") :])
+    )

@@ -1,0 +1,53 @@
+"""Small pictures of a run's images, for pages."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from irp_core.config import Images
+from irp_core.errors import InputError
+from irp_core.features.image_formats import decode
+from irp_core.hashing import file_md5
+from irp_core.regular_file import read_regular
+from irp_core.run.directory import RunDirectory
+
+__all__ = ["Find", "jpeg", "original", "thumbnail_uri"]
+
+Find = Callable[[str, str], Path | None]
+"""(image_id, md5) → the file with this content; None where it is no longer had."""
+
+_THUMBNAIL = 144  # pixels
+
+
+def original(run: RunDirectory, image_id: str, md5: str) -> Path | None:
+    """The image in the data set's folder, if it is still the one that the run read."""
+    file = run.data_root() / image_id
+    try:
+        if file.is_file() and file_md5(file) == md5:
+            return file
+    except (OSError, InputError):  # a folder or a file that may not be read any more
+        pass
+    return None
+
+
+def jpeg(path: Path, size: int, images: Images, quality: int = 80) -> bytes | None:
+    """The image within a square of `size` pixels, in the run's scale; None where it cannot be read."""
+    try:
+        image = decode(read_regular(path, images.max_bytes), images)
+    except InputError:
+        return None
+    image.thumbnail((size, size), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def thumbnail_uri(path: Path | None, images: Images) -> str | None:
+    """A thumbnail as a data URI, or None where the image is no longer there (a page outlives the data)."""
+    small = jpeg(path, _THUMBNAIL, images) if path else None
+    return None if small is None else "data:image/jpeg;base64," + base64.b64encode(small).decode()
