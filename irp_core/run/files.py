@@ -6,10 +6,10 @@ from pathlib import Path
 
 __all__ = [
     "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY", "HISTORY",
-    "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LASTING", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW",
-    "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN",
-    "REPORT", "REVIEWS", "REVIEWS_DONE", "SCORES", "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS",
-    "TRACKED", "TRAINED", "TRAINING_SET", "found_in", "with_new_names",
+    "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LASTING", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MAPS",
+    "MLFLOW", "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS",
+    "REMOVALS_SHOWN", "REPORT", "REVIEWS", "REVIEWS_DONE", "SCORES", "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES",
+    "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET", "found_in", "with_new_names",
 ]  # fmt: skip
 
 # Of a prepared data set, and of the run that was made from it.
@@ -51,6 +51,7 @@ TRAINING_SET = "training_set.parquet"
 DECISION = "decision.json"
 DECIDED = "decided.parquet"  # the removal rows of one round
 OPERATING = "operating.json"
+MAPS = "maps.json"  # the scale of the maps, and how well they hit defects
 SNAPSHOT = "snapshot.json"
 TRACKED = "mlflow_run_id.txt"
 
