@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 __all__ = [
     "read_decided", "read_decision", "read_history", "read_landscape", "read_lower_bound", "read_maps",
     "read_operating", "read_outside", "read_scores", "read_snapshot", "read_tracked", "read_training_set",
-    "read_weights_sha256", "write_decision", "write_maps", "write_operating", "write_scored", "write_scores", "write_snapshot",
-    "write_tracked", "write_trained",
+    "read_weights_sha256", "write_decision", "write_maps", "write_operating", "write_scored", "write_scores",
+    "write_snapshot", "write_tracked", "write_trained",
 ]  # fmt: skip
 
 

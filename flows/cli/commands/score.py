@@ -26,9 +26,7 @@ def score(
     ] = None,
     maps: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="Write where the model sees something: an overlay and a 16-bit map per image."
-        ),
+        typer.Option(metavar="DIR", help="Write where the model sees something: an overlay and a map per image."),
     ] = None,
     params: ParamsFile = None,
     set_param: Overrides = None,
