@@ -20,6 +20,7 @@ from irp_core.data.contamination import contaminate
 from irp_core.data.crop_loss import count_lost, crop_loss
 from irp_core.data.manifest import manifest_digest, training_rows
 from irp_core.data.scan import scan
+from irp_core.data.seen.known_files import KnownFiles
 from irp_core.data.set_notes import Size
 from irp_core.data.split.hash_split import sides
 from irp_core.errors import InputError
@@ -51,6 +52,7 @@ def make_manifest(root: Path, params: Params, output: Path, before: Path | None 
             copies_from=params.dataset.near_copies,
             images=params.images,
             golden=Path(params.dataset.golden) if params.dataset.golden else None,
+            known=KnownFiles(Path(params.features.store), params.images),
             workers=params.features.workers,
             progress=advance,
         )
@@ -132,8 +134,9 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) ->
         inputs: what the run is asked to do besides its parameters; `share_with` is another run's directory.
     """
     manifest = PreparedSet(prepared).manifest()
-    if training_rows(manifest).empty:
-        raise InputError(f"{root}: expected training images, found none after the split.")
+    different = training_rows(manifest)["md5"].nunique()
+    if different < 2:
+        raise InputError(f"{root}: expected 2 different training images at least, found {different} after the split.")
     manifest_sha256 = manifest_digest(manifest)
     decisions = standing_decisions(params, manifest, Path(inputs.decisions) if inputs.decisions else None)
     reviewed = decisions.to_dict("list") if len(decisions) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import audit, choosing, choosing_report, extraction, folds, kinds, run, snapshots, training
+from benchmarks import audit, choosing, choosing_report, extraction, folds, kinds, run, scale, snapshots, training
+from irp_core.config import Params
+from irp_core.features.store import FeatureStore
 from tests.conftest import TINY
 
 SMALLEST = {
@@ -67,3 +70,18 @@ def test_images_of_two_kinds(
     kinds._main(plant, [*TINY, "refinement.method=irp"], sizes="12")
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[5].rstrip(":") for line in lines] == ["darker", "blurred", "nearer", "turned"]
+
+
+def test_made_up_features_are_those_of_the_made_up_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = Params()
+    md5s = scale.write_images(Path("images"), 5)
+    assert scale.write_features(params, Path("images"), md5s) > 5 * 20_000
+    for spec in Path(params.features.store).glob("*/spec.json"):
+        store = FeatureStore(Path(params.features.store), json.loads(spec.read_text()))
+        assert store.missing(md5s, 1) == []
+
+
+def test_exponents_are_of_stages_that_take_time() -> None:
+    small, large = {"score": 1.0, "decide": 0.1, "_whole": 2.0}, {"score": 10.0, "decide": 0.9, "_whole": 20.0}
+    assert scale.exponents(10, 100, small, large) == pytest.approx({"score": 1.0})
