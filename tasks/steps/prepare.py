@@ -121,7 +121,7 @@ def standing_decisions(params: Params, manifest: pd.DataFrame, said: Path | None
     return decisions[decisions["md5"].isin(training_rows(manifest)["md5"])].reset_index(drop=True)
 
 
-def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) -> RunDirectory:
+def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs, name: str | None = None) -> RunDirectory:
     """Make, or find again, the directory of the run that these inputs define.
 
     The run's id carries a digest of the manifest and of all parameters that a result depends on: the same
@@ -132,6 +132,7 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) ->
     Args:
         prepared: folder of the prepared data set.
         inputs: what the run is asked to do besides its parameters; `share_with` is another run's directory.
+        name: of the data set; None: the folder's.
     """
     manifest = PreparedSet(prepared).manifest()
     different = training_rows(manifest)["md5"].nunique()
@@ -146,7 +147,7 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) ->
         manifest_sha256, result_params(params), inputs.total_epochs, list(inputs.random_counts), __version__, reviewed,
         *grouped,
     )  # fmt: skip
-    name = root.resolve().name.replace(" ", "_") or "data"
+    name = name or root.resolve().name.replace(" ", "_") or "data"
     run = RunDirectory(Path(params.run.directory) / f"{name}-{params.refinement.method}-{identity[:8]}")
     run.path.mkdir(parents=True, exist_ok=True)
     PreparedSet(prepared).copy_to(run.path)

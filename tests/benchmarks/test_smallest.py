@@ -10,7 +10,19 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import audit, choosing, choosing_report, extraction, folds, kinds, run, scale, snapshots, training
+from benchmarks import (
+    audit,
+    choosing,
+    choosing_report,
+    extraction,
+    folds,
+    kinds,
+    line_round,
+    run,
+    scale,
+    snapshots,
+    training,
+)
 from irp_core.config import Params
 from irp_core.features.store import FeatureStore
 from tests.conftest import TINY
@@ -20,6 +32,7 @@ SMALLEST = {
     snapshots: {"ROWS": 20, "FILES": 5, "TIMES": 1},
     extraction: {"GOOD": 2, "BATCH": 1, "ROUNDS": 2},
     training: {"IMAGES": 8, "WIDTHS": {128: 1, 2048: 1}},
+    line_round: {"KNOWN": 14, "NEW": 4},
     folds: {"IMAGES": 20, "DIMENSIONS": 16, "FOLDS": 2, "EPOCHS": 1},
 }
 
