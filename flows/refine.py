@@ -27,6 +27,7 @@ from tasks.reports.page import write_page
 from tasks.reports.results import publish_artifacts, write_results
 from tasks.review.session import Review
 from tasks.steps.extract import extract_features
+from tasks.steps.localise import localise
 from tasks.steps.operate import set_operating_point
 from tasks.steps.prepare import create_run, prepare, standing_decisions
 from tasks.steps.refine import decide_removal, score_training_set, train_detector
@@ -163,7 +164,8 @@ def _refine_and_report(run: RunDirectory, parent: str) -> None:
     last = refinement_loop(steps)  # train → score → track → decide, until a round says why it stops
     evaluate(path, last)
     point = set_operating_point(path, last, steps.features) if full and run.inputs().operating else None
-    write_results(path, last, point)
+    located = localise(path, last, steps.features) if full else None
+    write_results(path, last, point, located)
     if full:
         write_page(path)
     finish_parent(path, parent, steps.models)

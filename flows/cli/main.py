@@ -27,12 +27,14 @@ from flows.cli.ending import carry_out
 from flows.cli.lines.deploy import deploy
 from flows.cli.lines.line import line
 from flows.cli.lines.promotion import promote, reject, rollback
+from flows.cli.project import InProject
 from irp_core import __version__
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="irp",
+    cls=InProject,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -38,7 +38,17 @@ _STYLES = {
 # What a person wants to know, per kind of answer; JSON and CSV have every column.
 _COLUMNS = {
     "removed": ["image_id", "iteration", "score", "threshold", "rule", "decision", "reviewer", "label"],
-    "history": ["run", "iteration", "score", "threshold", "decision", "rule", "reviewer", "registered_as"],
+    "history": [
+        "run",
+        "iteration",
+        "trained_on",
+        "score",
+        "threshold",
+        "decision",
+        "rule",
+        "reviewer",
+        "registered_as",
+    ],
     "difference": ["image_id", "only_in", "why", "iteration", "score", "threshold", "rule", "reviewer"],
     "images": ["iteration", "image_id", "score", "threshold", "threshold_then", "change", "label"],
     "findings": ["check", "where", "status", "detail"],
@@ -153,6 +163,8 @@ def _print_rows(console: Console, table: pd.DataFrame, title: str, kind: str) ->
 def _cell(value: Any) -> str:
     if value is None or pd.isna(value):
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3f}"
     text = str(value)

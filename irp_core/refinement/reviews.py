@@ -131,6 +131,11 @@ def read_events(path: Path) -> pd.DataFrame:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: is no readable CSV or parquet file of review decisions ({reason}).") from None
     missing = {"md5", "decision"} - set(table.columns)
+    if {"md5", "state", "decided_by"} <= set(table.columns):
+        raise InputError(
+            f"{path}: is a run's table of final states, which does not hold the decisions; name its removals.parquet "
+            "(every decision of its review), or a CSV with the columns md5 and decision."
+        )
     if missing:
         raise InputError(f"{path}: expected columns md5 and decision, found {list(table.columns)}.")
     table = table.reindex(columns=REVIEW_SCHEMA.names).astype(object)

@@ -10,11 +10,13 @@ import typer
 from rich.console import Console
 
 from flows.cli.options import AllowDetectors, As, Format, Overrides, ParamsFile, read_params, reference_of
+from flows.cli.project import InProject
 from irp_core.errors import InputError
 
 __all__ = ["audit"]
 
 audit = typer.Typer(
+    cls=InProject,
     help="Which images were removed, when, why: answered from MLflow and DVC alone.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -69,7 +71,14 @@ def image(
     from tasks.audit.questions import history_of_image
 
     history = history_of_image(image, read_params(params, set_param))
-    facts = {"md5": ", ".join(history["md5"].unique()), "runs": history["run"].nunique()}
+    last = history.drop_duplicates(["run", "image_id"], keep="last")
+    trained = last[last["in_last_model"].eq(True)]
+    facts = {
+        "md5": ", ".join(history["md5"].dropna().unique()),
+        "runs": history["run"].nunique(),
+        "trained on by the final model of": ", ".join(trained["run"].unique()) or "none of them",
+        "of these registered": ", ".join(sorted(set(trained["registered_as"].dropna()))) or None,
+    }
     write_answer(facts, history, as_.value, "History", "history")
 
 
@@ -93,15 +102,17 @@ def diff(
 @audit.command()
 def verify(
     model: Reference,
-    rescore: Annotated[
-        bool, typer.Option("--rescore", help="Score the training set with the stored weights too.")
-    ] = False,
+    rescore: Annotated[bool, typer.Option("--rescore", help="Score the last training set again, too.")] = False,
+    seal: Annotated[
+        Path | None, typer.Option(help="A file of seals (irp audit seal --to) that the digests have to agree with.")
+    ] = None,
     as_: As = Format.table,
     params: ParamsFile = None,
     set_param: Overrides = None,
     allow_detector: AllowDetectors = None,
 ) -> None:
-    """Recompute all that can be: hashes, sets, decisions, tables, weights. Exit code 1 where something disagrees."""
+    """Recompute all that can be: digests, sets, decisions, tables, weights, and the files of a run that is given by its
+    directory. Exit code 1 where something disagrees."""
     from dataclasses import asdict
 
     import pandas as pd
@@ -113,13 +124,38 @@ def verify(
     checked = read_params(params, set_param)
     with bar("Checking images") as advance:
         findings = verify_run(
-            reference_of(model, checked), checked, rescore=rescore, progress=advance, allow=allow_detector or ()
+            reference_of(model, checked),
+            checked,
+            rescore=rescore,
+            seals=seal,
+            progress=advance,
+            allow=allow_detector or (),
         )
     counts = {status: sum(f.status == status for f in findings) for status in ("ok", "failed", "skipped")}
     table = pd.DataFrame([asdict(f) for f in findings])
     write_answer({"model": model, **counts}, table, as_.value, "Checks", "findings")
     if counts["failed"]:
         sys.exit(1)
+
+
+@audit.command()
+def seal(
+    model: Reference,
+    to: Annotated[
+        Path | None, typer.Option(help="Append the seal to this file: a share that only the auditor can change.")
+    ] = None,
+    tag: Annotated[bool, typer.Option("--tag", help="Seal by a tag of this git repository; push it.")] = False,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+) -> None:
+    """Write the digest of a run's manifest where nobody rewrites it: verify then finds every later change."""
+    from tasks.audit.seal import seal_run
+
+    checked = read_params(params, set_param)
+    line, done = seal_run(reference_of(model, checked), checked, to=to, tag=tag)
+    print(line, end="")
+    for sentence in done:
+        Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)
 
 
 @audit.command()

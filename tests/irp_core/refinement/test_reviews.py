@@ -226,3 +226,10 @@ def test_bytes_of_no_encoding_are_refused(tmp_path: Path) -> None:
     for use in (read_events, lambda path: append_events(path, [])):
         with pytest.raises(InputError, match=r"decisions.csv"):
             use(file)
+
+
+def test_a_table_of_final_states_is_refused_with_the_table_to_take(tmp_path: Path) -> None:
+    file = tmp_path / "images.parquet"
+    pd.DataFrame({"image_id": ["a"], "md5": ["a" * 32], "state": ["kept"], "decided_by": ["Ada"]}).to_parquet(file)
+    with pytest.raises(InputError, match=r"table of final states.*name its removals\.parquet"):
+        read_events(file)
