@@ -30,6 +30,7 @@ from tasks.review.session import Review
 from tasks.runtime.progress import tell
 from tasks.runtime.without_prefect import orchestrated
 from tasks.steps.extract import extract_features
+from tasks.steps.localise import localise
 from tasks.steps.operate import set_operating_point
 from tasks.steps.prepare import create_run, prepare, standing_decisions
 from tasks.steps.refine import decide_removal, score_training_set, train_detector
@@ -168,7 +169,8 @@ def _refine_and_report(run: RunDirectory, parent: str) -> None:
     last = refinement_loop(steps)  # train → score → track → decide, until a round says why it stops
     evaluate(path, last)
     point = set_operating_point(path, last, steps.features) if full and run.inputs().operating else None
-    write_results(path, last, point)
+    located = localise(path, last, steps.features) if full else None
+    write_results(path, last, point, located)
     if full:
         write_page(path)
     finish_parent(path, parent, steps.models)

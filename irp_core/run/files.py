@@ -7,7 +7,7 @@ from pathlib import Path
 __all__ = [
     "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DIGESTS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY",
     "HISTORY", "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LASTING", "LAST_ROUND", "LOWER_BOUND", "MANIFEST",
-    "MLFLOW", "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS",
+    "MAPS", "MLFLOW", "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS",
     "REMOVALS_SHOWN", "REPORT", "REVIEWS", "REVIEWS_DONE", "SCORES", "SNAPSHOT", "STEP", "SUMMARY", "TABLES",
     "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET", "found_in", "with_new_names",
 ]  # fmt: skip
@@ -52,6 +52,7 @@ TRAINING_SET = "training_set.parquet"
 DECISION = "decision.json"
 DECIDED = "decided.parquet"  # the removal rows of one round
 OPERATING = "operating.json"
+MAPS = "maps.json"  # the scale of the maps, and how well they hit defects
 SNAPSHOT = "snapshot.json"
 TRACKED = "mlflow_run_id.txt"
 

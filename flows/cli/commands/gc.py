@@ -29,8 +29,8 @@ def gc(
 ) -> None:
     """Show what `retention` would delete and why the rest stays; with --delete, delete it.
 
-    Never deleted: what a registered version, a rollback, an open review or an audit needs, and images that no remote
-    of DVC has.
+    Never deleted: what a registered version, a rollback, an open review or an audit needs, and images that DVC's
+    default remote lacks.
     """
     console = Console(highlight=False, quiet=quiet)
     chosen = read_params(params, set_param)
