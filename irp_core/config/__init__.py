@@ -17,6 +17,7 @@ from irp_core.config.data import Contamination, Dataset, Images
 from irp_core.config.detectors import (
     DetectorParams,
     DifferNetParams,
+    Localisation,
     PatchGaussianParams,
     PatchKnnParams,
     Training,
@@ -34,6 +35,7 @@ __all__ = [
     "Features",
     "Figures",
     "Images",
+    "Localisation",
     "Operating",
     "Params",
     "PatchGaussianParams",
@@ -72,6 +74,7 @@ class Params(Section):
     differnet: DifferNetParams = DifferNetParams()
     patch_knn: PatchKnnParams = PatchKnnParams()
     patch_gaussian: PatchGaussianParams = PatchGaussianParams()
+    localisation: Localisation = Localisation()
     training: Training = Training()
     refinement: Refinement = Refinement()
     operating: Operating = Operating()
