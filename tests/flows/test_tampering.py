@@ -217,7 +217,7 @@ def _invented_review(hand: Hand) -> None:
 
 def _code(with_list: bool) -> Callable[[Hand], object]:
     def change(hand: Hand) -> None:
-        file = hand.artifact("model/code/irp_core/inspection.py")
+        file = hand.artifact("model/code/irp_core/inspection/inspector.py")
         before = file_sha256(file)
         hand.write(file, file.read_text() + "\n# harmless?\n")
         if with_list:

@@ -148,5 +148,5 @@ def test_the_code_is_noted_by_its_hashes(saved: Path) -> None:
     files = [path for path in (saved / "code").rglob("*") if path.is_file()]
     found = {f.relative_to(saved).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
     assert noted == found
-    assert "code/irp_core/inspection.py" in noted
+    assert "code/irp_core/inspection/inspector.py" in noted
     assert not any("__pycache__" in name for name in noted)

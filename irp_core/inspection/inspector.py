@@ -1,9 +1,4 @@
-"""A refined detector, complete: everything needed to score new images, in one folder.
-
-Files: `detector.json` and `weights.safetensors` of the detector, `inspector.json` (how an image becomes
-features, the operating threshold, the scale of its maps), the folder `localiser` where another detector says where,
-and, unless the backbone is bundled, `backbone.safetensors`.
-"""
+"""Scores images with a saved detector: files, bytes or pixels, and where in them the score comes from."""
 
 from __future__ import annotations
 
@@ -20,12 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, FiniteFloat, ValidationError
-from safetensors.torch import save_file
 
-from irp_core.atomic import read_json_object, write_json
-from irp_core.backbones import Backbone, load_backbone
-from irp_core.config import Features, Images, Params, Views
+from irp_core.backbones import load_backbone
 from irp_core.data.walk import walk
 from irp_core.detectors import Localises, PadsBatches, load_detector
 from irp_core.errors import InputError
@@ -35,138 +26,15 @@ from irp_core.features.images import decode, resized
 from irp_core.features.local import feature_set, local_feature, row_shape
 from irp_core.features.pooled import PooledExtractor, resolve_device, resolve_precision
 from irp_core.features.view_bank import view_bank, views
-from irp_core.hashing import file_sha256
+from irp_core.inspection.saving import BACKBONE, described_in
 from irp_core.localisation.maps import MapScale, view_map
-from irp_core.model_files import DETECTOR, INSPECTOR, LOCALISER, WEIGHTS
+from irp_core.model_files import LOCALISER
 from irp_core.regular_file import read_regular, shown
-from irp_core.statistics.finite import finite_threshold
 
-__all__ = ["Inspector", "OnMap", "SavedMaps", "Seen", "image_files", "save_inspector"]
+__all__ = ["Inspector", "OnMap", "Seen", "image_files"]
 
-_BACKBONE = "backbone.safetensors"
 OnMap = Callable[[Path, NDArray[np.float32]], None]
 """What is done with an image's map (height, width) of the view."""
-
-
-@dataclass(frozen=True)
-class SavedMaps:
-    """The maps of a detector that is to be saved.
-
-    Attributes:
-        detector: name of the one that makes them.
-        scale: the values of a `MapScale`.
-        folder: where that detector is saved, unless it is the model's own.
-    """
-
-    detector: str
-    scale: Mapping[str, Any]
-    folder: Path
-
-
-def save_inspector(
-    directory: Path,
-    detector: Path,
-    backbone: Backbone,
-    params: Params,
-    operating: Mapping[str, object],
-    maps: SavedMaps | None = None,
-) -> None:
-    """Write a complete inspector into an existing directory.
-
-    Args:
-        detector: directory of the saved detector.
-        operating: `threshold`, above which a score is anomalous, and what is known of it.
-        maps: what says where; None: the model makes no maps.
-    """
-    for name in (DETECTOR, WEIGHTS):
-        (directory / name).write_bytes((detector / name).read_bytes())
-    if backbone.name != "bundled":
-        save_file({k: v.contiguous() for k, v in backbone.network.state_dict().items()}, directory / _BACKBONE)
-    described = {
-        "threshold": finite_threshold(float(str(operating["threshold"])), "the operating threshold"),
-        "operating": dict(operating),
-        "images": params.images.set_keys(),
-        "views": params.views.model_dump(mode="json"),
-        "features": params.features.model_dump(
-            mode="json",
-            include={
-                "backbone",
-                "scales",
-                "precision",
-                "patch_grid",
-                "patch_channels",
-                "kurtosis_scale",
-                "cell_scale",
-                "cell",
-                "cell_channels",
-            },
-        )
-        | {"layers": list(backbone.layers)},
-        "detector_sha256": file_sha256(directory / WEIGHTS),
-        "description_sha256": file_sha256(directory / DETECTOR),
-        "backbone_sha256": None if backbone.name == "bundled" else file_sha256(directory / _BACKBONE),
-        "maps": None if maps is None else _save_localiser(directory, maps),
-    }
-    write_json(directory / INSPECTOR, described)
-
-
-def _save_localiser(directory: Path, maps: SavedMaps) -> dict[str, Any]:
-    described: dict[str, Any] = {"detector": maps.detector, "scale": dict(maps.scale), "sha256": None}
-    if (maps.folder / DETECTOR).is_file():  # else the model's own detector says where
-        (directory / LOCALISER).mkdir()
-        for name in (DETECTOR, WEIGHTS):
-            (directory / LOCALISER / name).write_bytes((maps.folder / name).read_bytes())
-        described["sha256"] = {name: file_sha256(directory / LOCALISER / name) for name in (DETECTOR, WEIGHTS)}
-    return described
-
-
-class _Maps(BaseModel):
-    """What `inspector.json` says of maps; `sha256` by file of folder `localiser`, null where there is none."""
-
-    detector: str
-    scale: MapScale
-    sha256: dict[str, str] | None
-
-
-class _Described(BaseModel):
-    """What `inspector.json` says; keys of later versions are left alone."""
-
-    threshold: FiniteFloat
-    images: Images
-    views: Views
-    features: Features
-    detector_sha256: str
-    description_sha256: str | None = None  # irp up to 0.7 noted neither of these
-    backbone_sha256: str | None = None
-    maps: _Maps | None = None  # irp up to 0.12 made none
-
-
-def _described(directory: Path) -> _Described:
-    """Read `inspector.json`, and hold the files beside it against the digests in it."""
-    file = directory / INSPECTOR
-    if not file.is_file():
-        raise InputError(f"{directory}: expected a refined detector (inspector.json), found none.")
-    try:
-        described = _Described.model_validate(read_json_object(file))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key, found = ".".join(map(str, first["loc"])), repr(first["input"])
-        raise InputError(f"{file}: {key}: {first['msg']}. Got {found[:80]}.") from None
-    for name, expected in (
-        (WEIGHTS, described.detector_sha256),
-        (DETECTOR, described.description_sha256),
-        (_BACKBONE, described.backbone_sha256),
-        *((f"{LOCALISER}/{name}", sha256) for name, sha256 in _localiser_digests(described.maps).items()),
-    ):
-        if expected is not None and (found := file_sha256(directory / name)) != expected:
-            raise InputError(f"{directory / name}: expected sha256 {expected[:16]}…, found {found[:16]}…")
-    return described
-
-
-def _localiser_digests(maps: _Maps | None) -> dict[str, str]:
-    """The digest of each file of the folder `localiser`; a file that is named by none is not read."""
-    digests = (maps.sha256 if maps else None) or {}
-    return {name: digests.get(name, "none noted") for name in (DETECTOR, WEIGHTS)} if digests else {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,11 +81,11 @@ class Inspector:
     def __init__(
         self, directory: Path, device: str = "auto", *, allow: Collection[str] = (), maps: bool = False
     ) -> None:
-        described = _described(directory)
+        described = described_in(directory)
         self.threshold = described.threshold
         self.images, self._views = described.images, described.views
         features = self._features = described.features
-        weights = None if features.backbone == "bundled" else directory / _BACKBONE
+        weights = None if features.backbone == "bundled" else directory / BACKBONE
         backbone = load_backbone(features.backbone, weights, features.layers)
         target = resolve_device(device)
         self._batch = features.batch_size
