@@ -103,6 +103,17 @@ class PatchKnn:
         Args:
             voter: (images,), which of the images votes for an image's copies and near-copies.
         """
+        distances = self.distances(features, voter)
+        worst = max(1, round(self.params.worst * distances.shape[1]))
+        scores = [float(image.topk(worst).values.mean()) for image in distances]
+        return np.maximum(np.array(scores, dtype=np.float64), np.finfo(np.float64).tiny)
+
+    @torch.inference_mode()
+    def distances(self, features: FeatureSet, voter: NDArray[np.intp]) -> Tensor:
+        """Each patch's distance, float64 (images, patches) on the CPU, to the image that casts the deciding vote.
+
+        `voter` is that of `score_voting_once`.
+        """
         features.check("PatchKnn.score", self.needs)
         if self._bank is None:
             raise ValueError("PatchKnn.score needs a fitted detector: call fit or load first.")
@@ -117,13 +128,13 @@ class PatchKnn:
             held.setdefault(content, []).append(number)
         # One image at a time, in products of one shape: an image scores the same alone as in company.
         contents = [_content(image) for image in features.patches]
-        scores = [
-            self._score_one(query, [at for own in {contents[i], contents[voter[i]]} for at in held.get(own, [])])
+        found = [
+            self._distances_of(query, [at for own in {contents[i], contents[voter[i]]} for at in held.get(own, [])])
             for i, query in enumerate(_standardised(features.patches))
         ]
-        return np.maximum(np.array(scores, dtype=np.float64), np.finfo(np.float64).tiny)
+        return torch.stack(found)
 
-    def _score_one(self, query: Tensor, itself: list[int]) -> float:
+    def _distances_of(self, query: Tensor, itself: list[int]) -> Tensor:
         assert self._bank is not None
         images, patches, channels = self._bank.shape
         query = query.to(self.device)
@@ -135,9 +146,7 @@ class PatchKnn:
         if others:
             nearest[:, itself] = torch.inf
         vote = max(1, round(self.params.votes * others))
-        distances = nearest.kthvalue(vote, dim=1).values.clamp_min(0.0).sqrt().double()
-        worst = max(1, round(self.params.worst * patches))
-        return float(distances.topk(worst).values.mean())
+        return nearest.kthvalue(vote, dim=1).values.clamp_min(0.0).sqrt().double().cpu()
 
     def tensors(self) -> dict[str, Tensor]:
         """What was fitted, by name."""
