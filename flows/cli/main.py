@@ -5,6 +5,8 @@ A command's file imports heavy libraries inside its function, so that `--help` a
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 from rich.console import Console
 
@@ -13,6 +15,8 @@ from flows.cli.commands.audit import audit
 from flows.cli.commands.demo import demo
 from flows.cli.commands.export import export
 from flows.cli.commands.fetch import fetch
+from flows.cli.commands.gc import gc
+from flows.cli.commands.init import init
 from flows.cli.commands.prepare import prepare
 from flows.cli.commands.refine import refine
 from flows.cli.commands.review import review
@@ -26,21 +30,47 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="irp",
-    help="Clean the contaminated training set of an industrial visual anomaly detector.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (demo, fetch, prepare, refine, runs, show, review, whatif, export, score):
+for command in (
+    demo,
+    init,
+    fetch,
+    prepare,
+    refine,
+    runs,
+    show,
+    review,
+    whatif,
+    export,
+    score,
+    gc,
+):
     app.command()(command)
 app.add_typer(audit, name="audit")
 
 
-@app.command()
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        Console().print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def irp(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Clean the contaminated training set of an industrial visual anomaly detector."""
+
+
+@app.command(hidden=True)
 def version() -> None:
-    """Print the version."""
-    Console().print(__version__, highlight=False)
+    """Print the version; as `irp --version`."""
+    _print_version(True)
 
 
 def main() -> None:

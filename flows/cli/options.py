@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AllowDetectors",
+    "As",
     "DataPath",
     "Format",
     "NoDvc",
     "Overrides",
     "ParamsFile",
+    "Quiet",
     "Run",
     "RunOrModel",
     "find_run",
@@ -79,6 +81,26 @@ RunOrModel = Annotated[
         autocompletion=_run_ids,
     ),
 ]
+
+
+def _be_quiet(quiet: bool) -> bool:
+    from tasks.runtime.progress import be_quiet
+
+    be_quiet(quiet)
+    return quiet
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="No progress and no summary: the result's place alone, for scripts.",
+        envvar="IRP_QUIET",
+        callback=_be_quiet,
+    ),
+]
+As = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
 NoDvc = Annotated[bool, typer.Option("--no-dvc", help="Make no DVC snapshots.")]
 
 

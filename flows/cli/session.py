@@ -11,6 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
+from tasks.runtime.progress import is_quiet
+
 __all__ = ["close_session", "compare_methods", "prefect_session", "without_dvc"]
 
 _STARTED = time.perf_counter()
@@ -34,7 +36,7 @@ def prefect_session(meanwhile: Callable[[], None] = lambda: None) -> Iterator[No
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     with prefect_server(Path(".irp/prefect-server.log")) as wait:
         meanwhile()
-        with Console(stderr=True).status("Starting Prefect …"):
+        with Console(stderr=True, quiet=is_quiet()).status("Starting Prefect …"):
             import flows.compare  # noqa: F401  (the long imports, while the server starts)
 
             wait()

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.terminal.answer import records, write_rows
 from irp_core.audit.history import REMOVED_THEN_KEPT, TRAINED_ON_THEN_REMOVED
 from irp_core.text.spreadsheet import escaped
 
@@ -53,10 +54,8 @@ def write_answer(facts: Mapping[str, Any], table: pd.DataFrame, form: str, title
         title: of the table.
         kind: `removed`, `history`, `difference` or `findings`.
     """
-    if form == "csv":
-        escaped(table).to_csv(sys.stdout, index=False)
-    elif form == "json":
-        print(json.dumps({**_plain(facts), kind: _records(table)}, indent=2))
+    if form != "table":
+        write_rows(table, form, kind, _plain(facts))
     else:
         console = _console()
         _print_facts(console, facts)
@@ -68,7 +67,7 @@ def write_supposition(facts: Mapping[str, Any], iterations: pd.DataFrame, images
     if form == "csv":
         escaped(images).to_csv(sys.stdout, index=False)
     elif form == "json":
-        print(json.dumps({**_plain(facts), "iterations": _records(iterations), "images": _records(images)}, indent=2))
+        print(json.dumps({**_plain(facts), "iterations": records(iterations), "images": records(images)}, indent=2))
     else:
         console = _console()
         _print_facts(console, facts)
@@ -118,10 +117,6 @@ def _console() -> Console:
 
 def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name.replace(" ", "_"): value for name, value in facts.items()}
-
-
-def _records(table: pd.DataFrame) -> Any:
-    return json.loads(table.to_json(orient="records", double_precision=15))
 
 
 def _print_facts(console: Console, facts: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from flows.terminal.left_out import show_folders, show_left_out
 from irp_core.methods import METHODS
+from irp_core.refinement.reviews import approval
 from irp_core.removals import REMOVED
 from irp_core.results.thresholds import operating_sentence, removal_sentence
 from irp_core.run.directory import RunDirectory
@@ -144,13 +145,35 @@ def _show_places(console: Console, run: RunDirectory) -> None:
         rows.append(("Cleaned data set", f"{version['dvc_file']} (dvc checkout {version['dvc_file']})"))
     if run.report.exists():
         rows.append(("Report", str(run.report)))
-    rows.append(("Next", f"irp show {run.path} --removed"))
-    rows.append(("", f"irp score {run.path} NEW_IMAGES"))
-    rows.append(("", f"mlflow ui --backend-store-uri {params.tracking.uri}"))
+    if params.tracking.registered_model is not None:
+        rows.append(("Registered", registration(run)))
+    commands = next_commands(run)
+    rows += [("Next" if place == 0 else "", command) for place, command in enumerate(commands)]
     grid = Table.grid(padding=(0, 2))
     for name, value in rows:
         grid.add_row(f"[bold]{name}[/bold]", value)
     console.print(grid, highlight=False, soft_wrap=True)
+
+
+def registration(run: RunDirectory) -> str:
+    """What became of `tracking.registered_model`, in words."""
+    params, name = run.params(), run.params().tracking.registered_model
+    if params.run.outputs != "full":
+        return f"not as {name}: run.outputs is {params.run.outputs}, so no model was kept"
+    if not params.review.required or approval(run.reviews()):
+        return f"as {name}"
+    return f"not yet as {name}: review.required waits for an approval (irp review {run.path})"
+
+
+def next_commands(run: RunDirectory) -> list[str]:
+    """What fits this run's end: a question first, where there is one."""
+    kind = (run.summary().get("outcome") or {}).get("kind")
+    commands = [f"irp review {run.path} --ask 30"] if kind == "undecided" else []
+    if run.params().review.required and not approval(run.reviews()):
+        commands.append(f"irp review {run.path}")
+    if run.summary()["n_removed"]:
+        commands.append(f"irp show {run.path} --removed")
+    return [*commands, f"irp score {run.path} NEW_IMAGES", f"irp export {run.path} --to FOLDER"]
 
 
 def show_removed(console: Console, run: RunDirectory) -> None:
@@ -180,19 +203,29 @@ def show_removed(console: Console, run: RunDirectory) -> None:
 
 def show_runs(console: Console, runs: list[Line]) -> None:
     """One line per run; those that cannot be read are named below with the reason."""
-    table = _table("Runs", "run", "created", "method", "iterations", "removed", "AUROC")
+    table = _table("Runs", "run", "created (UTC)", "it.", "removed", "AUROC")
+    # An id is what other commands take: the other columns give way, never it.
+    table.columns[0].no_wrap = True
+    table.columns[0].min_width = max((len(run.run_id) for run in runs), default=0)
     for run in runs:
         if run.problem is not None:
-            table.add_row(escape(run.run_id), "–", "–", "unreadable", "–", "–", style="yellow")
+            table.add_row(escape(run.run_id), "–", "–", "unreadable", "–", style="yellow")
             continue
-        end = ("unfinished", "–", "–")
+        end = ("–", "unfinished", "–")
         if run.end is not None:
             iterations, removed, start, auroc = run.end
             end = (str(iterations), f"{removed}/{start}", _share(auroc))
-        table.add_row(escape(run.run_id), run.created.removesuffix("+00:00"), run.method, *end)
+        table.add_row(escape(run.run_id), run.created.removesuffix("+00:00").replace("T", " ")[:16], *end)
     console.print(table)
     for problem in (run.problem for run in runs if run.problem is not None):
         console.print(escape(problem), style="yellow", highlight=False, soft_wrap=True)
+
+
+def _recovery(value: Any) -> str:
+    """A share of what was lost; below nothing it is no share, and a hundredth of a point may be minus hundreds of %."""
+    if value is None or pd.isna(value):
+        return "–"
+    return "none" if value < 0 else f"{100 * value:.0f} %"
 
 
 def show_comparison(console: Console, table: pd.DataFrame, runs: dict[str, str]) -> None:
@@ -214,7 +247,7 @@ def show_comparison(console: Console, table: pd.DataFrame, runs: dict[str, str])
         names = ("auroc", "average_precision", "removal_precision", "removal_recall")
         cells += [_share(row[name]) for name in names]
         if has_recovery:
-            cells.append("–" if pd.isna(row["recovery"]) else f"{100 * row['recovery']:.0f} %")
+            cells.append(_recovery(row["recovery"]))
         shown.add_row(*cells, style="bold" if METHODS[row["method"]].iterative else "")
     console.print(shown)
     for method in table["method"]:

@@ -24,7 +24,7 @@ from irp_core.config.detectors import (
 )
 from irp_core.config.features import Features, Views
 from irp_core.config.paper import Figures, Study, Sweep
-from irp_core.config.records import Run, Snapshots, Tracking
+from irp_core.config.records import Retention, Run, Snapshots, Tracking
 from irp_core.config.refinement import Operating, Refinement, Review
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "PatchGaussianParams",
     "PatchKnnParams",
     "Refinement",
+    "Retention",
     "Review",
     "Run",
     "Snapshots",
@@ -80,6 +81,7 @@ class Params(Section):
     review: Review = Review()
     tracking: Tracking = Tracking()
     snapshots: Snapshots = Snapshots()
+    retention: Retention = Retention()
     run: Run = Run()
     sweep: Sweep = Sweep()
     study: Study = Study()

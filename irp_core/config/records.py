@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from irp_core.config.base import Section, Seed
+from irp_core.config.base import Positive, Section, Seed
 
-__all__ = ["Run", "Snapshots", "Tracking"]
+__all__ = ["Retention", "Run", "Snapshots", "Tracking"]
 
 
 class Tracking(Section):
@@ -19,10 +19,20 @@ class Tracking(Section):
 class Snapshots(Section):
     enabled: bool = True
     directory: str = "snapshots"
-    link: Literal["auto", "copy"] = "auto"
+    link: Literal["auto", "hardlink", "copy"] = "auto"
 
 
 class Run(Section):
     seed: Seed = 0
     directory: str = "runs"
     outputs: Literal["full", "tables"] = "full"
+
+
+class Retention(Section):
+    """What `irp gc` leaves. What a registered version, a rollback, an open review or an audit needs stays anyway."""
+
+    run_days: Positive = 30
+    keep_runs: Positive = 5
+    weights_days: Positive = 90
+    cache_bytes: Positive | None = None
+    store_bytes: Positive | None = None

@@ -25,7 +25,7 @@ from irp_core.data.set_notes import Size, recommended_size, set_notes
 from irp_core.data.walk import EXTENSIONS, Ignored, Tree, walk
 from irp_core.errors import InputError
 
-__all__ = ["LAYOUTS", "Scan", "detect_layout", "scan"]
+__all__ = ["LAYOUTS", "Scan", "detect_layout", "is_labelled", "scan"]
 
 # In the order of detection: `folder` takes whatever no other layout claims.
 LAYOUTS: dict[str, ModuleType] = {"mtd": mtd, "mvtec": mvtec, "ksdd2": ksdd2, "folder": folder}
@@ -67,6 +67,17 @@ def detect_layout(root: Path, layout: str = "auto", *, good_names: Iterable[str]
             one, or has folders whose names leave open which images are to be trained on.
     """
     return _detect(walk(root), layout, Good(good_names))
+
+
+def is_labelled(root: Path, layout: str = "auto", *, good_names: Iterable[str] = _DATASET.good_names) -> bool:
+    """Whether the folders tell good images from defective ones; nothing is decoded.
+
+    Raises:
+        InputError: see `detect_layout`.
+    """
+    tree, good = walk(root), Good(good_names)
+    entries = LAYOUTS[_detect(tree, layout, good)].read(tree, good)
+    return any(entry.label == "defective" for entry in entries if not entry.ignored)
 
 
 def _detect(tree: Tree, layout: str, good: Good) -> str:

@@ -61,7 +61,11 @@ class Consensus:
         """Fit both detectors anew, and the scale of the global one's out-of-fold scores."""
         features.check("Consensus.fit", self.needs)
         started = time.perf_counter()
-        contents = [hashlib.md5(image.tobytes(), usedforsecurity=False).hexdigest() for image in features.pooled]
+        contents = [
+            hashlib.md5(image.tobytes(), usedforsecurity=False).hexdigest()
+            for block in features.blocks()
+            for image in block.pooled
+        ]
         if len(set(contents)) < 2:
             raise ValueError(f"Consensus.fit expects at least 2 different images. Got {len(features)}.")
         folds = assign_folds(contents, np.ones(len(features), dtype=bool), _FOLDS, seed=seed)

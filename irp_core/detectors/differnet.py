@@ -60,7 +60,7 @@ class DifferNet:
     @classmethod
     def build(cls, features: FeatureSet, params: Params, device: torch.device) -> DifferNet:
         """An untrained detector with the settings of sections `differnet` and `training`."""
-        return cls(features.pooled.shape[2], params.differnet, params.training, device)
+        return cls(features.dimensions, params.differnet, params.training, device)
 
     def fit(self, features: FeatureSet, *, epochs: int, seed: int, report: Report | None = None) -> list[EpochReport]:
         """Train for `epochs` passes over all views of all images, in batches of `training.batch_size` views.
@@ -109,8 +109,11 @@ class DifferNet:
         if self._model is None:
             raise ValueError("DifferNet.score needs a fitted detector: call fit or load first.")
         model = self._model.eval()
-        images, views, dimensions = features.pooled.shape
-        samples = torch.from_numpy(features.pooled.reshape(-1, dimensions))
+        return np.concatenate([self._score_block(model, block.pooled) for block in features.blocks()])
+
+    def _score_block(self, model: _StandardizedFlow, pooled: NDArray[np.float32]) -> NDArray[np.float64]:
+        images, views, dimensions = pooled.shape
+        samples = torch.from_numpy(pooled.reshape(-1, dimensions))
         # The batch shape is constant: matrix kernels differ in the last bit by shape, and an image must
         # score the same alone as in company.
         padded = torch.cat([samples, samples[-1:].expand(-len(samples) % _SCORE_BATCH, -1)])

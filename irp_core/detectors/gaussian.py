@@ -10,13 +10,14 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from irp_core.config import Params
+from irp_core.detectors.folds import score_folds
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
-from irp_core.features.feature_set import FeatureSet, Local
+from irp_core.features.feature_set import BLOCK, FeatureSet, Local
+from irp_core.statistics.moments import Moments
 
 __all__ = ["Gaussian"]
 
@@ -56,18 +57,9 @@ class Gaussian:
         """Fit anew; neither epochs nor seed matter."""
         features.check("Gaussian.fit")
         started = time.perf_counter()
-        samples = _of_images(features)
-        mean = samples.mean(axis=0)
-        # A channel that never fires has no spread; dividing by the floor keeps it at zero.
-        spread = np.maximum(samples.std(axis=0), 1e-6)
-        standardised = (samples - mean) / spread
-        # One image says nothing about a covariance; the shrinkage target alone is left.
-        one = len(samples) == 1
-        covariance = np.eye(samples.shape[1]) if one else ledoit_wolf(standardised, assume_centered=True)[0]
-        values, vectors = np.linalg.eigh(covariance)
-        whitening = vectors / np.sqrt(np.maximum(values, 1e-9)) / np.sqrt(samples.shape[1])
-        arrays = {"mean": mean, "whitening": whitening / spread[:, None]}
-        self._tensors = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+        moments = Moments.of(_of_images(block) for block in features.blocks())
+        arrays = moments.whitened(sum(moments.fourth(_of_images(block)) for block in features.blocks()))
+        self._hold(arrays)
         loss = float(self.score(features).mean())
         done = EpochReport(1, 1, loss, 0.0, time.perf_counter() - started)
         if report:
@@ -80,11 +72,42 @@ class Gaussian:
         features.check("Gaussian.score")
         if not self._tensors:
             raise ValueError("Gaussian.score needs a fitted detector: call fit or load first.")
-        samples = torch.from_numpy(_of_images(features)).to(self.device)
+        scores = np.concatenate([self._score_block(_of_images(block)) for block in features.blocks()])
+        positive: NDArray[np.float64] = np.maximum(scores, np.finfo(np.float64).tiny)
+        return positive
+
+    def _score_block(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        samples = torch.from_numpy(values).to(self.device)
         padded = torch.cat([samples, samples[-1:].expand(-len(samples) % _BATCH, -1)])
         whitened = [(batch - self._tensors["mean"]) @ self._tensors["whitening"] for batch in padded.split(_BATCH)]
         scores: NDArray[np.float64] = torch.cat(whitened)[: len(samples)].square().sum(dim=1).cpu().numpy()
-        return np.maximum(scores, np.finfo(np.float64).tiny)
+        return scores
+
+    def score_out_of_fold(
+        self, features: FeatureSet, folds: NDArray[np.intp], *, epochs: int = 1, seed: int = 0
+    ) -> NDArray[np.float64]:
+        """As `fold_by_fold`, up to rounding: each fold's moments are taken once, and the others' are their sum.
+
+        Reads the features three times, however many folds there are. The fit of this detector is not changed.
+        """
+        features.check("Gaussian.score_out_of_fold")
+        parts = _blocks_of(folds)
+        samples = (_of_images(block) for block in features.blocks())
+        of_fold = Moments.of_each(zip(samples, parts, strict=True))
+        others = [Moments.joined([m for other, m in of_fold.items() if other != fold]) for fold in sorted(of_fold)]
+        fourth = np.zeros(len(others))
+        for block, assigned in zip(features.blocks(), parts, strict=True):
+            values = _of_images(block)
+            fourth += [m.fourth(values[(assigned != fold) & (assigned >= 0)]) for fold, m in enumerate(others)]
+        detectors = []
+        for moments, total in zip(others, fourth.tolist(), strict=True):
+            detector = Gaussian(self.device)
+            detector._hold(moments.whitened(total))
+            detectors.append(detector)
+        return score_folds(detectors.__getitem__, features, folds)
+
+    def _hold(self, arrays: Mapping[str, NDArray[np.float64]]) -> None:
+        self._tensors = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """What was fitted, by name."""
@@ -109,6 +132,10 @@ class Gaussian:
         target = device or torch.device("cpu")
         tensors, _ = read_saved(directory, ("mean", "whitening"), target)
         return cls.restore(tensors, target)
+
+
+def _blocks_of(values: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    return [values[start : start + BLOCK] for start in range(0, len(values), BLOCK)]
 
 
 def _of_images(features: FeatureSet) -> NDArray[np.float64]:

@@ -57,10 +57,11 @@ class Kurtosis:
         """Fit anew; neither epochs nor seed matter."""
         features.check("Kurtosis.fit", self.needs)
         started = time.perf_counter()
-        assert features.kurtosis is not None
-        values = features.kurtosis.astype(np.float64)
-        spread = stats.median_abs_deviation(values, axis=0, scale="normal") + 1e-6
-        arrays = {"median": np.median(values, axis=0), "spread": spread}
+        # A median needs all values: kept in single precision, 512 bytes an image, and widened channel by channel.
+        columns = np.concatenate([_of(block) for block in features.blocks()]).T
+        spread = [stats.median_abs_deviation(column.astype(np.float64), scale="normal") + 1e-6 for column in columns]
+        arrays = {"median": np.array([np.median(column.astype(np.float64)) for column in columns])}
+        arrays["spread"] = np.array(spread)
         self._tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         done = EpochReport(1, 1, float(self.score(features).mean()), 0.0, time.perf_counter() - started)
         if report:
@@ -72,10 +73,14 @@ class Kurtosis:
         features.check("Kurtosis.score", self.needs)
         if not self._tensors:
             raise ValueError("Kurtosis.score needs a fitted detector: call fit or load first.")
-        assert features.kurtosis is not None
-        distances = (features.kurtosis - self._tensors["median"].numpy()) / self._tensors["spread"].numpy()
+        scores = np.concatenate([self._score_block(_of(block)) for block in features.blocks()])
+        positive: NDArray[np.float64] = np.maximum(scores, np.finfo(np.float64).tiny)
+        return positive
+
+    def _score_block(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        distances = (values - self._tensors["median"].numpy()) / self._tensors["spread"].numpy()
         scores: NDArray[np.float64] = np.square(np.clip(distances, -_FARTHEST, _FARTHEST)).mean(axis=1)
-        return np.maximum(scores, np.finfo(np.float64).tiny)
+        return scores
 
     def tensors(self) -> dict[str, Tensor]:
         """What was fitted, by name."""
@@ -99,3 +104,8 @@ class Kurtosis:
         """Read what `save` wrote."""
         tensors, _ = read_saved(directory, ("median", "spread"), torch.device("cpu"))
         return cls.restore(tensors)
+
+
+def _of(features: FeatureSet) -> NDArray[np.float32]:
+    assert features.kurtosis is not None
+    return features.kurtosis

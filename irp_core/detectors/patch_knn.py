@@ -74,13 +74,14 @@ class PatchKnn:
                 f"PatchKnn.fit expects at least 2 images, of which one votes on the other. Got {len(features)}."
             )
         started = time.perf_counter()
-        assert features.patches is not None
-        patches = features.patches
-        if len(patches) > self.params.bank:
+        voting = features
+        if len(features) > self.params.bank:
             # By content, so that the draw does not depend on the images' order.
-            order = sorted(range(len(patches)), key=lambda i: _content(patches[i]))
-            drawn = np.random.default_rng(seed).permutation(len(patches))[: self.params.bank]
-            patches = patches[np.sort(np.asarray(order)[drawn])]
+            contents = _contents(features)
+            order = sorted(range(len(contents)), key=contents.__getitem__)
+            drawn = np.random.default_rng(seed).permutation(len(contents))[: self.params.bank]
+            voting = features[np.sort(np.asarray(order)[drawn])]
+        patches = _patches(voting)
         self._hold(_standardised(patches).to(self.device), [_content(image) for image in patches])
         sample = features[slice(0, 16)]
         done = EpochReport(1, 1, float(self.score(sample).mean()), 0.0, time.perf_counter() - started)
@@ -117,20 +118,18 @@ class PatchKnn:
         features.check("PatchKnn.score", self.needs)
         if self._bank is None:
             raise ValueError("PatchKnn.score needs a fitted detector: call fit or load first.")
-        assert features.patches is not None
-        if features.patches.shape[1:] != tuple(self._bank.shape[1:]):
-            raise ValueError(
-                f"PatchKnn.score expects patches of shape {tuple(self._bank.shape[1:])}. "
-                f"Got {features.patches.shape[1:]}."
-            )
+        shape = _patches(features[slice(0, 1)]).shape[1:]
+        if shape != tuple(self._bank.shape[1:]):
+            raise ValueError(f"PatchKnn.score expects patches of shape {tuple(self._bank.shape[1:])}. Got {shape}.")
         held: dict[bytes, list[int]] = {}
         for number, content in enumerate(self._contents):
             held.setdefault(content, []).append(number)
+        contents = _contents(features)
         # One image at a time, in products of one shape: an image scores the same alone as in company.
-        contents = [_content(image) for image in features.patches]
+        queries = (query for block in features.blocks() for query in _standardised(_patches(block)))
         found = [
             self._distances_of(query, [at for own in {contents[i], contents[voter[i]]} for at in held.get(own, [])])
-            for i, query in enumerate(_standardised(features.patches))
+            for i, query in enumerate(queries)
         ]
         return torch.stack(found)
 
@@ -189,3 +188,12 @@ def _standardised(patches: NDArray[np.float32]) -> Tensor:
 
 def _content(image: NDArray[np.float32]) -> bytes:
     return hashlib.md5(np.ascontiguousarray(image).tobytes(), usedforsecurity=False).digest()
+
+
+def _patches(features: FeatureSet) -> NDArray[np.float32]:
+    assert features.patches is not None
+    return features.patches
+
+
+def _contents(features: FeatureSet) -> list[bytes]:
+    return [_content(image) for block in features.blocks() for image in _patches(block)]

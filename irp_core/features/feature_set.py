@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FeatureSet", "Local"]
+__all__ = ["BLOCK", "FeatureSet", "Local"]
+
+BLOCK = 4096
+"""Images that are read and computed on at once; a multiple of every detector's own batch: no bit depends on it."""
 
 Local = Literal["patches", "kurtosis", "cells"]
 """Features that tell whether something is in one place of an image: extracted where a detector `needs` them."""
@@ -49,6 +53,16 @@ class FeatureSet:
         """The images that a mask, an index array or a slice selects."""
         chosen = {name: values[images] for name in _SHAPES if (values := getattr(self, name)) is not None}
         return FeatureSet(self.pooled[images], **chosen)
+
+    @property
+    def dimensions(self) -> int:
+        """Length of one view's feature vector."""
+        return int(self.pooled.shape[2])
+
+    def blocks(self) -> Iterator[FeatureSet]:
+        """The same images, in order, some thousands at a time: of a set in a store no more are in memory at once."""
+        for start in range(0, len(self), BLOCK):
+            yield self[slice(start, start + BLOCK)]
 
     def first_views(self, count: int) -> FeatureSet:
         """The same images with their first `count` views."""

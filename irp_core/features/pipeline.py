@@ -6,23 +6,27 @@ passed between tasks and processes, and reads the same rows anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from irp_core.backbones import load_backbone
 from irp_core.config import Params
 from irp_core.features.extraction import Feature, extract, network_passes
-from irp_core.features.feature_set import FeatureSet, Local
-from irp_core.features.local import feature_set, local_feature, local_spec, row_shape
+from irp_core.features.feature_set import BLOCK, FeatureSet, Local
+from irp_core.features.local import local_feature, local_spec, row_shape
 from irp_core.features.pooled import PooledExtractor, extractor_spec, resolve_device, resolve_precision
 from irp_core.features.store import FeatureStore, StoreUse
 
 __all__ = ["FeaturePipeline", "StoredFeatures"]
+
+_IN_MEMORY = 512 * 2**20  # bytes of a set that is read as a whole
 
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """A progress bar: description → a context that gives `advance(done, total)`."""
@@ -49,17 +53,110 @@ class StoredFeatures:
     def read(self, rows: pd.DataFrame, views: int, needs: Iterable[Local] = ()) -> FeatureSet:
         """Features of `rows` (column `md5`), in their order: `views` views, and the local features asked for.
 
+        Sets that take more than half a gigabyte stay in the store, and are read where they are used
+        (`FeatureSet.blocks`).
+
         Raises:
             InputError: the store lacks an image.
             ValueError: local features that were not extracted.
         """
-        md5s = rows["md5"].tolist()
+        md5s = rows["md5"].to_numpy(dtype=object)
         needs = list(needs)
         if missing := sorted(set(needs) - set(self.local)):
             raise ValueError(f"StoredFeatures.read: {missing} were not extracted.")
-        pooled = FeatureStore(Path(self.root), self.spec).get(md5s, views)
-        local = {need: FeatureStore(Path(self.root), self.local[need]).get(md5s, 1)[:, 0] for need in needs}
-        return feature_set(pooled, local, self.shapes)
+        specs: dict[Feature, dict[str, Any]] = {"pooled": self.spec, **{need: self.local[need] for need in needs}}
+        stores = {name: FeatureStore(Path(self.root), spec) for name, spec in specs.items()}
+        stored = StoredSet(stores, self.shapes, md5s, views)
+        return stored if stored.size > _IN_MEMORY else stored.read()
+
+
+class StoredSet(FeatureSet):
+    """A set of images whose features stay in the store: each access reads them, `blocks` reads some at a time.
+
+    What the store holds is finite, so that `check` need not read it.
+
+    Args:
+        stores: of the pooled features and of the local ones asked for.
+        shapes: of an image's local features.
+        md5s: of the images (n,).
+        views: how many of each image.
+    """
+
+    def __init__(
+        self,
+        stores: Mapping[Feature, FeatureStore],
+        shapes: Mapping[Local, tuple[int, ...]],
+        md5s: NDArray[np.object_],
+        views: int,
+    ) -> None:
+        # The fields of the frozen data class are properties here.
+        self.__dict__.update(_stores=stores, _shapes=shapes, _md5s=md5s, _views=views, _held={})
+
+    def _with(self, md5s: NDArray[np.object_], views: int) -> StoredSet:
+        return StoredSet(self.__dict__["_stores"], self.__dict__["_shapes"], md5s, views)
+
+    def _read(self, name: Feature) -> Any:
+        stores, held = self.__dict__["_stores"], self.__dict__["_held"]
+        if name not in stores:
+            return None
+        if name in held:
+            return held[name]
+        md5s = self.__dict__["_md5s"].tolist()
+        if name == "pooled":
+            rows = stores[name].get(md5s, self.__dict__["_views"])
+        else:
+            rows = stores[name].get(md5s, 1).reshape(len(md5s), *self.__dict__["_shapes"][name])
+        if len(md5s) <= BLOCK:
+            held[name] = rows
+        return rows
+
+    @property
+    def pooled(self) -> NDArray[np.float32]:
+        rows: NDArray[np.float32] = self._read("pooled")
+        return rows
+
+    @property
+    def patches(self) -> NDArray[np.float32] | None:
+        rows: NDArray[np.float32] | None = self._read("patches")
+        return rows
+
+    @property
+    def kurtosis(self) -> NDArray[np.float32] | None:
+        rows: NDArray[np.float32] | None = self._read("kurtosis")
+        return rows
+
+    @property
+    def cells(self) -> NDArray[np.float16] | None:
+        rows: NDArray[np.float16] | None = self._read("cells")
+        return rows
+
+    def __len__(self) -> int:
+        return len(self.__dict__["_md5s"])
+
+    def __getitem__(self, images: NDArray[np.bool_] | NDArray[np.intp] | slice) -> StoredSet:
+        return self._with(self.__dict__["_md5s"][images], self.__dict__["_views"])
+
+    @property
+    def dimensions(self) -> int:
+        return int(self[slice(0, 1)].pooled.shape[2])
+
+    @property
+    def size(self) -> int:
+        """In bytes, were it in memory."""
+        one = self[slice(0, 1)]
+        return len(self) * sum(int(one._read(name).nbytes) for name in self.__dict__["_stores"])
+
+    def read(self) -> FeatureSet:
+        """The set in memory."""
+        return FeatureSet(**{name: self._read(name) for name in self.__dict__["_stores"]})
+
+    def first_views(self, count: int) -> StoredSet:
+        return self._with(self.__dict__["_md5s"], min(count, self.__dict__["_views"]))
+
+    def check(self, caller: str, needs: tuple[Local, ...] = ()) -> None:
+        missing = sorted(set(needs) - set(self.__dict__["_stores"]))
+        if missing or not len(self):
+            raise ValueError(f"{caller} expects images and {list(needs)}. Got {len(self)} images without {missing}.")
 
 
 class FeaturePipeline:

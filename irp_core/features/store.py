@@ -20,6 +20,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from irp_core.errors import InputError
 from irp_core.features.segments import Key, Keys, Segment, digests_of, open_segments, write_segment
 from irp_core.features.store_index import Places, StoreIndex
 
-__all__ = ["FeatureStore", "Key", "StoreUse"]
+__all__ = ["FeatureStore", "Key", "StoreSize", "StoreUse", "drop_store", "store_sizes"]
 
 _LOG = logging.getLogger(__name__)
 _FULL = (
@@ -50,6 +51,15 @@ class StoreUse:
 
     hits: int
     misses: int
+
+
+@dataclass(frozen=True)
+class StoreSize:
+    """Bytes of an extractor's rows, and when the last ones were written (seconds since the epoch)."""
+
+    fingerprint: str
+    bytes: int
+    since: float
 
 
 class FeatureStore:
@@ -314,3 +324,19 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
     if path.suffix == ".json":
         path.with_suffix(".npy").unlink(missing_ok=True)
+
+
+def store_sizes(root: Path) -> list[StoreSize]:
+    """How much each extractor's rows below `root` take, by fingerprint."""
+    found = []
+    for spec in sorted(root.glob("*/spec.json")):
+        facts = [file.stat() for file in spec.parent.iterdir() if file.is_file()]
+        last = max(fact.st_mtime for fact in facts)
+        found.append(StoreSize(spec.parent.name, sum(fact.st_size for fact in facts), last))
+    return found
+
+
+def drop_store(root: Path, fingerprint: str) -> None:
+    """Delete an extractor's rows: they are extracted again when they are needed."""
+    if (root / fingerprint / "spec.json").is_file():
+        shutil.rmtree(root / fingerprint)

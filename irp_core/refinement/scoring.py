@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -123,5 +123,9 @@ def score_by_policy(
     if not policy.sees_landscape:
         return Scored(*out_of_fold(scorers(policy, params)[0]))
     members = np.column_stack([out_of_fold(name).scores for name in policy.members])
-    found = landscape(members, features.pooled.mean(axis=1), contents)
+
+    def appearance(images: NDArray[np.intp]) -> Iterator[NDArray[np.float32]]:
+        return (block.pooled.mean(axis=1) for block in features[images].blocks())
+
+    found = landscape(members, appearance, contents)
     return Scored(np.exp(found.total[found.of_image]), landscape=found)

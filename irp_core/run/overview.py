@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 
 from irp_core.errors import InputError
 from irp_core.run.directory import RunDirectory, list_runs
 
-__all__ = ["Line", "overview"]
+__all__ = ["Line", "as_table", "overview"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ def overview(runs: Path) -> list[Line]:
     """A line for each run below `runs`, newest first; those that cannot be read last."""
     lines = [_line(run) for run in list_runs(runs)]
     return sorted(lines, key=lambda line: line.problem is not None)
+
+
+def as_table(lines: Sequence[Line]) -> pd.DataFrame:
+    """A row per run: `run, created, method, iterations, removed, images, auroc, problem`; what is not known is None."""
+    rows = []
+    for line in lines:
+        begun = (line.run_id, line.created or None, line.method or None)
+        rows.append((*begun, *(line.end or (None, None, None, None)), line.problem))
+    names = ["run", "created", "method", "iterations", "removed", "images", "auroc", "problem"]
+    return pd.DataFrame(rows, columns=names).astype(dict.fromkeys(("iterations", "removed", "images"), "Int64"))
 
 
 def _line(run: RunDirectory) -> Line:

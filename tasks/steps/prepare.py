@@ -132,8 +132,9 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) ->
         inputs: what the run is asked to do besides its parameters; `share_with` is another run's directory.
     """
     manifest = PreparedSet(prepared).manifest()
-    if training_rows(manifest).empty:
-        raise InputError(f"{root}: expected training images, found none after the split.")
+    different = training_rows(manifest)["md5"].nunique()
+    if different < 2:
+        raise InputError(f"{root}: expected 2 different training images at least, found {different} after the split.")
     manifest_sha256 = manifest_digest(manifest)
     decisions = standing_decisions(params, manifest, Path(inputs.decisions) if inputs.decisions else None)
     reviewed = decisions.to_dict("list") if len(decisions) else {}

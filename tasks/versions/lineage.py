@@ -28,6 +28,7 @@ _PACKAGES = ("irp_core", "tasks", "flows")
 _NOT_IDENTITY: dict[str, bool | set[str]] = {
     "tracking": True,
     "snapshots": True,
+    "retention": True,
     "review": True,  # the decisions themselves are part of the identity
     "run": {"directory", "outputs"},
     "sweep": True,

@@ -62,7 +62,7 @@ def snapshot(run_path: str, iteration: int) -> str:
         def make(folder: Path) -> None:
             with locked_repository() as repo:
                 if iteration == 0:
-                    add_to_cache(repo, rows, run.data_root(), hardlink=settings.link != "copy")
+                    add_to_cache(repo, rows, run.data_root(), hardlink=settings.link == "hardlink")
                 # In git, DVC alone then tells which run cut this set from which other.
                 lineage = {"run": run.run_id, "iteration": iteration}
                 if parent := run.snapshot(iteration - 1):
@@ -150,8 +150,9 @@ def add_to_cache(repo: Repo, rows: pd.DataFrame, root: Path, *, hardlink: bool) 
     """Bring the images that DVC's cache lacks into it; returns how many.
 
     Each is hashed once more before: under the md5 of the manifest another content, of a file that was changed since,
-    would spoil every version that has it. A reflink is tried first, then a hard link (which makes the image
-    read-only, as `dvc add` does with `cache.type hardlink`), then a copy.
+    would spoil every version that has it. A reflink is tried first, then a copy. With `hardlink` a hard link is
+    tried in between: it takes no room, and makes the image itself read-only, as `dvc add` does with `cache.type
+    hardlink`; nobody's images are made so unasked.
 
     Raises:
         InputError: a file was changed since, or could not be brought in.

@@ -25,10 +25,10 @@ def test_a_schedule_starts_runs_that_complete(tmp_path: Path) -> None:
     (tmp_path / "line.py").write_text(FLOW)
     with platform_in(tmp_path) as platform:
         platform.ask("work_pools/", {"name": "line", "type": "process"})
-        platform.start("worker", "start", "--pool", "line", "--type", "process")
+        platform.start("prefect", "worker", "start", "--pool", "line", "--type", "process")
         night = ("--name", "night", "--pool", "line", "--interval", "10")
-        platform.succeed("deploy", "line.py:look_into_the_inbox", *night)
-        platform.succeed("automation", "ls")
+        platform.succeed("prefect", "--no-prompt", "deploy", "line.py:look_into_the_inbox", *night)
+        platform.succeed("prefect", "automation", "ls")
         completed = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
         platform.until(lambda: platform.ask("flow_runs/filter", completed), "a scheduled run completes", 180)
         (run, *_) = platform.ask("flow_runs/filter", completed)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import httpx
 import pandas as pd
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
@@ -66,11 +67,12 @@ def postgres() -> Iterator[str]:
         **account,
     )
     try:
-        for _ in range(200):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        address = f"irp@127.0.0.1:{port}/postgres"
+        for _ in range(200):  # it listens before it answers
+            with suppress(psycopg.OperationalError), psycopg.connect(f"postgresql://{address}", connect_timeout=2):
                 break
             time.sleep(0.05)
-        yield f"postgresql+psycopg://irp@127.0.0.1:{port}/postgres"
+        yield f"postgresql+psycopg://{address}"
     finally:
         server.terminate()
         server.wait(timeout=30)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import AllowDetectors, Format, Overrides, ParamsFile, read_params
+from flows.cli.options import AllowDetectors, As, Format, Overrides, ParamsFile, read_params, reference_of
 from irp_core.errors import InputError
 
 __all__ = ["audit"]
@@ -25,10 +25,10 @@ Reference = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A run's id or directory, or a registered model NAME[@alias|/version]; :ITERATION if wanted.",
+        help="A run (folder, id, beginning of an id, last), or a registered model NAME[@alias|/version]; :ITERATION if "
+        "wanted.",
     ),
 ]
-As = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
 
 
 @audit.command()
@@ -37,7 +37,8 @@ def model(model: Reference, as_: As = Format.table, params: ParamsFile = None, s
     from flows.terminal.audit import write_answer
     from tasks.audit.questions import describe_model
 
-    facts, removals = describe_model(model, read_params(params, set_param))
+    checked = read_params(params, set_param)
+    facts, removals = describe_model(reference_of(model, checked), checked)
     write_answer(facts, removals, as_.value, "Removed and reviewed images", "removed")
 
 
@@ -69,7 +70,8 @@ def diff(
     from flows.terminal.audit import write_answer
     from tasks.audit.questions import compare_sets
 
-    facts, table = compare_sets(first, second, read_params(params, set_param))
+    checked = read_params(params, set_param)
+    facts, table = compare_sets(reference_of(first, checked), reference_of(second, checked), checked)
     write_answer(facts, table, as_.value, "Images that only one of them has", "difference")
 
 
@@ -93,9 +95,10 @@ def verify(
     from tasks.audit.verify import verify as verify_run
     from tasks.runtime.progress import bar
 
+    checked = read_params(params, set_param)
     with bar("Checking images") as advance:
         findings = verify_run(
-            model, read_params(params, set_param), rescore=rescore, progress=advance, allow=allow_detector or ()
+            reference_of(model, checked), checked, rescore=rescore, progress=advance, allow=allow_detector or ()
         )
     counts = {status: sum(f.status == status for f in findings) for status in ("ok", "failed", "skipped")}
     table = pd.DataFrame([asdict(f) for f in findings])
@@ -116,7 +119,7 @@ def checkout(
     from tasks.versions.snapshots import checkout as checkout_set
 
     checked = read_params(params, set_param)
-    run, iteration = find_run(model, checked)
+    run, iteration = find_run(reference_of(model, checked), checked)
     tags = run.model(iteration).data.tags
     number = int(tags["irp.iteration"])
     md5 = tags.get("irp.dvc_md5")

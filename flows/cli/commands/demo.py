@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import NoDvc, Overrides, ParamsFile, read_params
+from flows.cli.options import NoDvc, Overrides, ParamsFile, Quiet, read_params
 from flows.cli.session import compare_methods, without_dvc
 from irp_core.errors import InputError
 
@@ -36,11 +36,12 @@ def demo(
     params: ParamsFile = None,
     set_param: Overrides = None,
     no_dvc: NoDvc = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run the main job on a made inspection line: 20 % of the training set is defective, five methods compared."""
     overrides = [f"run.seed={seed}", "contamination.fraction=0.2", *(set_param or ())]
     plain = read_params(params, [*overrides, *without_dvc(no_dvc)]).model_dump(mode="json")
-    console = Console()
+    console = Console(quiet=quiet)
     done = compare_methods(console, folder, plain, METHODS_SHOWN, lambda: _make_plant(folder, size))
     # Not earlier: Prefect must not be imported before its settings stand.
     from flows.compare import comparison_table
@@ -51,4 +52,6 @@ def demo(
     run = RunDirectory(Path(done["careful"]))
     page = render_page(run, comparison_table(done))
     show_run(console, run)
+    if quiet:
+        print(run.path)
     console.print(f"[bold]Open[/bold]  {page.resolve().as_uri()}", highlight=False, soft_wrap=True)

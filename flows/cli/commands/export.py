@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import Overrides, ParamsFile, RunOrModel, read_params
+from flows.cli.options import Overrides, ParamsFile, Quiet, RunOrModel, read_params, reference_of
 from irp_core.errors import InputError
 
 __all__ = ["export"]
@@ -21,6 +21,7 @@ def export(
     lists: Annotated[bool, typer.Option("--lists", help="kept.csv and removed.csv alone, no images.")] = False,
     params: ParamsFile = None,
     set_param: Overrides = None,
+    quiet: Quiet = False,
 ) -> None:
     """Take the result out: the kept images as a folder, kept.csv and removed.csv. With or without DVC."""
     if lists and not copy:
@@ -29,8 +30,9 @@ def export(
     from tasks.export import export_run
 
     how: How = "lists" if lists else "copy" if copy else "link"
-    done = export_run(run, to, read_params(params, set_param), how=how)
-    console = Console(highlight=False, soft_wrap=True)
+    checked = read_params(params, set_param)
+    done = export_run(reference_of(run, checked), to, checked, how=how)
+    console = Console(highlight=False, soft_wrap=True, quiet=quiet)
     where = f"{to / KEPT_LIST}" + ("" if lists else f", images in {to / IMAGES_FOLDER}")
     console.print(f"{done.kept} images kept: {where}")
     console.print(f"{done.removed} removed: {to / REMOVED_LIST}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import DataPath, Overrides, ParamsFile, read_params
+from flows.cli.options import DataPath, Overrides, ParamsFile, Quiet, read_params
 from flows.cli.session import prefect_session
 
 __all__ = ["prepare"]
@@ -19,9 +19,10 @@ def prepare(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables.")] = Path("prepared"),
     params: ParamsFile = None,
     set_param: Overrides = None,
+    quiet: Quiet = False,
 ) -> None:
     """Read a data set, quarantine what is unreadable, contaminate it, write its manifest. Trains nothing."""
-    console = Console()
+    console = Console(quiet=quiet)
     from irp_core.data.scan import detect_layout
 
     checked = read_params(params, set_param)

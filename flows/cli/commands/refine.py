@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import AllowDetectors, NoDvc, Overrides, ParamsFile, read_params
+from flows.cli.options import AllowDetectors, NoDvc, Overrides, ParamsFile, Quiet, find_run, read_params
 from flows.cli.session import close_session, compare_methods, prefect_session, without_dvc
 from irp_core.errors import InputError
 from irp_core.methods import METHODS
@@ -21,7 +21,7 @@ def refine(
     params: ParamsFile = None,
     set_param: Overrides = None,
     manifest: Annotated[Path | None, typer.Option(help="Folder written by `irp prepare`, instead of scanning.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Run directory to go on with.")] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Run to go on with (folder, id, last).")] = None,
     decisions: Annotated[
         Path | None, typer.Option(help="More decisions to respect: a CSV, or a run's removals.parquet.")
     ] = None,
@@ -31,9 +31,10 @@ def refine(
     ] = None,
     no_dvc: NoDvc = False,
     allow_detector: AllowDetectors = None,
+    quiet: Quiet = False,
 ) -> None:
     """Refine a data set: train, score, remove, retrain, until nothing stands out."""
-    console = Console()
+    console = Console(quiet=quiet)
     if decisions is not None:
         from irp_core.refinement.reviews import read_events
 
@@ -43,26 +44,31 @@ def refine(
     if (path is None) == (resume is None):
         raise InputError("irp refine expects either PATH or --resume RUN.")
     if resume is not None:
-        from irp_core.run.directory import open_run
-
         without = {"--set-param": set_param, "--params": params, "--manifest": manifest, "--compare": compare}
         if given := [name for name, value in {**without, "--no-dvc": no_dvc or None}.items() if value is not None]:
             raise InputError(
                 f"{given[0]} goes with PATH alone: a run that is resumed does what it was asked to do when it began."
             )
-        open_run(resume)
-        run_path = _resume(resume, tuple(allow_detector or ()))
+        run_path = _resume(find_run(resume).path, tuple(allow_detector or ()))
     else:
         assert path is not None
-        from irp_core.data.scan import detect_layout
+        from irp_core.data.scan import is_labelled
 
         checked = read_params(params, [*(set_param or ()), *without_dvc(no_dvc)])
-        detect_layout(path, checked.dataset.layout, good_names=checked.dataset.good_names)
+        wanted = (checked.refinement.method,) if compare is None else _methods(compare)
+        reading = [name for name in wanted if METHODS[name].reads_injected]
+        if not is_labelled(path, checked.dataset.layout, good_names=checked.dataset.good_names) and reading:
+            raise InputError(
+                f"{path}: method {reading[0]} reads which images are defective: expected a folder of good images "
+                "beside one per defect, found no labels."
+            )
         plain = checked.model_dump(mode="json")
         if compare is not None:
             if manifest is not None:
                 raise InputError("--manifest goes with one method alone: --compare reads the data set itself.")
-            compare_methods(console, path, plain, _methods(compare))
+            done = compare_methods(console, path, plain, _methods(compare))
+            if quiet:
+                print("\n".join(done.values()))
             return
         with prefect_session():
             from flows.refine import refine as refine_flow
@@ -75,6 +81,8 @@ def refine(
     from irp_core.run.directory import RunDirectory
 
     show_run(console, RunDirectory(run_path))
+    if quiet:
+        print(run_path)
 
 
 def _resume(run: Path, allow_detectors: tuple[str, ...]) -> Path:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from flows.cli.options import Run, find_run
 from irp_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ __all__ = ["review"]
 
 
 def review(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")],
+    run: Run,
     reviewer: Annotated[str | None, typer.Option(help="Your name; default: git's user.name, else the login.")] = None,
     port: Annotated[int, typer.Option(help="Port on the loopback interface; 0: a free one.", min=0, max=65535)] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
@@ -44,14 +45,13 @@ def review(
     console = Console()
     with Console(stderr=True).status("Opening the run …"):
         from flows.terminal.audit import show_answers, show_review
-        from irp_core.run.directory import open_run
         from tasks.review.ask_server import AskServer
         from tasks.review.asking import Asking
         from tasks.review.server import ReviewServer
         from tasks.review.session import Review
         from tasks.tracking.writer import log_review, review_is_logged
 
-        opened = Review(_at_home(open_run(run)))
+        opened = Review(_at_home(find_run(run)))
         name = reviewer or _default_name()
         asking = None if ask is None else Asking(opened, ask)
         server = None

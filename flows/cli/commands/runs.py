@@ -8,33 +8,42 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import Overrides, ParamsFile, read_params
+from flows.cli.options import As, Format, Overrides, ParamsFile, Run, find_run, read_params
 from irp_core.errors import InputError
 
 __all__ = ["runs", "show"]
 
 
-def runs(params: ParamsFile = None, set_param: Overrides = None) -> None:
+def runs(as_: As = Format.table, params: ParamsFile = None, set_param: Overrides = None) -> None:
     """List the runs, newest first."""
-    console = Console()
+    from flows.terminal.answer import write_rows
     from flows.terminal.run import show_runs
-    from irp_core.run.overview import overview
+    from irp_core.run.overview import as_table, overview
 
-    show_runs(console, overview(Path(read_params(params, set_param).run.directory)))
+    found = overview(Path(read_params(params, set_param).run.directory))
+    if as_ is Format.table:
+        show_runs(Console(), found)
+    else:
+        write_rows(as_table(found), as_.value, "runs")
 
 
 def show(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")],
+    run: Run,
     removed: Annotated[bool, typer.Option("--removed", help="List the removed images too.")] = False,
+    as_: As = Format.table,
 ) -> None:
     """Show a run: iterations, why it stopped, where everything lies; with --removed every removed image."""
-    console = Console()
+    from flows.terminal.answer import write_rows
     from flows.terminal.run import show_removed, show_run
-    from irp_core.run.directory import open_run
 
-    opened = open_run(run)
+    opened = find_run(run)
     if not opened.has_results():
-        raise InputError(f"{run}: is not finished; go on with `irp refine --resume {run}`.")
+        raise InputError(f"{run}: is not finished; go on with `irp refine --resume {opened.path}`.")
+    if as_ is not Format.table:
+        table, kind = (opened.removals(), "removals") if removed else (opened.iterations(), "iterations")
+        write_rows(table, as_.value, kind, {"run": opened.run_id, **opened.summary()})
+        return
+    console = Console()
     if removed:
         show_removed(console, opened)
     show_run(console, opened)

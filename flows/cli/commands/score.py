@@ -9,17 +9,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from flows.cli.options import AllowDetectors, Overrides, ParamsFile, read_params
+from flows.cli.options import AllowDetectors, Overrides, ParamsFile, Quiet, RunOrModel, read_params, reference_of
 from irp_core.errors import InputError
 
 __all__ = ["score"]
 
 
 def score(
-    model: Annotated[
-        str,
-        typer.Argument(metavar="RUN|MODEL", help="A run's directory, or a registered model: NAME[@alias|/version]."),
-    ],
+    model: RunOrModel,
     path: Annotated[Path, typer.Argument(metavar="PATH", help="An image or a folder of images.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write here (.csv or .parquet), not to stdout.")
@@ -27,6 +24,7 @@ def score(
     params: ParamsFile = None,
     set_param: Overrides = None,
     allow_detector: AllowDetectors = None,
+    quiet: Quiet = False,
 ) -> None:
     """Score new images with a refined detector: one row per image, its decision against the threshold."""
     if output is not None and output.suffix not in (".csv", ".parquet"):
@@ -34,11 +32,11 @@ def score(
     from tasks.scoring import score_images
 
     checked = read_params(params, set_param)
-    table = score_images(model, path, checked, allow=allow_detector or ())
+    table = score_images(reference_of(model, checked), path, checked, allow=allow_detector or ())
     _write_scores(table, output)
     errors = table[table["error"].notna()]
     anomalous = int((table["decision"] == "anomalous").sum())
-    notes = Console(stderr=True)
+    notes = Console(stderr=True, quiet=quiet)
     for row in errors.to_dict("records"):
         notes.print(f"Unreadable: {row['path']} ({row['error']})", style="yellow", highlight=False, soft_wrap=True)
     notes.print(

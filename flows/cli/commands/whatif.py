@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import Format, Overrides, ParamsFile, read_params
+from flows.cli.options import As, Format, Overrides, ParamsFile, RunOrModel, read_params, reference_of
 from irp_core.errors import InputError
 from irp_core.rules import RULES
 
@@ -22,7 +22,7 @@ else:
 
 
 def whatif(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's directory or id, or a registered model.")],
+    run: RunOrModel,
     rule: Annotated[RuleName | None, typer.Option(help="Another rule; default: the run's.")] = None,
     lambda_: Annotated[float | None, typer.Option("--lambda", help="λ of median_multiple, above 1.")] = None,
     k: Annotated[float | None, typer.Option("--k", help="k of iqr or mad, above 0.")] = None,
@@ -30,7 +30,7 @@ def whatif(
     figure: Annotated[
         Path | None, typer.Option(help="Where the figure goes (.png, .svg, .pdf); default: whatif-RUN.png.")
     ] = None,
-    as_: Annotated[Format, typer.Option("--format", help="How the answer is written.")] = Format.table,
+    as_: As = Format.table,
     params: ParamsFile = None,
     set_param: Overrides = None,
 ) -> None:
@@ -40,7 +40,8 @@ def whatif(
     from flows.terminal.audit import write_supposition
     from tasks.audit.whatif import save_figure, suppose
 
-    answer = suppose(run, read_params(params, set_param), rule=rule and str(rule), lambda_=lambda_, k=k, fdr=fdr)
+    checked = read_params(params, set_param)
+    answer = suppose(reference_of(run, checked), checked, rule=rule and str(rule), lambda_=lambda_, k=k, fdr=fdr)
     path = figure or Path(f"whatif-{answer.facts['run']}.png")
     save_figure(answer.figure, path)  # first: whoever pipes the tables into `head` ends this process early
     write_supposition(answer.facts, answer.iterations, answer.images, as_.value)

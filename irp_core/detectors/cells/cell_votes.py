@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -118,7 +117,7 @@ def _as_patches(features: FeatureSet) -> FeatureSet:
     assert features.cells is not None
     images, rows, columns, channels = features.cells.shape
     cells = features.cells.reshape(images, rows * columns, channels).astype(np.float32)
-    return replace(features, patches=cells, cells=None)
+    return FeatureSet(features.pooled, patches=cells)
 
 
 def _grid(said: Sequence[object], cells: int) -> tuple[int, int]:

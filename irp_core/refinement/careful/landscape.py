@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,10 @@ __all__ = ["Landscape", "landscape"]
 _COMPONENTS = 30  # of the features; the rest is noise to a model of thirty answers
 _CLIP = (-4.0, 6.0)  # robust standard deviations: beyond, a score tells nothing more
 _NEIGHBOURS = 10
+_MANY = 20_000  # contents: of more, features are read twice instead of held, and resemblance is to so many of them
+
+Appearance = Callable[[NDArray[np.intp]], Iterable[NDArray[np.floating]]]
+"""Images, by their number → their features (k, d), some at a time, in order."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Landscape:
     `contents` (c,) are the digests, sorted. `of_image` (n,) is each image's content, as an index. `heights` (c, m) are
     the members' log scores, standardised by median and median absolute deviation and clipped. `components`
     (c, k) are the principal components of the features, not whitened, with a mean squared norm of 1.
-    `neighbours` (c, q) are the contents that each resembles most, the nearest first.
+    `neighbours` (c, q) are the contents that each resembles most, the nearest first; of more than 20,000 contents,
+    among 20,000 of them, drawn by their digests.
     """
 
     contents: tuple[str, ...]
@@ -75,30 +80,34 @@ class Landscape:
         return summed
 
 
-def landscape(scores: NDArray[np.float64], features: NDArray[np.floating], contents: Sequence[str]) -> Landscape:
+def landscape(
+    scores: NDArray[np.float64], features: NDArray[np.floating] | Appearance, contents: Sequence[str]
+) -> Landscape:
     """Bring scores and features of n images to one scale.
 
     Args:
         scores: (n, m), positive: each member's, out of fold or otherwise not flattered by memory.
-        features: (n, d), of whole images; standardised here.
+        features: (n, d), of whole images, or what gives those of some of them; standardised here.
         contents: digest of each image (n,). Of copies the first counts.
 
     Raises:
         ValueError: shapes that do not fit each other, scores that are not positive and finite, features that are not
             finite, or fewer than three different contents.
     """
-    scores, values = np.asarray(scores, dtype=np.float64), np.asarray(features, dtype=np.float64)
-    if scores.ndim != 2 or values.ndim != 2 or not len(scores) == len(values) == len(contents):
+    scores = np.asarray(scores, dtype=np.float64)
+    shape = (len(contents), 0) if callable(features) else np.shape(features)
+    if scores.ndim != 2 or len(shape) != 2 or not len(scores) == shape[0] == len(contents):
         raise ValueError(
             f"landscape expects scores (n, m), features (n, d) and n contents. "
-            f"Got {scores.shape}, {values.shape} and {len(contents)}."
+            f"Got {scores.shape}, {shape} and {len(contents)}."
         )
-    if not (np.isfinite(scores).all() and (scores > 0).all() and np.isfinite(values).all()):
+    if not (np.isfinite(scores).all() and (scores > 0).all()):
         raise ValueError("landscape expects positive scores and finite features. Got others.")
     known, first, of_image = np.unique(np.asarray(contents, dtype=str), return_index=True, return_inverse=True)
     if len(known) < 3:
         raise ValueError(f"landscape expects at least 3 different images. Got {len(known)}.")
-    components = _components(values[first])
+    appearance = features if callable(features) else lambda images: [np.asarray(features)[images]]
+    components = _components(appearance, first)
     return Landscape(
         contents=tuple(known.tolist()),
         of_image=of_image.astype(np.intp),
@@ -116,15 +125,57 @@ def _standardised(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     return standardised
 
 
-def _components(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    standardised = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-6)
-    count = min(_COMPONENTS, *standardised.shape)
-    components: NDArray[np.float64] = PCA(count, random_state=0).fit_transform(standardised)
+def _components(appearance: Appearance, images: NDArray[np.intp]) -> NDArray[np.float64]:
+    components = _projected(appearance, images) if len(images) > _MANY else _decomposed(appearance, images)
     size = np.sqrt(np.square(components).sum(axis=1).mean())
     return components / max(float(size), 1e-9)
 
 
+def _decomposed(appearance: Appearance, images: NDArray[np.intp]) -> NDArray[np.float64]:
+    values = np.concatenate([_finite(block) for block in appearance(images)])
+    standardised = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-6)
+    count = min(_COMPONENTS, *standardised.shape)
+    components: NDArray[np.float64] = PCA(count, random_state=0).fit_transform(standardised)
+    return components
+
+
+def _projected(appearance: Appearance, images: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The same, up to sign and rounding, from the covariance: the features are read twice and never held."""
+    total, products, shift = np.zeros(0), np.zeros((0, 0)), np.zeros(0)
+    for values in map(_finite, appearance(images)):
+        if not shift.size:
+            shift = values.mean(axis=0)
+            total, products = np.zeros_like(shift), np.zeros((len(shift), len(shift)))
+        values = values - shift
+        total += values.sum(axis=0)
+        products += values.T @ values
+    centre = total / len(images)
+    covariance = products / len(images) - np.outer(centre, centre)
+    spread = np.maximum(np.sqrt(np.maximum(covariance.diagonal(), 0.0)), 1e-6)
+    _, vectors = np.linalg.eigh(covariance / np.outer(spread, spread))
+    axes = vectors[:, ::-1][:, :_COMPONENTS]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    mean, axes = shift + centre, axes / spread[:, None]
+    return np.concatenate([(values - mean) @ axes for values in map(_finite, appearance(images))])
+
+
+def _finite(block: NDArray[np.floating]) -> NDArray[np.float64]:
+    values = np.asarray(block, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("landscape expects positive scores and finite features. Got others.")
+    return values
+
+
 def _neighbours(components: NDArray[np.float64]) -> NDArray[np.intp]:
     count = min(_NEIGHBOURS, len(components) - 1)
-    found = NearestNeighbors(n_neighbors=count).fit(components).kneighbors(return_distance=False)
+    if len(components) <= _MANY:
+        found = NearestNeighbors(n_neighbors=count).fit(components).kneighbors(return_distance=False)
+        return np.asarray(found, dtype=np.intp)
+    # Contents are in the order of their digests, so that evenly spaced ones are drawn at random.
+    drawn = np.linspace(0, len(components) - 1, _MANY).astype(np.intp)
+    near = drawn[NearestNeighbors(n_neighbors=count + 1).fit(components[drawn]).kneighbors(components)[1]]
+    # An image that was drawn is its own nearest, or as near as a copy: it does not vouch for itself.
+    itself = near == np.arange(len(near))[:, None]
+    itself[~itself.any(axis=1), -1] = True
+    found = near[~itself].reshape(len(near), count)
     return np.asarray(found, dtype=np.intp)

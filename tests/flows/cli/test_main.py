@@ -24,8 +24,9 @@ ROOT = Path(__file__).parents[3]
         (["refine"], "irp refine expects either PATH or --resume RUN."),
         (["refine", ".", "-S", "refinement.lamda=2"], "unknown key 'refinement.lamda'"),
         (["refine", ".", "--compare", "magic"], "Got 'magic'."),
-        (["refine", "--resume", "absent"], "expected the directory of a run"),
-        (["show", "absent"], "expected the directory of a run"),
+        (["refine", "--resume", "absent"], "expected a run (its folder, its id"),
+        (["show", "absent"], "expected a run (its folder, its id"),
+        (["review", "absent"], "expected a run (its folder, its id"),
         (["score", "absent", "."], "expected"),
         (["refine", ".", "--lambda", "2"], "No such option: --lambda"),
     ],
@@ -81,7 +82,7 @@ def test_show_and_runs_and_score(in_workspace: Path, plant: Path, tmp_path: Path
     assert "irp score" in shown.stdout
     listed = irp("runs", cwd=workspace)
     assert listed.wait() == 0, listed.stderr
-    assert in_workspace.name[:12] in listed.stdout
+    assert in_workspace.name in listed.stdout  # whole, at 80 columns too: it is what other commands take
 
     images = tmp_path / "new"
     images.mkdir()

@@ -1,4 +1,4 @@
-"""A plant's platform in small: a Prefect server, on PostgreSQL where one is given, and a process worker."""
+"""A plant's platform in small: a Prefect server and what else is started beside it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,48 +19,49 @@ __all__ = ["Platform", "platform_in"]
 
 
 class Platform:
-    """Prefect's own commands, run in a folder with a home and an address of their own."""
+    """Commands run in a folder with a home of their own and a server's address.
 
-    def __init__(self, folder: Path, database: str | None = None, auth: str | None = None) -> None:
-        port = str(free_port())
+    Args:
+        environment: of all commands, besides this process's.
+    """
+
+    def __init__(self, folder: Path, port: int, environment: Mapping[str, str]) -> None:
         self.folder, self.api = folder, f"http://127.0.0.1:{port}/api"
-        self.auth = tuple(auth.split(":", 1)) if auth else None
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         self.environment = {
             **inherited,
             "PREFECT_HOME": str(folder / "home"),
             "PREFECT_API_URL": self.api,
-            "PREFECT_SERVER_API_PORT": port,
             "PREFECT_SERVER_UI_ENABLED": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            # Ask more often than by default (5 and 10 s).
+            # Ask more often than by default (5, 10 and 30 s).
             "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1",
-            **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}),
-            **({"PREFECT_SERVER_API_AUTH_STRING": auth, "PREFECT_API_AUTH_STRING": auth} if auth else {}),
+            **environment,
         }
+        secret = self.environment.get("PREFECT_SERVER_API_AUTH_STRING")
+        self.auth = (secret.partition(":")[0], secret.partition(":")[2]) if secret else None
         self.started: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a command; what it says is in `log`."""
-        command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+    def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start `prefect …` or `mlflow …`; what it says is in `log`."""
+        arguments = [sys.executable, "-m", *command]
+        everything = self.environment | environment
         with open(self.folder / "log", "ab") as log:
-            child = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+            child = subprocess.Popen(arguments, cwd=self.folder, env=everything, stdout=log, stderr=log)
         self.started.append(child)
         return child
 
-    def succeed(self, *arguments: str) -> None:
+    def succeed(self, *command: str) -> None:
         """Run a command that has to succeed."""
-        assert self.start(*arguments).wait(timeout=120) == 0, self.told(f"prefect {' '.join(arguments)} failed")
+        assert self.start(*command).wait(timeout=120) == 0, self.told(f"{' '.join(command)} failed")
 
     def ask(self, path: str, body: object = None) -> Any:
         """The server's answer; None where there is none yet."""
         try:
-            with httpx.Client(auth=self.auth, timeout=60) as client:
-                response = (
-                    client.get(f"{self.api}/{path}") if body is None else client.post(f"{self.api}/{path}", json=body)
-                )
+            with httpx.Client(base_url=self.api, auth=self.auth, timeout=60) as client:
+                response = client.get(path) if body is None else client.post(path, json=body)
         except httpx.TransportError:
             return None
         assert response.is_success, self.told(f"{path}: {response.status_code} {response.text}")
@@ -78,18 +79,30 @@ class Platform:
 
 
 @contextmanager
-def platform_in(folder: Path, database: str | None = None, auth: str | None = None) -> Iterator[Platform]:
-    """A server that answers; all that was started ends with it."""
-    made = Platform(folder, database, auth)
-    made.start("server", "start")
+def platform_in(
+    folder: Path,
+    *,
+    port: int | None = None,
+    server: Sequence[str] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Platform]:
+    """A server that answers; all that was started ends with it.
+
+    Args:
+        server: the server's command, where it is not the plain one; it listens on `port`.
+    """
+    chosen = port or free_port()
+    made = Platform(folder, chosen, environment or {})
+    made.start(*(server or ["prefect", "server", "start", "--port", str(chosen)]))
     try:
         made.until(lambda: made.ask("health"), "the server answers", 120)
         yield made
     finally:
         for child in reversed(made.started):  # the server last
             child.terminate()
+        for child in reversed(made.started):
             try:
-                child.wait(timeout=15)
+                child.wait(timeout=5)
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()

@@ -5,20 +5,25 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
+import psycopg
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from irp_core.errors import InputError
 from tasks.deployments import Deployed, deploy
 from tasks.deployments.lost_runs import notice_lost_runs
 from tasks.notify import INBOX_READY, resource_id
-from tests.flows.test_second_clone import PROGRAMS, postgres
+from tests.flows.test_second_clone import PROGRAMS, free_port, postgres
+from tests.tasks.deployments.compose import COMPOSE, SECRETS, Service, compose_file, interpolated, services
 from tests.tasks.deployments.platform import Platform, platform_in
 
 # What `flows.line.retrain` is in a plant; it takes notes of when it ran and where.
@@ -43,16 +48,70 @@ def watch(line: str) -> None:
 """
 
 
+@dataclass(frozen=True)
+class Plant:
+    """The services of compose.yaml on this machine."""
+
+    services: Mapping[str, Service]
+    folder: Path
+    mlflow: str
+
+
+def make_databases(address: str) -> None:
+    """Carry databases.sql out, as PostgreSQL's image does it with psql."""
+    connected = address
+    lines = (COMPOSE.parent / "databases.sql").read_text().splitlines()
+    for statement in (line for line in lines if not line.startswith("--")):
+        if statement.startswith("\\connect "):
+            connected = urlsplit(address)._replace(path=statement.removeprefix("\\connect ")).geturl()
+        elif statement.strip():
+            with psycopg.connect(connected, autocommit=True) as connection:
+                connection.execute(statement.encode())
+
+
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def plant_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    """PostgreSQL with compose's databases, and the commands of the other services."""
     if PROGRAMS is None:
         pytest.skip("PostgreSQL is not installed")
     folder = tmp_path_factory.mktemp("platform")
-    (folder / "plant_flows.py").write_text(FLOWS)
+    ports = [str(free_port()) for _ in range(2)]
     with postgres() as database:
-        address = database.replace("postgresql+psycopg", "postgresql+asyncpg")
-        with platform_in(folder, address) as made, temporary_settings({PREFECT_API_URL: made.api}):
-            made.environment["PYTHONPATH"] = f"{folder}:{made.environment.get('PYTHONPATH', '')}"
+        address = urlsplit(database).netloc.partition("@")[2]
+        make_databases(database.replace("+psycopg", ""))
+        here = {
+            "@postgres:5432": f"@{address}",
+            "http://prefect:4200": f"http://127.0.0.1:{ports[0]}",
+            "mlflow:5000": f"127.0.0.1:{ports[1]}",
+            "0.0.0.0": "127.0.0.1",
+            "--workers=2": "--workers=1",
+            "4200": ports[0],
+            "5000": ports[1],
+            "/artifacts": str(folder / "artifacts"),
+            "/etc/irp": str(folder),
+        }
+        ours = services(here)
+        content = interpolated(compose_file()["configs"]["mlflow_auth"]["content"], SECRETS)
+        (folder / "mlflow_auth.ini").write_text(content.replace("@postgres:5432", f"@{address}"))
+        yield Plant(ours, folder, f"http://127.0.0.1:{ports[1]}")
+
+
+@pytest.fixture(scope="module")
+def platform(plant_services: Plant) -> Iterator[Platform]:
+    """Compose's Prefect server, with its secret."""
+    folder, server = plant_services.folder, plant_services.services["prefect"]
+    worker = plant_services.services["worker"]
+    (folder / "plant_flows.py").write_text(FLOWS)
+    port = int(server.command[-1])
+    with platform_in(
+        folder, port=port, server=server.command, environment={**server.environment, **worker.environment}
+    ) as made:
+        assert made.api == worker.environment["PREFECT_API_URL"]
+        tracking = plant_services.services["mlflow"]
+        made.start(*tracking.command, **tracking.environment)  # it takes its time; the last test asks it
+        made.environment["PYTHONPATH"] = f"{folder}:{made.environment.get('PYTHONPATH', '')}"
+        secret = SECRETS["IRP_PREFECT_AUTH"]
+        with temporary_settings({PREFECT_API_URL: made.api, PREFECT_API_AUTH_STRING: secret}):
             yield made
 
 
@@ -84,7 +143,9 @@ def emit(platform: Platform, event: str, resource: str, **more: Any) -> None:
 
 
 @pytest.mark.timeout(420)
-def test_a_schedule_and_an_event_start_runs_one_after_another(platform: Platform, flows: Any, tmp_path: Path) -> None:
+def test_a_schedule_and_an_event_start_runs_one_after_another(
+    platform: Platform, plant_services: Plant, flows: Any, tmp_path: Path
+) -> None:
     project, other = tmp_path / "project", tmp_path / "other"
     project.mkdir()
     wanted = [
@@ -99,10 +160,10 @@ def test_a_schedule_and_an_event_start_runs_one_after_another(platform: Platform
         Deployed("line3", flows.watch, {"line": "line3"}, interval=15, when_busy="CANCEL_NEW"),
         Deployed("line4", flows.retrain, {"line": "line4"}, starts_on=(INBOX_READY, resource_id("line4"))),
     ]
-    deploy([Deployed("theirs", flows.retrain, {"line": "theirs"})], other, pool="plant")
-    names, gone = deploy(wanted, project, pool="plant", environment={"WATCHED": "by night"})
+    deploy([Deployed("theirs", flows.retrain, {"line": "theirs"})], other, pool="irp")
+    names, gone = deploy(wanted, project, pool="irp", environment={"WATCHED": "by night"})
     assert (names, gone) == (["retrain/line3", "watch/line3", "retrain/line4"], [])
-    platform.start("worker", "start", "--pool", "plant", "--type", "process")
+    platform.start(*plant_services.services["worker"].command)
 
     for _ in range(3):
         emit(platform, INBOX_READY, resource_id("line3"))
@@ -172,6 +233,33 @@ def test_a_run_without_a_heartbeat_is_marked_and_frees_its_place(
         taken = client.set_flow_run_state(second.id, Pending())
         assert taken.status.name == "ACCEPT"
         notice_lost_runs(client)
+
+
+def test_the_server_answers_nobody_without_its_secret(platform: Platform) -> None:
+    assert httpx.get(f"{platform.api}/health").is_success  # what a container's health check asks
+    assert httpx.post(f"{platform.api}/flows/filter", json={}).status_code == 401
+
+
+def test_the_tracking_server_starts_on_postgresql_and_asks_for_its_password(
+    platform: Platform, plant_services: Plant
+) -> None:
+    address = plant_services.mlflow
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{address}/health").is_success
+        except httpx.TransportError:
+            return False
+
+    platform.until(answers, "MLflow answers", 120)
+    question = f"{address}/api/2.0/mlflow/experiments/search"
+    worker = plant_services.services["worker"].environment
+    known = (worker["MLFLOW_TRACKING_USERNAME"], worker["MLFLOW_TRACKING_PASSWORD"])
+    client = httpx.Client(timeout=60)  # the first answer takes the longest
+    for auth, status in ((None, 401), ((known[0], "guessed"), 401), (known, 200)):
+        assert client.post(question, json={"max_results": 5}, auth=auth).status_code == status
+    other = client.post(question, json={"max_results": 5}, auth=known, headers={"Host": "evil.example"})
+    assert other.status_code == 403
 
 
 def test_without_a_server_one_sentence_says_what_to_do(tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""Sets that do not fit in memory: read from the store block by block, with the scores that they have in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from irp_core.config import Params
+from irp_core.detectors import DETECTORS
+from irp_core.detectors.folds import assign_folds, fold_by_fold
+from irp_core.detectors.gaussian import Gaussian
+from irp_core.features import feature_set, pipeline
+from irp_core.features.feature_set import FeatureSet, Local
+from irp_core.features.pipeline import StoredFeatures, StoredSet
+from irp_core.features.store import FeatureStore
+from irp_core.refinement.careful import landscape as landscape_module
+from irp_core.refinement.careful.landscape import landscape
+from irp_core.refinement.policy import policy_of
+from irp_core.refinement.scoring import score_by_policy
+
+IMAGES = 70
+CPU = torch.device("cpu")
+SHAPES: dict[Local, tuple[int, ...]] = {"patches": (4, 6), "kurtosis": (5,), "cells": (2, 2, 3)}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> StoredFeatures:
+    root = tmp_path_factory.mktemp("store")
+    rng = np.random.default_rng(0)
+    specs: dict[Local, dict[str, Any]] = {name: {"of": name} for name in SHAPES}
+    specs["cells"]["dtype"] = "float16"
+    pooled = FeatureStore(root, {"of": "pooled"})
+    names = md5s()
+    pooled.append([(md5, view) for md5 in names for view in range(2)], rng.normal(3, 2, (2 * IMAGES, 12)))
+    for name, shape in SHAPES.items():
+        FeatureStore(root, specs[name]).append([(md5, 0) for md5 in names], rng.normal(1, 1, (IMAGES, np.prod(shape))))
+    return StoredFeatures(str(root), {"of": "pooled"}, pooled.fingerprint, specs, SHAPES)
+
+
+def md5s() -> list[str]:
+    return [f"{number * 7919 % 256:02x}{number:030x}" for number in range(IMAGES)]
+
+
+def both(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> tuple[FeatureSet, FeatureSet]:
+    """The same set in memory, and in the store with blocks of 512 and 64 images' fractions."""
+    rows = pd.DataFrame({"md5": md5s()})
+    held = stored.read(rows, 2, list(SHAPES))
+    monkeypatch.setattr(pipeline, "_IN_MEMORY", 0)
+    kept = stored.read(rows, 2, list(SHAPES))
+    assert type(held) is FeatureSet
+    assert isinstance(kept, StoredSet)
+    return held, kept
+
+
+def test_a_set_in_the_store_is_the_set_in_memory(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, kept = both(stored, monkeypatch)
+    chosen = np.array([5, 3, 60])
+    for one, other in ((held, kept), (held[chosen], kept[chosen]), (held.first_views(1), kept.first_views(1))):
+        assert len(one) == len(other)
+        for name in ("pooled", *SHAPES):
+            assert getattr(one, name).tolist() == getattr(other, name).tolist()
+    assert kept.dimensions == held.dimensions == 12
+    assert kept.cells is not None
+    assert kept.cells.dtype == np.float16
+    kept.check("test", ("patches", "kurtosis"))
+    rows = pd.DataFrame({"md5": md5s()})
+    without = stored.read(rows, 2, [])
+    assert without.patches is None
+    with pytest.raises(ValueError, match="patches"):
+        without.check("test", ("patches",))
+    with pytest.raises(ValueError, match="0 images"):
+        kept[slice(0, 0)].check("test")
+
+
+@pytest.mark.parametrize("name", sorted(DETECTORS))
+def test_every_detector_scores_it_as_in_memory(
+    name: str, stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, kept = both(stored, monkeypatch)
+    params = Params.model_validate({"differnet": {"blocks": 1, "hidden": 4}})
+    scores = []
+    for features in (held, kept):
+        detector = DETECTORS[name].build(features, params, CPU)
+        detector.fit(features, epochs=1, seed=0)
+        scores.append(detector.score(features))
+    assert scores[0].tolist() == scores[1].tolist()
+
+
+def test_blocks_change_nothing_but_the_last_digits(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, kept = both(stored, monkeypatch)
+    whole = Gaussian(CPU)
+    whole.fit(held)
+    monkeypatch.setattr(feature_set, "BLOCK", 16)
+    monkeypatch.setattr("irp_core.detectors.gaussian.BLOCK", 16)
+    parts = Gaussian(CPU)
+    parts.fit(kept)
+    np.testing.assert_allclose(parts.score(kept), whole.score(held), rtol=1e-9)
+    backwards = Gaussian(CPU)
+    backwards.fit(kept[np.arange(IMAGES)[::-1]])
+    np.testing.assert_allclose(backwards.score(held), whole.score(held), rtol=1e-9)
+    folds = assign_folds(md5s(), np.arange(IMAGES) != 3, 5, seed=1)
+    one_by_one = fold_by_fold(lambda: Gaussian(CPU), held, folds, epochs=1, seed=0)
+    np.testing.assert_allclose(parts.score_out_of_fold(kept, folds), one_by_one, rtol=1e-9)
+
+
+def test_the_careful_scores_are_those_in_memory(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, kept = both(stored, monkeypatch)
+    params, names = Params(), md5s()
+    policy = policy_of(params.refinement)
+
+    def scored(features: FeatureSet) -> np.ndarray:
+        found = score_by_policy(features, names, np.ones(IMAGES, dtype=bool), 0, policy, params, pytest.fail)
+        return found.scores
+
+    assert scored(held).tolist() == scored(kept).tolist()
+
+
+def test_a_large_landscape_is_the_small_one_but_for_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(300, 8)) @ rng.normal(size=(8, 8)) + 50
+    scores, contents = rng.uniform(1, 2, (300, 2)), [f"{number:032x}" for number in range(300)]
+    small = landscape(scores, values, contents)
+    monkeypatch.setattr(landscape_module, "_MANY", 299)
+    large = landscape(scores, lambda images: np.array_split(values[images], 7), contents)
+    np.testing.assert_allclose(np.abs(large.components), np.abs(small.components), rtol=1e-6, atol=1e-9)
+    assert large.neighbours.shape == small.neighbours.shape
+    assert not (large.neighbours == np.arange(300)[:, None]).any()
+    assert np.mean(large.neighbours == small.neighbours) > 0.9  # 299 of 300 are compared with
+    assert large.of_table(large.table(contents), contents).neighbours.tolist() == large.neighbours.tolist()
