@@ -6,10 +6,10 @@ PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo paper test check bench clean
+.PHONY: help setup dev demo line-demo paper test check bench scale scale-full clean
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## Make the environment (.venv) with the tested set of packages
 
@@ -29,6 +29,10 @@ dev: .venv/installed-dev
 demo: setup ## Run the main job on a made inspection line, offline
 	@$(BIN)/irp demo
 
+line-demo: setup ## Live through the first nights of a made line, offline: promoted, refused, rolled back
+	@rm -rf line-demo
+	@$(BIN)/irp line demo
+
 # Stages call `python`: the environment's. A cell that fails is named at the end; the others finish.
 paper: setup ## Reproduce the paper's tables and figures (dvc repro; docs/results.md)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro --keep-going
@@ -45,9 +49,15 @@ check: dev ## Lint, formatting, types, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+scale: setup ## Measure a refinement of 10,000 and 100,000 made-up images: time by stage, memory (docs/scale.md)
+	@$(BIN)/python -m benchmarks.scale 10000 100000
+
+scale-full: setup ## The same with 1,000,000; says first what it takes
+	@$(BIN)/python -m benchmarks.scale 1000000
+
 bench: setup ## Measure: ratios, side by side in one run
 	@$(BIN)/python -m benchmarks.run
 
 clean: ## Remove everything that was made here (environment, runs, caches, demo images)
-	rm -rf .venv .irp runs demo data/prepared data/features data/cells snapshots/demo-* mlflow.db mlartifacts .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf .venv .irp runs demo line-demo lines data/prepared data/features data/cells snapshots/demo-* mlflow.db mlartifacts .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis .import_linter_cache build *.egg-info

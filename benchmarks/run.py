@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tasks.runtime.environment  # noqa: F401
-from benchmarks import audit, extraction, folds, snapshots, training
+from benchmarks import audit, extraction, folds, line_round, snapshots, training
 
 BENCHMARKS = {
     **audit.BENCHMARKS,
@@ -20,6 +20,7 @@ BENCHMARKS = {
     **extraction.BENCHMARKS,
     **training.BENCHMARKS,
     **folds.BENCHMARKS,
+    **line_round.BENCHMARKS,
 }
 
 

@@ -16,7 +16,7 @@ from irp_core.run.directory import RunDirectory
 from irp_core.run.files import MODEL
 from tasks.runtime.progress import bar
 
-__all__ = ["score_images"]
+__all__ = ["download_model", "score_images"]
 
 
 def score_images(model: str, path: Path, params: Params, *, allow: Collection[str] = ()) -> pd.DataFrame:
@@ -44,10 +44,15 @@ def _model_folder(model: str, params: Params, temporary: Path) -> Path:
             return folder
     if Path(model).exists():
         raise InputError(f"{model}: expected a finished run or a refined detector (inspector.json), found none.")
-    return _download(model, params, temporary)
+    return download_model(model, params, temporary)
 
 
-def _download(model: str, params: Params, temporary: Path) -> Path:
+def download_model(model: str, params: Params, temporary: Path) -> Path:
+    """The folder of a registered detector (`NAME`, `NAME/version` or `NAME@alias`), brought below `temporary`.
+
+    Raises:
+        InputError: no such model, or files that were changed since it was logged.
+    """
     from mlflow.exceptions import MlflowException
 
     from tasks.tracking.queries import client_of, model_version

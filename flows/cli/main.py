@@ -24,6 +24,8 @@ from flows.cli.commands.runs import runs, show
 from flows.cli.commands.score import score
 from flows.cli.commands.whatif import whatif
 from flows.cli.ending import carry_out
+from flows.cli.lines.line import line
+from flows.cli.lines.promotion import promote, reject, rollback
 from irp_core import __version__
 
 __all__ = ["app", "main"]
@@ -47,8 +49,12 @@ for command in (
     export,
     score,
     gc,
+    promote,
+    reject,
+    rollback,
 ):
     app.command()(command)
+app.add_typer(line, name="line")
 app.add_typer(audit, name="audit")
 
 

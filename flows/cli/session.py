@@ -23,18 +23,19 @@ def without_dvc(no_dvc: bool) -> list[str]:
 
 
 @contextmanager
-def prefect_session(meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
+def prefect_session(meanwhile: Callable[[], None] = lambda: None, *, schedules: bool = False) -> Iterator[None]:
     """A Prefect API for what runs inside, and none of its log lines on the terminal.
 
     Args:
         meanwhile: work that can be done while the server starts.
+        schedules: the server starts runs by the clock and on events, too.
     """
     from tasks.runtime.prefect_server import prefect_server
 
     # The terminal shows our own progress and summary, and errors as one sentence from `main`; every log
     # line still reaches the Prefect API.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with prefect_server(Path(".irp/prefect-server.log")) as wait:
+    with prefect_server(Path(".irp/prefect-server.log"), schedules=schedules) as wait:
         meanwhile()
         with Console(stderr=True, quiet=is_quiet()).status("Starting Prefect …"):
             import flows.compare  # noqa: F401  (the long imports, while the server starts)

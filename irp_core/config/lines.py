@@ -70,7 +70,7 @@ class Line(Section):
         history: earlier images that a round trains on besides the new ones, the latest; None: all.
         remote: where the training sets go: a DVC remote by its name, a folder, or an address; None: DVC's default
             remote, else the folder `lines/remote` beside the line's.
-        branch: git branch that the sets' `.dvc` files are committed to; None: `lines/NAME`.
+        branch: git branch that the sets' `.dvc` files are committed to; None: `line/NAME`.
         git_remote: git remote to push that branch to; None: it is not pushed.
         webhook: address that is told of events.
         params: sections with keys, on top of `params.yaml`.
@@ -93,7 +93,7 @@ class Line(Section):
 
     @property
     def git_branch(self) -> str:
-        return self.branch or f"lines/{self.name}"
+        return self.branch or f"line/{self.name}"
 
     @field_validator("cron")
     @classmethod

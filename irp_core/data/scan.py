@@ -21,6 +21,7 @@ from irp_core.data.look import Facts, Unreadable, look
 from irp_core.data.manifest import MANIFEST_SCHEMA
 from irp_core.data.near_copies import near_copies
 from irp_core.data.schemas import IGNORED_SCHEMA, NEAR_COPIES_SCHEMA, NOTES_SCHEMA, QUARANTINE_SCHEMA
+from irp_core.data.seen.known_files import KnownFiles
 from irp_core.data.set_notes import Size, recommended_size, set_notes
 from irp_core.data.walk import EXTENSIONS, Ignored, Tree, walk
 from irp_core.errors import InputError
@@ -110,6 +111,7 @@ def scan(
     copies_from: float | None = _DATASET.near_copies,
     images: Images | None = None,
     golden: Path | None = None,
+    known: KnownFiles | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scan:
@@ -125,6 +127,7 @@ def scan(
         copies_from: correlation from which images are near-copies; None: no near-copies are looked for.
         images: which images are read, and with which scale.
         golden: a folder of labelled images that must not be trained on; unreadable files in it are passed over.
+        known: what was found in files before; a file that did not change since is not read.
         workers: threads that hash and decode.
         progress: called with (files done, files in all).
 
@@ -149,9 +152,16 @@ def scan(
     entries = {entry.image_id: entry for entry in listed if not entry.ignored}
     found: dict[str, Facts] = {}
     settings = images or Images()
+    before, new = known.recall([root / image for image in entries]) if known else ({}, {})
+
+    def facts_of(image: str) -> Facts | Unreadable:
+        return before.get(root / image) or look(root / image, settings)
+
     with ThreadPoolExecutor(workers) as pool:
-        looks = pool.map(lambda image: look(root / image, settings), entries)
+        looks = pool.map(facts_of, entries)
         for done, (image, facts) in enumerate(zip(entries, looks, strict=True), start=1):
+            if known and root / image in new and isinstance(facts, Facts):
+                known.remember(new[root / image], facts)
             problem = entries[image].problem
             if isinstance(facts, Unreadable):
                 quarantined[image] = facts.reason
@@ -161,6 +171,8 @@ def scan(
                 found[image] = facts
             if progress:
                 progress(done, len(entries))
+    if known:
+        known.keep()
     for image, why in companions(found).items():
         del found[image]
         ignored.append(Ignored(image, why.reason))

@@ -30,7 +30,7 @@ __all__ = ["checked_line", "line_file", "line_names", "line_params", "load_line"
 _FOLDER = Path("params/lines")
 # What a line needs, whatever `params.yaml` says: a split that adding images does not move, a version of every set.
 _FIXED: dict[str, dict[str, Any]] = {
-    "dataset": {"layout": "folder"},
+    "dataset": {"layout": "folder", "split": "hash"},
     "contamination": {"fraction": 0.0},
     "review": {"required": False},
     "snapshots": {"enabled": True},

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ from irp_core.errors import InputError
 __all__ = ["DOUBLE", "TAKEN", "UNREADABLE", "VANISHED", "WAITING", "Ledger", "SeenFile"]
 
 WAITING, TAKEN, DOUBLE, UNREADABLE, VANISHED = "waiting", "taken", "double", "unreadable", "vanished"
+_AT_ONCE = 500  # images per query
 _SECONDS = 60  # to wait for another process' transaction
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (
@@ -194,10 +196,16 @@ class Ledger:
 
     def facts(self, image_ids: Iterable[str], looked_with: str) -> dict[str, Facts]:
         """What is known of images, of those that were looked at with these settings."""
-        wanted = set(image_ids)
+        wanted = sorted(set(image_ids))
+        columns = f"image_id, md5, thumbnail, {', '.join(_FACTS)}"
+        rows: list[tuple[Any, ...]] = []
         with self._open() as database:
-            query = f"SELECT image_id, md5, thumbnail, {', '.join(_FACTS)} FROM images WHERE looked_with = ?"
-            rows = database.execute(query, (looked_with,)).fetchall()
+            for start in range(0, len(wanted), _AT_ONCE):  # of a long history only the window is read
+                part = wanted[start : start + _AT_ONCE]
+                query = (
+                    f"SELECT {columns} FROM images WHERE looked_with = ? AND image_id IN ({', '.join('?' * len(part))})"
+                )
+                rows += database.execute(query, (looked_with, *part))
         return {
             image_id: Facts(
                 md5=md5,
@@ -205,7 +213,6 @@ class Ledger:
                 **{name: bool(v) if name == "near_binary" else v for name, v in zip(_FACTS, values, strict=True)},
             )
             for image_id, md5, thumbnail, *values in rows
-            if image_id in wanted
         }
 
     def look_again(self, image_id: str, facts: Facts, looked_with: str) -> None:

@@ -14,6 +14,7 @@ from irp_core.data.manifest import training_rows
 from irp_core.data.schemas import SCORES_SCHEMA
 from irp_core.errors import InputError
 from irp_core.hashing import file_md5
+from tasks.audit.lines import service_of
 from tasks.tracking.queries import registered_versions
 from tasks.tracking.reader import TrackedRun, all_runs, find_run
 from tasks.versions.dvc_files import names_version
@@ -42,6 +43,7 @@ def describe_model(reference: str, params: Params) -> tuple[dict[str, Any], pd.D
         "run": run.run_id,
         "model": f"iteration {number} of 0 to {len(run.models) - 1}",
         "registered as": ", ".join(versions) or None,
+        **(service_of(run) if is_last else {}),
         "data set": tags["irp.dataset"],
         "data root": run.record()["data_root"],
         "images at the start": start,

@@ -13,6 +13,7 @@ import tasks.runtime.environment  # noqa: F401  (before Prefect is imported)
 from irp_core.config.lines import Line
 from tasks.notify.events import EVENTS, INBOX_READY, event_name, resource_id, sentence
 from tasks.notify.webhook import post
+from tasks.runtime.prefect_server import configured_api
 
 __all__ = ["inbox_ready", "tell"]
 
@@ -72,6 +73,8 @@ def inbox_ready(line: str, payload: Mapping[str, Any]) -> None:
 
 def _emit(message: Mapping[str, Any]) -> str | None:
     """Hand the event to Prefect, which sends it in the background; what failed, else None."""
+    if configured_api() is None:  # Prefect takes a second to import, and a rollback should not wait for it
+        return None
     from prefect.events import emit_event
     from prefect.settings import PREFECT_API_URL
 

@@ -49,12 +49,13 @@ class Server:
     Args:
         log: where it writes; its database lies beside it.
         secret: `user:password` that every caller has to give.
+        schedules: it starts runs by the clock and on events, too, as a server that keeps running does.
 
     Raises:
         InputError: another run has been making the database for too long.
     """
 
-    def __init__(self, log: Path, secret: str) -> None:
+    def __init__(self, log: Path, secret: str, *, schedules: bool = False) -> None:
         self._log = log.absolute()
         self._database = self._log.with_name("prefect.db")
         self._made = self._log.with_name("prefect.db.made")
@@ -67,7 +68,7 @@ class Server:
         self._environment = {
             **os.environ,
             "PREFECT_UI_ENABLED": "0",
-            "PREFECT__SERVER_EPHEMERAL": "1",
+            "PREFECT__SERVER_EPHEMERAL": "" if schedules else "1",
             "PREFECT_SERVER_API_AUTH_STRING": secret,
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port}",
             "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self._database}",

@@ -20,26 +20,29 @@ from pathlib import Path
 from irp_core.errors import InputError
 from tasks.runtime.prefect_child import Server
 
-__all__ = ["prefect_server", "without_heartbeats"]
+__all__ = ["configured_api", "prefect_server", "without_heartbeats"]
 
 _START_SECONDS = 300
 _ANSWER_SECONDS = 10  # of a server that somebody else runs
 
 
 @contextmanager
-def prefect_server(log: Path) -> Iterator[Callable[[], None]]:
+def prefect_server(log: Path, *, schedules: bool = False) -> Iterator[Callable[[], None]]:
     """Start a server in the background unless one is configured; yield a function that waits until it answers.
 
     `PREFECT_API_URL` is set at once: Prefect can be imported while the server starts. Its database lies beside the log.
 
+    Args:
+        schedules: the server starts runs by the clock and on events, too.
+
     Raises:
         InputError: the configured server does not answer, or the temporary one does not come up (from the function).
     """
-    if configured := os.environ.get("PREFECT_API_URL") or _of_profile():
+    if configured := configured_api():
         yield lambda: _wait(configured, _ANSWER_SECONDS, lambda: None)
         return
     secret = f"irp:{secrets.token_urlsafe(24)}"
-    with Server(log, secret) as server, ExitStack() as stack:
+    with Server(log, secret, schedules=schedules) as server, ExitStack() as stack:
         before = {name: os.environ.get(name) for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
         stack.callback(_restore, before)
         stack.callback(_flush_logs)
@@ -51,6 +54,11 @@ def prefect_server(log: Path) -> Iterator[Callable[[], None]]:
             server.ready()
 
         yield wait
+
+
+def configured_api() -> str | None:
+    """The address of the Prefect server that the environment or Prefect's profile names, without importing Prefect."""
+    return os.environ.get("PREFECT_API_URL") or _of_profile()
 
 
 def _of_profile() -> str | None:

@@ -20,6 +20,7 @@ from irp_core.data.contamination import contaminate
 from irp_core.data.crop_loss import count_lost, crop_loss
 from irp_core.data.manifest import manifest_digest, training_rows
 from irp_core.data.scan import scan
+from irp_core.data.seen.known_files import KnownFiles
 from irp_core.data.set_notes import Size
 from irp_core.data.split.hash_split import sides
 from irp_core.errors import InputError
@@ -51,6 +52,7 @@ def make_manifest(root: Path, params: Params, output: Path, before: Path | None 
             copies_from=params.dataset.near_copies,
             images=params.images,
             golden=Path(params.dataset.golden) if params.dataset.golden else None,
+            known=KnownFiles(Path(params.features.store), params.images),
             workers=params.features.workers,
             progress=advance,
         )
@@ -119,7 +121,7 @@ def standing_decisions(params: Params, manifest: pd.DataFrame, said: Path | None
     return decisions[decisions["md5"].isin(training_rows(manifest)["md5"])].reset_index(drop=True)
 
 
-def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) -> RunDirectory:
+def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs, name: str | None = None) -> RunDirectory:
     """Make, or find again, the directory of the run that these inputs define.
 
     The run's id carries a digest of the manifest and of all parameters that a result depends on: the same
@@ -130,6 +132,7 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) ->
     Args:
         prepared: folder of the prepared data set.
         inputs: what the run is asked to do besides its parameters; `share_with` is another run's directory.
+        name: of the data set; None: the folder's.
     """
     manifest = PreparedSet(prepared).manifest()
     different = training_rows(manifest)["md5"].nunique()
@@ -144,7 +147,7 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs) ->
         manifest_sha256, result_params(params), inputs.total_epochs, list(inputs.random_counts), __version__, reviewed,
         *grouped,
     )  # fmt: skip
-    name = root.resolve().name.replace(" ", "_") or "data"
+    name = name or root.resolve().name.replace(" ", "_") or "data"
     run = RunDirectory(Path(params.run.directory) / f"{name}-{params.refinement.method}-{identity[:8]}")
     run.path.mkdir(parents=True, exist_ok=True)
     PreparedSet(prepared).copy_to(run.path)

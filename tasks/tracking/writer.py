@@ -10,12 +10,11 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from prefect import task
@@ -24,7 +23,6 @@ from prefect.cache_policies import NO_CACHE
 from irp_core.config import Params, digest
 from irp_core.data.manifest import write_table
 from irp_core.errors import InputError
-from irp_core.hashing import file_sha256
 from irp_core.refinement.reviews import approval
 from irp_core.removals import REMOVAL_SCHEMA
 from irp_core.run.directory import RunDirectory
@@ -35,9 +33,10 @@ from tasks.reports.page import render_page
 from tasks.review.session import Review
 from tasks.runtime.retries import IO_RETRIES
 from tasks.serving import CODE, save_pyfunc
+from tasks.tracking.artifacts import log_files
+from tasks.tracking.experiment import experiment_of
 from tasks.tracking.metrics import curves_of, new_points, points_of
 from tasks.tracking.queries import client_of, runs_tagged
-from tasks.tracking.reader import FILES_TAG, PENDING_TAG
 from tasks.versions.lineage import common_tags, result_params, training_tags
 
 __all__ = [
@@ -49,26 +48,6 @@ __all__ = [
     "start_parent",
     "track_iteration",
 ]
-
-
-def _experiment(client: MlflowClient, params: Params) -> str:
-    found: Experiment | None = client.get_experiment_by_name(params.tracking.experiment)
-    if found is not None and found.lifecycle_stage == "deleted":  # its name stays taken
-        raise InputError(
-            f"tracking.experiment {params.tracking.experiment!r}: expected one that is in use, found a deleted one; "
-            f"name another, or restore it (mlflow experiments restore --experiment-id {found.experiment_id})."
-        )
-    if found is not None:
-        return str(found.experiment_id)
-    # A server decides where its artifacts go; beside a local database they go where .gitignore expects them.
-    local = params.tracking.uri.startswith("sqlite:")
-    location = (Path("mlartifacts") / params.tracking.experiment).resolve().as_uri() if local else None
-    try:
-        return str(client.create_experiment(params.tracking.experiment, artifact_location=location))
-    except MlflowException:  # another process was quicker
-        found = client.get_experiment_by_name(params.tracking.experiment)
-        assert found is not None
-        return str(found.experiment_id)
 
 
 def _find_or_create(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> str:
@@ -94,7 +73,7 @@ def start_parent(run_path: str) -> str:
             "irp.iteration": "all",
             "irp.manifest_sha256": run.record()["manifest_sha256"],
         }
-        experiment = _experiment(client, params)
+        experiment = experiment_of(client, params)
         parent = _find_or_create(client, experiment, run.run_id, tags)
         run.write_mlflow({"experiment": experiment, "run": parent})
         client.log_batch(parent, params=_params(params))
@@ -117,7 +96,7 @@ def track_iteration(run_path: str, parent: str, iteration: int, fingerprint: str
         client = client_of(params)
         version = run.snapshot(iteration)
         tags = {**common_tags(run), **training_tags(run, iteration, fingerprint), "mlflow.parentRunId": parent}
-        nested = _find_or_create(client, _experiment(client, params), f"iteration-{iteration:02d}", tags)
+        nested = _find_or_create(client, experiment_of(client, params), f"iteration-{iteration:02d}", tags)
         rows = run.training_set(iteration)
         metrics = {"n_train": float(len(rows))}
         if iteration > 0:
@@ -235,27 +214,6 @@ def log_review(review: Review) -> None:
     if params.review.required and review.approved() and review.contradictions().empty:
         _register(client, params, parent)
     _note_review(run, events)
-
-
-def log_files(client: MlflowClient, mlflow_run: str, files: Mapping[str, Sequence[Path]]) -> None:
-    """Log files, those that exist, by artifact folder, and note their sha256 in the run's tag `irp.files`.
-
-    What takes another file's place is noted before, too: whoever is killed between the upload and the tag leaves no
-    file that passes for one that was tampered with.
-    """
-    tags = client.get_run(mlflow_run).data.tags
-    known, pending = (json.loads(tags.get(tag, "{}")) for tag in (FILES_TAG, PENDING_TAG))
-    existing = [(folder, path) for folder, paths in files.items() for path in paths if path.exists()]
-    new = {f"{folder}/{path.name}" if folder else path.name: file_sha256(path) for folder, path in existing}
-    pending |= {name: sha256 for name, sha256 in new.items() if known.get(name, sha256) != sha256}
-    if pending:
-        client.set_tag(mlflow_run, PENDING_TAG, json.dumps(pending, sort_keys=True))
-    for folder, path in existing:
-        client.log_artifact(mlflow_run, str(path), folder or None)
-    client.set_tag(mlflow_run, FILES_TAG, json.dumps(known | new, sort_keys=True))
-    if pending:
-        left = {name: sha256 for name, sha256 in pending.items() if name not in new}
-        client.set_tag(mlflow_run, PENDING_TAG, json.dumps(left, sort_keys=True))
 
 
 def _log_weights(client: MlflowClient, run: RunDirectory, params: Params, parent: str, nested: dict[int, str]) -> None:

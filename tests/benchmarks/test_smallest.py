@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from benchmarks import (
     audit,
     choosing,
     choosing_report,
+<<<<<<< HEAD
     detector_choice,
     extraction,
     folds,
@@ -21,6 +23,19 @@ from benchmarks import (
     snapshots,
     training,
 )
+=======
+    extraction,
+    folds,
+    kinds,
+    line_round,
+    run,
+    scale,
+    snapshots,
+    training,
+)
+from irp_core.config import Params
+from irp_core.features.store import FeatureStore
+>>>>>>> main
 from tests.conftest import TINY
 
 SMALLEST = {
@@ -28,6 +43,7 @@ SMALLEST = {
     snapshots: {"ROWS": 20, "FILES": 5, "TIMES": 1},
     extraction: {"GOOD": 2, "BATCH": 1, "ROUNDS": 2},
     training: {"IMAGES": 8, "WIDTHS": {128: 1, 2048: 1}},
+    line_round: {"KNOWN": 14, "NEW": 4},
     folds: {"IMAGES": 20, "DIMENSIONS": 16, "FOLDS": 2, "EPOCHS": 1},
 }
 
@@ -80,6 +96,7 @@ def test_images_of_two_kinds(
     assert [line.split()[5].rstrip(":") for line in lines] == ["darker", "blurred", "nearer", "turned"]
 
 
+<<<<<<< HEAD
 def test_the_detector_is_chosen_on_the_other_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     aurocs = {"a": (0.9, 0.8, 0.7), "b": (0.5, 0.8, 0.85), "c": (0.9, 0.8, 0.5)}
     rows = [
@@ -97,3 +114,18 @@ def test_the_detector_is_chosen_on_the_other_sets(tmp_path: Path, monkeypatch: p
     assert table["the others choose"].to_dict() == {"a": "two", "b": "one", "c": "two"}
     assert table.loc["b", "chosen"] == "0.500 / 0.500" and table.loc["b", "best one"] == "three / three"
     assert "| two        | 0.800 / 0.800" in (tmp_path / "detectors.md").read_text()
+=======
+def test_made_up_features_are_those_of_the_made_up_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = Params()
+    md5s = scale.write_images(Path("images"), 5)
+    assert scale.write_features(params, Path("images"), md5s) > 5 * 20_000
+    for spec in Path(params.features.store).glob("*/spec.json"):
+        store = FeatureStore(Path(params.features.store), json.loads(spec.read_text()))
+        assert store.missing(md5s, 1) == []
+
+
+def test_exponents_are_of_stages_that_take_time() -> None:
+    small, large = {"score": 1.0, "decide": 0.1, "_whole": 2.0}, {"score": 10.0, "decide": 0.9, "_whole": 20.0}
+    assert scale.exponents(10, 100, small, large) == pytest.approx({"score": 1.0})
+>>>>>>> main

@@ -47,8 +47,9 @@ class Command:
         return self.output.with_suffix(".stderr").read_text(encoding="utf-8")
 
 
-def irp(*arguments: str, cwd: Path) -> Command:
-    """Start `irp` with these arguments in `cwd` with this process's environment; what it says goes to files beside it.
+def irp(*arguments: str, cwd: Path, output: Path | None = None) -> Command:
+    """Start `irp` with these arguments in `cwd` with this process's environment; what it says goes to files beside it,
+    or beside `output`.
 
     Prefect read its settings when the libraries were imported: the session's server (`prefect_api`) must be there.
     """
@@ -58,7 +59,7 @@ def irp(*arguments: str, cwd: Path) -> Command:
         patch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # as the commands do it
         _FORKS.set_forkserver_preload(_IMPORTED)
         forkserver.ensure_running()
-    output = cwd.with_name(f"{cwd.name}-output")
+    output = output or cwd.with_name(f"{cwd.name}-output")
     process = _FORKS.Process(target=_run, args=(arguments, cwd, output, dict(os.environ)))
     process.start()
     return Command(process, output)

@@ -43,6 +43,21 @@ def model(model: Reference, as_: As = Format.table, params: ParamsFile = None, s
 
 
 @audit.command()
+def line(
+    line: Annotated[str, typer.Argument(metavar="LINE", help="A line's name.")],
+    as_: As = Format.table,
+    params: ParamsFile = None,
+    set_param: Overrides = None,
+) -> None:
+    """A line's versions: which were in service when, who promoted, refused or took back which, and why."""
+    from flows.terminal.audit import write_answer
+    from tasks.audit.lines import describe_line
+
+    facts, events = describe_line(line, read_params(params, set_param))
+    write_answer(facts, events, as_.value, "Promotions, refusals and rollbacks", "events")
+
+
+@audit.command()
 def image(
     image: Annotated[str, typer.Argument(metavar="PATH|MD5", help="An image file, its md5, or its id in a data set.")],
     as_: As = Format.table,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import subprocess
 import tempfile
 import threading
 import webbrowser
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from flows.cli.names import default_name
 from flows.cli.options import Run, find_run
 from irp_core.errors import InputError
 
@@ -52,7 +51,7 @@ def review(
         from tasks.tracking.writer import log_review, review_is_logged
 
         opened = Review(_at_home(find_run(run)))
-        name = reviewer or _default_name()
+        name = reviewer or default_name()
         asking = None if ask is None else Asking(opened, ask)
         server = None
         if not simulate:
@@ -115,14 +114,3 @@ def _door(folder: Path, url: str) -> Iterator[str]:
         )
         file.flush()
         yield Path(file.name).resolve().as_uri()
-
-
-def _default_name() -> str:
-    try:
-        found = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=False)
-    except OSError:
-        found = None
-    try:
-        return (found.stdout.strip() if found else "") or getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as in containers: the page asks
-        return ""

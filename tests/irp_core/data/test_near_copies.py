@@ -133,3 +133,16 @@ def test_without_near_copies_a_split_is_what_it_was(tmp_path: Path) -> None:
     noise = Contamination(protocol="fraction_of_defects", fraction=0.5)
     with_none = contaminate(found.manifest, Dataset(), noise, seed=3, near_copies=found.near_copies)
     pd.testing.assert_frame_equal(with_none, contaminate(found.manifest, Dataset(), noise, seed=3))
+
+
+def test_a_large_set_is_searched_by_signs_and_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    stack = [rng.integers(0, 255, (64, 64), dtype=np.uint8) for _ in range(300)]
+    for number in range(40):  # correlated by 0.95
+        noisy = stack[number] + rng.normal(0, 73 / 3, (64, 64))
+        stack.append(noisy.clip(0, 255).astype(np.uint8))
+    exact = near_copies(stack, 0.9)
+    assert np.sum(np.unique(exact, return_counts=True)[1] == 2) == 40
+    monkeypatch.setattr("irp_core.data.near_copies._EXACT", 100)
+    monkeypatch.setattr("irp_core.data.near_copies._ALL", 100)
+    assert near_copies(stack, 0.9).tolist() == exact.tolist()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from irp_core.config.lines import Inbox, Line, PromotionPolicy
 from irp_core.errors import InputError
 from irp_core.line.definition import line_names, line_params, load_line, write_line
 
+ROOT = Path(__file__).parents[3]
 LINE = Line(
     name="line3",
     inbox="s3://plant/line3",
@@ -67,3 +70,22 @@ def test_a_line_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -
         load_line("lin3", tmp_path)
     with pytest.raises(InputError, match="expected a line's name"):
         load_line("../line3", tmp_path)
+
+
+def test_the_page_names_every_setting_with_its_default() -> None:
+    rows: dict[str, str] = {}
+    for row in (ROOT / "docs" / "retraining.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        if row.startswith("| `") and len(cells) == 3:
+            keys, defaults = [re.findall(r"`([^`]+)`", cells[0]), [part.strip() for part in cells[1].split(",")]]
+            rows |= dict(zip(keys, defaults * (len(keys) if len(defaults) == 1 else 1), strict=True))
+    for name, field in Line.model_fields.items():
+        if name == "name":
+            continue
+        nested = {"taking": Inbox, "promotion": PromotionPolicy}.get(name)
+        fields = {f"{name}.{key}": inner for key, inner in nested.model_fields.items()} if nested else {name: field}
+        for key, known in fields.items():
+            if known.is_required():
+                assert rows[key] == ""
+            elif key != "branch":  # its default names the line
+                assert yaml.safe_load(rows[key]) == known.default, key

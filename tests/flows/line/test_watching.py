@@ -1,0 +1,78 @@
+"""A poll says when a round is due, once an inbox is silent, and what a line of commands makes of mistakes."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from irp_core.config.lines import Inbox
+from irp_core.demo.line import Batch
+from irp_core.line.definition import load_line, write_line
+from tests.flows.line.plants import Plant, make_plant
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Plant:
+    return make_plant(tmp_path_factory.mktemp("watched"), [Batch(12, 0)])
+
+
+def test_polls_tell_when_a_round_is_due_and_when_nothing_comes(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.line import watch as watching
+
+    told: list[str] = []
+    ready: list[str] = []
+    monkeypatch.setattr(watching, "tell", lambda _line, event, _payload: told.append(event))
+    monkeypatch.setattr(watching, "emit_event", lambda event, *_, **__: ready.append(event))
+
+    def poll() -> dict[str, object]:
+        time.sleep(0.06)  # longer than the line's `taking.settle`
+        return watching.watch("line3", str(plant.project))
+
+    assert poll() == {"taken": 0, "waiting": 0, "due": None}
+    plant.night(1)
+    assert poll() == {"taken": 0, "waiting": 12, "due": None}
+    assert poll() == {"taken": 12, "waiting": 0, "due": "12 new images (a round needs 10)"}
+    assert (ready, told) == (["irp.inbox.ready"], [])
+    line = plant.line()
+    write_line(line.model_copy(update={"taking": Inbox(settle=0.05, silent_after=1)}), plant.project)
+    time.sleep(1)
+    poll()
+    poll()
+    assert told == ["inbox_silent"]  # once
+
+
+def irp(project: Path, *arguments: str) -> tuple[int, str]:
+    from flows.cli.main import app
+
+    before = Path.cwd()
+    os.chdir(project)
+    try:
+        done = CliRunner().invoke(app, arguments)
+    finally:
+        os.chdir(before)
+    return done.exit_code, f"{done.output}{done.exception or ''}"
+
+
+def test_a_line_is_added_and_mistakes_are_said(plant: Plant, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    code, said = irp(tmp_path, "line", "add", "line7", "--inbox", "in", "--cron", "0 2 * * *", "--min-new", "5")
+    assert code == 0 and "irp line run line7" in said
+    assert load_line("line7", tmp_path).min_new == 5
+    for arguments, expected in (
+        (["line", "add", "line7", "--inbox", "in"], "line7.yaml: exists"),
+        (["line", "add", "line8", "--inbox", "nowhere"], "--inbox nowhere: expected a folder, found none"),
+        (["line", "add", "line8", "--inbox", "in", "--policy", "golden"], "golden must name a folder"),
+        (["line", "add", "li/ne", "--inbox", "in"], "expected a line's name"),
+        (["line", "status", "line6"], "did you mean 'line7'"),
+        (["promote", "line7", "--why", "x"], "expected a version of a line, LINE/NUMBER"),
+        (["promote", "line7/1", "--why", "x", "--by", "policy golden"], "expected a person's name"),
+        (["rollback", "line7", "--why", "x"], "expected a version in service, found none"),
+    ):
+        code, said = irp(tmp_path, *arguments)
+        assert code != 0 and expected in said, (arguments, said)
+    code, said = irp(plant.project, "line", "status", "line3")
+    assert code == 0 and "12 images, 12 of them new (a round needs 10)" in said
