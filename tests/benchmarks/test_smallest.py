@@ -14,16 +14,7 @@ from benchmarks import (
     audit,
     choosing,
     choosing_report,
-<<<<<<< HEAD
     detector_choice,
-    extraction,
-    folds,
-    kinds,
-    run,
-    snapshots,
-    training,
-)
-=======
     extraction,
     folds,
     kinds,
@@ -35,7 +26,6 @@ from benchmarks import (
 )
 from irp_core.config import Params
 from irp_core.features.store import FeatureStore
->>>>>>> main
 from tests.conftest import TINY
 
 SMALLEST = {
@@ -96,7 +86,6 @@ def test_images_of_two_kinds(
     assert [line.split()[5].rstrip(":") for line in lines] == ["darker", "blurred", "nearer", "turned"]
 
 
-<<<<<<< HEAD
 def test_the_detector_is_chosen_on_the_other_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     aurocs = {"a": (0.9, 0.8, 0.7), "b": (0.5, 0.8, 0.85), "c": (0.9, 0.8, 0.5)}
     rows = [
@@ -114,7 +103,8 @@ def test_the_detector_is_chosen_on_the_other_sets(tmp_path: Path, monkeypatch: p
     assert table["the others choose"].to_dict() == {"a": "two", "b": "one", "c": "two"}
     assert table.loc["b", "chosen"] == "0.500 / 0.500" and table.loc["b", "best one"] == "three / three"
     assert "| two        | 0.800 / 0.800" in (tmp_path / "detectors.md").read_text()
-=======
+
+
 def test_made_up_features_are_those_of_the_made_up_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     params = Params()
@@ -128,4 +118,3 @@ def test_made_up_features_are_those_of_the_made_up_images(tmp_path: Path, monkey
 def test_exponents_are_of_stages_that_take_time() -> None:
     small, large = {"score": 1.0, "decide": 0.1, "_whole": 2.0}, {"score": 10.0, "decide": 0.9, "_whole": 20.0}
     assert scale.exponents(10, 100, small, large) == pytest.approx({"score": 1.0})
->>>>>>> main
