@@ -6,10 +6,10 @@ PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo line-demo paper test check bench scale scale-full clean
+.PHONY: help setup dev demo line-demo paper test check docs bench scale scale-full torture audit-dependencies clean
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/installed ## Make the environment (.venv) with the tested set of packages
 
@@ -49,6 +49,10 @@ check: dev ## Lint, formatting, types, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+docs: dev ## Build the documentation as a site, into build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
 scale: setup ## Measure a refinement of 10,000 and 100,000 made-up images: time by stage, memory (docs/scale.md)
 	@$(BIN)/python -m benchmarks.scale 10000 100000
 
@@ -57,6 +61,16 @@ scale-full: setup ## The same with 1,000,000; says first what it takes
 
 bench: setup ## Measure: ratios, side by side in one run
 	@$(BIN)/python -m benchmarks.run
+
+# Real kills of a real command, its first one and later ones; every run ends as the one that nobody killed.
+KILLS ?= 20
+SEED ?=
+torture: dev ## Kill runs at random moments and compare how they end (KILLS=20, SEED=; up to an hour)
+	@$(BIN)/python -m tests.torture --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+audit-dependencies: dev ## Ask a vulnerability database about the pinned packages (pip-audit; needs the network)
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) 'pip-audit>=2.7,<3'
+	@$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean: ## Remove everything that was made here (environment, runs, caches, demo images)
 	rm -rf .venv .irp runs demo line-demo lines data/prepared data/features data/cells snapshots/demo-* mlflow.db mlartifacts .mypy_cache .ruff_cache .pytest_cache \

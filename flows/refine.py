@@ -20,13 +20,17 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.refinement.loop import refinement_loop
 from irp_core.refinement.rounds import StopReason
+from irp_core.results.estimate import estimate
 from irp_core.run.begun import check_begun
 from irp_core.run.directory import RunDirectory, open_run
 from irp_core.run.inputs import RunInputs
 from tasks.reports.page import write_page
 from tasks.reports.results import publish_artifacts, write_results
 from tasks.review.session import Review
+from tasks.runtime.progress import tell
+from tasks.runtime.without_prefect import orchestrated
 from tasks.steps.extract import extract_features
+from tasks.steps.localise import localise
 from tasks.steps.operate import set_operating_point
 from tasks.steps.prepare import create_run, prepare, standing_decisions
 from tasks.steps.refine import decide_removal, score_training_set, train_detector
@@ -125,6 +129,8 @@ def _prepare_run(root: str, params: Params, inputs: RunInputs) -> RunDirectory:
         prepare(root, params.model_dump(mode="json"), prepared)
         run = create_run(Path(root), params, Path(prepared), inputs)
     run.add_time("read images", time.perf_counter() - started)
+    if params.run.outputs == "full" and not run.has_results() and (expected := estimate(run)):
+        tell(str(expected))
     return run
 
 
@@ -163,11 +169,13 @@ def _refine_and_report(run: RunDirectory, parent: str) -> None:
     last = refinement_loop(steps)  # train → score → track → decide, until a round says why it stops
     evaluate(path, last)
     point = set_operating_point(path, last, steps.features) if full and run.inputs().operating else None
-    write_results(path, last, point)
+    located = localise(path, last, steps.features) if full else None
+    write_results(path, last, point, located)
     if full:
         write_page(path)
     finish_parent(path, parent, steps.models)
     if approved(path):
         register_model(path, parent)
-    publish_artifacts(path)
+    if orchestrated():
+        publish_artifacts(path)
     run.finish()

@@ -1,7 +1,8 @@
 """A refined detector, complete: everything needed to score new images, in one folder.
 
 Files: `detector.json` and `weights.safetensors` of the detector, `inspector.json` (how an image becomes
-features, the operating threshold) and, unless the backbone is bundled, `backbone.safetensors`.
+features, the operating threshold, the scale of its maps), the folder `localiser` where another detector says where,
+and, unless the backbone is bundled, `backbone.safetensors`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from irp_core.atomic import read_json_object, write_json
 from irp_core.backbones import Backbone, load_backbone
 from irp_core.config import Features, Images, Params, Views
 from irp_core.data.walk import walk
-from irp_core.detectors import load_detector
+from irp_core.detectors import Localises, load_detector
 from irp_core.errors import InputError
 from irp_core.features.extraction import network_passes, rows_of
 from irp_core.features.feature_set import FeatureSet, Local
@@ -33,23 +35,47 @@ from irp_core.features.local import feature_set, local_feature, row_shape
 from irp_core.features.pooled import PooledExtractor, resolve_device, resolve_precision
 from irp_core.features.view_bank import view_bank, views
 from irp_core.hashing import file_sha256
-from irp_core.model_files import DETECTOR, INSPECTOR, WEIGHTS
+from irp_core.localisation.maps import MapScale, view_map
+from irp_core.model_files import DETECTOR, INSPECTOR, LOCALISER, WEIGHTS
 from irp_core.regular_file import read_regular, shown
 from irp_core.statistics.finite import finite_threshold
 
-__all__ = ["Inspector", "image_files", "save_inspector"]
+__all__ = ["Inspector", "OnMap", "SavedMaps", "image_files", "save_inspector"]
 
 _BACKBONE = "backbone.safetensors"
+OnMap = Callable[[Path, NDArray[np.float32]], None]
+"""What is done with an image's map (height, width) of the view."""
+
+
+@dataclass(frozen=True)
+class SavedMaps:
+    """The maps of a detector that is to be saved.
+
+    Attributes:
+        detector: name of the one that makes them.
+        scale: the values of a `MapScale`.
+        folder: where that detector is saved, unless it is the model's own.
+    """
+
+    detector: str
+    scale: Mapping[str, Any]
+    folder: Path
 
 
 def save_inspector(
-    directory: Path, detector: Path, backbone: Backbone, params: Params, operating: Mapping[str, object]
+    directory: Path,
+    detector: Path,
+    backbone: Backbone,
+    params: Params,
+    operating: Mapping[str, object],
+    maps: SavedMaps | None = None,
 ) -> None:
     """Write a complete inspector into an existing directory.
 
     Args:
         detector: directory of the saved detector.
         operating: `threshold`, above which a score is anomalous, and what is known of it.
+        maps: what says where; None: the model makes no maps.
     """
     for name in (DETECTOR, WEIGHTS):
         (directory / name).write_bytes((detector / name).read_bytes())
@@ -78,8 +104,27 @@ def save_inspector(
         "detector_sha256": file_sha256(directory / WEIGHTS),
         "description_sha256": file_sha256(directory / DETECTOR),
         "backbone_sha256": None if backbone.name == "bundled" else file_sha256(directory / _BACKBONE),
+        "maps": None if maps is None else _save_localiser(directory, maps),
     }
     write_json(directory / INSPECTOR, described)
+
+
+def _save_localiser(directory: Path, maps: SavedMaps) -> dict[str, Any]:
+    described: dict[str, Any] = {"detector": maps.detector, "scale": dict(maps.scale), "sha256": None}
+    if (maps.folder / DETECTOR).is_file():  # else the model's own detector says where
+        (directory / LOCALISER).mkdir()
+        for name in (DETECTOR, WEIGHTS):
+            (directory / LOCALISER / name).write_bytes((maps.folder / name).read_bytes())
+        described["sha256"] = {name: file_sha256(directory / LOCALISER / name) for name in (DETECTOR, WEIGHTS)}
+    return described
+
+
+class _Maps(BaseModel):
+    """What `inspector.json` says of maps; `sha256` by file of folder `localiser`, null where there is none."""
+
+    detector: str
+    scale: MapScale
+    sha256: dict[str, str] | None
 
 
 class _Described(BaseModel):
@@ -92,6 +137,7 @@ class _Described(BaseModel):
     detector_sha256: str
     description_sha256: str | None = None  # irp up to 0.7 noted neither of these
     backbone_sha256: str | None = None
+    maps: _Maps | None = None  # irp up to 0.12 made none
 
 
 def _described(directory: Path) -> _Described:
@@ -109,10 +155,17 @@ def _described(directory: Path) -> _Described:
         (WEIGHTS, described.detector_sha256),
         (DETECTOR, described.description_sha256),
         (_BACKBONE, described.backbone_sha256),
+        *((f"{LOCALISER}/{name}", sha256) for name, sha256 in _localiser_digests(described.maps).items()),
     ):
         if expected is not None and (found := file_sha256(directory / name)) != expected:
             raise InputError(f"{directory / name}: expected sha256 {expected[:16]}…, found {found[:16]}…")
     return described
+
+
+def _localiser_digests(maps: _Maps | None) -> dict[str, str]:
+    """The digest of each file of the folder `localiser`; a file that is named by none is not read."""
+    digests = (maps.sha256 if maps else None) or {}
+    return {name: digests.get(name, "none noted") for name in (DETECTOR, WEIGHTS)} if digests else {}
 
 
 class Inspector:
@@ -122,6 +175,7 @@ class Inspector:
         directory: what `save_inspector` wrote.
         device: `auto`, `cpu`, `cuda` …
         allow: see `irp_core.detectors.load_detector`.
+        maps: whether maps will be asked for: then what says where is loaded, too.
 
     Raises:
         InputError: an incomplete folder, files that are not the ones it was saved with, or a detector of another
@@ -147,7 +201,9 @@ class Inspector:
         ['path', 'md5', 'score', 'threshold', 'decision', 'error']
     """
 
-    def __init__(self, directory: Path, device: str = "auto", *, allow: Collection[str] = ()) -> None:
+    def __init__(
+        self, directory: Path, device: str = "auto", *, allow: Collection[str] = (), maps: bool = False
+    ) -> None:
         described = _described(directory)
         self.threshold = described.threshold
         self._images, self._views = described.images, described.views
@@ -158,8 +214,22 @@ class Inspector:
         self._batch = features.batch_size
         network = PooledExtractor(backbone, features.scales, target, resolve_precision(features.precision, target))
         self.detector = load_detector(directory, target, allow=allow)
-        needs = self.detector.needs
-        local = [local_feature(need, backbone, features, self._images) for need in needs]
+        self._localiser: Localises | None = None
+        self.scale: MapScale | None = None
+        """What maps are held against; None where none were asked for."""
+        needs = set(self.detector.needs)
+        if maps:
+            if described.maps is None:
+                raise InputError(
+                    f"{directory}: this model makes no maps: localisation.detector was null, or an older irp made it."
+                )
+            own = described.maps.sha256 is None
+            localiser = self.detector if own else load_detector(directory / LOCALISER, target, allow=allow)
+            if not isinstance(localiser, Localises):
+                raise InputError(f"{directory}: expected a detector that says where, found {described.maps.detector}.")
+            self._localiser, self.scale = localiser, described.maps.scale
+            needs |= set(localiser.needs)
+        local = [local_feature(need, backbone, features, self._images) for need in sorted(needs)]
         self._first, others = network_passes(network, local)
         self._upright = [other for other in others if not set(other.features) <= set(self._first.features)]
         self._shapes = {need: row_shape(need, features, self._images) for need in needs}
@@ -171,11 +241,18 @@ class Inspector:
         workers: int = 2,
         progress: Callable[[int, int], None] | None = None,
         unusable: Mapping[str, str] | None = None,
+        on_map: OnMap | None = None,
     ) -> pd.DataFrame:
         """Score image files: columns `path, md5, score, threshold, decision, error`, one row per file.
 
         `decision` is `anomalous` above the threshold, else `normal`; an unreadable file has neither score nor
         decision but an `error`, and does not stop the others; so has one whose score is not finite.
+
+        Args:
+            workers: threads that decode.
+            progress: told how many of how many are done.
+            unusable: files that are known to be unreadable, with the reason: rows at the end.
+            on_map: given the map of each image that has a score; for an inspector with `maps`.
         """
         bank = view_bank(self._views, self._views.score)
 
@@ -191,16 +268,21 @@ class Inspector:
         with ThreadPoolExecutor(workers) as pool:
             for chunk in _chunks(paths, 4 * workers):
                 loaded = list(pool.map(load, chunk))
-                scores = iter(self._scores([pixels for _, pixels, _ in loaded if pixels is not None]))
+                seen = self._seen([pixels for _, pixels, _ in loaded if pixels is not None])
+                scores = iter([] if seen is None else self.detector.score(seen).tolist())
+                maps = iter([] if seen is None or on_map is None else self.maps(seen))
                 for path, (md5, pixels, error) in zip(chunk, loaded, strict=True):
                     score = None if pixels is None else next(scores)
                     if score is not None and not math.isfinite(score):
                         score, error = None, f"the score is not finite ({score}): the detector's weights are broken"
+                    located = next(maps) if on_map and pixels is not None else None
                     decision = None if score is None else ("anomalous" if score > self.threshold else "normal")
                     rows.append(
                         {"path": shown(str(path)), "md5": md5 or None, "score": score, "threshold": self.threshold,
                          "decision": decision, "error": error}
                     )  # fmt: skip
+                    if on_map and located is not None and score is not None:
+                        on_map(path, located)
                     if progress:
                         progress(len(rows), len(paths))
         without = {"md5": None, "score": None, "threshold": self.threshold, "decision": None}
@@ -219,8 +301,24 @@ class Inspector:
             local |= {name: one for name, one in found.items() if name != "pooled"}
         return feature_set(pooled, local, self._shapes)
 
-    def _scores(self, bank: Sequence[Sequence[NDArray[np.uint8]]]) -> list[float]:
-        return self.detector.score(self.features(bank)).tolist() if bank else []
+    def maps(self, features: FeatureSet) -> Iterator[NDArray[np.float32]]:
+        """The map (height, width) of the view of each image.
+
+        Raises:
+            ValueError: an inspector without `maps`.
+        """
+        if self._localiser is None:
+            raise ValueError("Inspector.maps needs an inspector that was opened with maps=True.")
+        for cells in self._localiser.maps(features).numpy():
+            yield view_map(cells, self._images.shape)
+
+    @property
+    def images(self) -> Images:
+        """How an image is read, cropped and resized."""
+        return self._images
+
+    def _seen(self, bank: Sequence[Sequence[NDArray[np.uint8]]]) -> FeatureSet | None:
+        return self.features(bank) if bank else None
 
 
 def image_files(path: Path) -> tuple[list[Path], dict[str, str]]:

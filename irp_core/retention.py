@@ -4,6 +4,7 @@ Runs and weights go by their age, images in the cache and features by a bound in
 stays, whatever its age and whatever the bound.
 
 Example:
+    >>> from dataclasses import replace
     >>> day = 86400.0
     >>> items = [Item("run", f"night-{k}", 10, k * day, group="line3") for k in range(40)]
     >>> items[3] = replace(items[3], needed="line3/1@champion was made of it")
@@ -15,14 +16,14 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 
 from irp_core.config import Retention
 
-__all__ = ["Item", "Kind", "plan", "replace"]
+__all__ = ["Item", "Kind", "plan"]
 
 Kind = Literal["run", "weights", "cache", "features"]
 _DAY = 86400.0  # seconds
@@ -65,22 +66,20 @@ def plan(items: Iterable[Item], retention: Retention, now: float) -> pd.DataFram
     }
     rows = []
     for item in everything:
-        reason: str | None = item.needed
         delete = False
-        if reason is not None:
-            pass
+        days = retention.run_days if item.kind == "run" else retention.weights_days
+        if item.needed is not None:
+            reason = item.needed
         elif item.kind in bounds:
             delete = over[item.kind] > 0
             reason = "the oldest, above the bound" if delete else "within the bound"
             over[item.kind] -= item.bytes if delete else 0
+        elif now - item.since <= days * _DAY:
+            reason = f"not older than {days} days"
+        elif item.kind == "run" and item.name in latest:
+            reason = f"one of the latest {retention.keep_runs} of its data set"
         else:
-            days = retention.run_days if item.kind == "run" else retention.weights_days
-            if now - item.since <= days * _DAY:
-                reason = f"not older than {days} days"
-            elif item.kind == "run" and item.name in latest:
-                reason = f"one of the latest {retention.keep_runs} of its data set"
-            else:
-                delete, reason = True, f"older than {days} days"
+            delete, reason = True, f"older than {days} days"
         rows.append((item.kind, item.name, item.bytes, delete, reason))
     return pd.DataFrame(rows, columns=_COLUMNS).astype({"bytes": "int64", "delete": bool})
 

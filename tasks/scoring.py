@@ -11,6 +11,7 @@ import pandas as pd
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.inspection import Inspector, image_files
+from irp_core.localisation.writing import MapWriter
 from irp_core.model_files import INSPECTOR
 from irp_core.run.directory import RunDirectory
 from irp_core.run.files import MODEL
@@ -19,13 +20,16 @@ from tasks.runtime.progress import bar
 __all__ = ["download_model", "score_images"]
 
 
-def score_images(model: str, path: Path, params: Params, *, allow: Collection[str] = ()) -> pd.DataFrame:
+def score_images(
+    model: str, path: Path, params: Params, *, allow: Collection[str] = (), maps: Path | None = None
+) -> pd.DataFrame:
     """Score an image or every image below a folder; what cannot be read there has a row with its `error`.
 
     Args:
         model: a run's directory, a folder with `inspector.json`, or a registered model `NAME`, `NAME/version`
             or `NAME@alias`.
         allow: detectors of other packages that may be loaded.
+        maps: folder into which each image's map goes (`irp_core.localisation.writing.MapWriter`).
 
     Raises:
         InputError: no such model, one whose files were changed since it was logged, or no images.
@@ -33,9 +37,17 @@ def score_images(model: str, path: Path, params: Params, *, allow: Collection[st
     files, unusable = image_files(path)
     with tempfile.TemporaryDirectory() as temporary:
         folder = _model_folder(model, params, Path(temporary))
-        inspector = Inspector(folder, params.features.device, allow=allow)
+        inspector = Inspector(folder, params.features.device, allow=allow, maps=maps is not None)
+        writer = None
+        if maps is not None and inspector.scale is not None:
+            writer = MapWriter(maps, path if path.is_dir() else path.parent, inspector.scale, inspector.images)
         with bar("Scoring") as advance:
-            return inspector.score(files, workers=params.features.workers, progress=advance, unusable=unusable)
+            table = inspector.score(
+                files, workers=params.features.workers, progress=advance, unusable=unusable, on_map=writer
+            )
+        if writer is not None:
+            writer.finish()
+        return table
 
 
 def _model_folder(model: str, params: Params, temporary: Path) -> Path:

@@ -24,14 +24,17 @@ from flows.cli.commands.runs import runs, show
 from flows.cli.commands.score import score
 from flows.cli.commands.whatif import whatif
 from flows.cli.ending import carry_out
+from flows.cli.lines.deploy import deploy
 from flows.cli.lines.line import line
 from flows.cli.lines.promotion import promote, reject, rollback
+from flows.cli.project import InProject
 from irp_core import __version__
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="irp",
+    cls=InProject,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -52,6 +55,7 @@ for command in (
     promote,
     reject,
     rollback,
+    deploy,
 ):
     app.command()(command)
 app.add_typer(line, name="line")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ __all__ = [
     "DataPath",
     "Format",
     "NoDvc",
+    "NoPrefect",
     "Overrides",
     "ParamsFile",
     "Quiet",
@@ -102,15 +104,24 @@ Quiet = Annotated[
 ]
 As = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
 NoDvc = Annotated[bool, typer.Option("--no-dvc", help="Make no DVC snapshots.")]
+NoPrefect = Annotated[
+    bool,
+    typer.Option("--no-prefect", help="No Prefect server: the same steps and tables, faster for small sets."),
+]
 
 
 def read_params(file: Path | None, overrides: list[str] | None) -> Params:
-    """The parameters of a command: its file, else `./params.yaml`, else the defaults, under its overrides."""
+    """The parameters of a command: its file, else `./params.yaml`, else the defaults, under its overrides.
+
+    A tracking store that the environment names (MLFLOW_TRACKING_URI) stands between the two, as everywhere with MLflow.
+    """
     from irp_core.params_file import load_params
+    from tasks.runtime.environment import TRACKING_URI
 
     if file is None and Path("params.yaml").is_file():
         file = Path("params.yaml")
-    return load_params(file, overrides or ())
+    of_environment = [f"tracking.uri={json.dumps(TRACKING_URI)}"] if TRACKING_URI else []
+    return load_params(file, [*of_environment, *(overrides or ())])
 
 
 def find_run(reference: str) -> RunDirectory:

@@ -13,23 +13,35 @@ from rich.console import Console
 
 from tasks.runtime.progress import is_quiet
 
-__all__ = ["close_session", "compare_methods", "prefect_session", "without_dvc"]
+__all__ = ["close_session", "compare_methods", "left_off", "prefect_session"]
 
 _STARTED = time.perf_counter()
 
 
-def without_dvc(no_dvc: bool) -> list[str]:
-    return ["snapshots.enabled=false"] if no_dvc else []
+def left_off(no_dvc: bool, no_prefect: bool = False) -> list[str]:
+    """The overrides that `--no-dvc` and `--no-prefect` stand for."""
+    return ["snapshots.enabled=false"] * no_dvc + ["run.orchestrate=false"] * no_prefect
 
 
 @contextmanager
-def prefect_session(meanwhile: Callable[[], None] = lambda: None, *, schedules: bool = False) -> Iterator[None]:
+def prefect_session(
+    meanwhile: Callable[[], None] = lambda: None, *, orchestrate: bool = True, schedules: bool = False
+) -> Iterator[None]:
     """A Prefect API for what runs inside, and none of its log lines on the terminal.
 
     Args:
         meanwhile: work that can be done while the server starts.
+        orchestrate: whether there is to be a server at all; without one, tasks and flows are called as functions.
         schedules: the server starts runs by the clock and on events, too.
     """
+    if not orchestrate:
+        from tasks.runtime.without_prefect import without_prefect
+
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        meanwhile()
+        with without_prefect():
+            yield
+        return
     from tasks.runtime.prefect_server import prefect_server
 
     # The terminal shows our own progress and summary, and errors as one sentence from `main`; every log
@@ -52,7 +64,8 @@ def close_session(runs: list[Path]) -> None:
     booked = sum(sum(RunDirectory(path).timings(since).values()) for path in runs)
     rest = time.perf_counter() - _STARTED - booked
     for path in runs:
-        RunDirectory(path).add_time("prefect", max(0.0, rest / len(runs)))
+        run = RunDirectory(path)
+        run.add_time("prefect" if run.params().run.orchestrate else "start", max(0.0, rest / len(runs)))
 
 
 def compare_methods(
@@ -62,7 +75,7 @@ def compare_methods(
     methods: tuple[str, ...],
     meanwhile: Callable[[], None] = lambda: None,
 ) -> dict[str, str]:
-    with prefect_session(meanwhile):
+    with prefect_session(meanwhile, orchestrate=params["run"]["orchestrate"]):
         from flows.compare import compare, comparison_table
 
         runs = compare(str(path), params, methods)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from flows.terminal.answer import records, write_rows
 from irp_core.audit.history import REMOVED_THEN_KEPT, TRAINED_ON_THEN_REMOVED
+from irp_core.results.again import again
 from irp_core.text.spreadsheet import escaped
 
 if TYPE_CHECKING:
@@ -38,7 +39,17 @@ _STYLES = {
 # What a person wants to know, per kind of answer; JSON and CSV have every column.
 _COLUMNS = {
     "removed": ["image_id", "iteration", "score", "threshold", "rule", "decision", "reviewer", "label"],
-    "history": ["run", "iteration", "score", "threshold", "decision", "rule", "reviewer", "registered_as"],
+    "history": [
+        "run",
+        "iteration",
+        "trained_on",
+        "score",
+        "threshold",
+        "decision",
+        "rule",
+        "reviewer",
+        "registered_as",
+    ],
     "difference": ["image_id", "only_in", "why", "iteration", "score", "threshold", "rule", "reviewer"],
     "images": ["iteration", "image_id", "score", "threshold", "threshold_then", "change", "label"],
     "findings": ["check", "where", "status", "detail"],
@@ -88,16 +99,11 @@ def show_review(console: Console, review: Review) -> None:
     if decisions and standing:
         console.print(f"Every later run respects them ({standing}).", highlight=False, soft_wrap=True)
     if len(against := review.contradictions()):
-        root = review.run.record()["data_root"]
-        console.print(
-            f"{len(against)} of them change the training set: to train on it, run `irp refine {root}` again with this "
-            "run's parameters.",
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.print(f"{len(against)} of them change the training set; this trains on it:", highlight=False)
+        console.print(f"[bold]Next[/bold]  {escape(again(review.run))}", highlight=False, soft_wrap=True)
 
 
-def show_answers(console: Console, state: dict[str, Any], again: str) -> None:
+def show_answers(console: Console, state: dict[str, Any], command: str) -> None:
     """What the answers say, and what to type next."""
     console.print(f"{state['answered']} of {state['count']} questions answered.", highlight=False)
     console.print(f"{state['removed']} images would be removed now.", highlight=False)
@@ -105,7 +111,7 @@ def show_answers(console: Console, state: dict[str, Any], again: str) -> None:
         console.print(escape(sentence), highlight=False, soft_wrap=True)
     if state["answered"]:
         console.print(
-            f"[bold]Next[/bold]  {escape(again)}   (with this run's parameters: it respects the answers)",
+            f"[bold]Next[/bold]  {escape(command)}   (it respects the answers)",
             highlight=False,
             soft_wrap=True,
         )
@@ -153,6 +159,8 @@ def _print_rows(console: Console, table: pd.DataFrame, title: str, kind: str) ->
 def _cell(value: Any) -> str:
     if value is None or pd.isna(value):
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.3f}"
     text = str(value)

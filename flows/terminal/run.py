@@ -19,6 +19,7 @@ from irp_core.results.thresholds import operating_sentence, removal_sentence
 from irp_core.run.directory import RunDirectory
 from irp_core.run.overview import Line
 from irp_core.run.prepared import PreparedSet
+from irp_core.statistics.metrics import recovery_text
 
 __all__ = ["show_comparison", "show_prepared", "show_removed", "show_run", "show_runs"]
 
@@ -221,13 +222,6 @@ def show_runs(console: Console, runs: list[Line]) -> None:
         console.print(escape(problem), style="yellow", highlight=False, soft_wrap=True)
 
 
-def _recovery(value: Any) -> str:
-    """A share of what was lost; below nothing it is no share, and a hundredth of a point may be minus hundreds of %."""
-    if value is None or pd.isna(value):
-        return "–"
-    return "none" if value < 0 else f"{100 * value:.0f} %"
-
-
 def show_comparison(console: Console, table: pd.DataFrame, runs: dict[str, str]) -> None:
     """One row per method, and each method's run."""
     has_recovery = "recovery" in table
@@ -247,7 +241,7 @@ def show_comparison(console: Console, table: pd.DataFrame, runs: dict[str, str])
         names = ("auroc", "average_precision", "removal_precision", "removal_recall")
         cells += [_share(row[name]) for name in names]
         if has_recovery:
-            cells.append(_recovery(row["recovery"]))
+            cells.append(recovery_text(row["recovery"]))
         shown.add_row(*cells, style="bold" if METHODS[row["method"]].iterative else "")
     console.print(shown)
     for method in table["method"]:

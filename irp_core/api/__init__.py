@@ -1,4 +1,4 @@
-"""Three lines of Python: refine a folder of images, look at the result, score new images with it.
+"""Three lines of Python: refine a folder of images, read the result, score new images with it.
 
 Nothing here starts a server, opens a database or asks for a repository; `flows` does that around the same loop.
 """

@@ -20,17 +20,18 @@ from irp_core.data.scan import scan
 from irp_core.errors import InputError
 from irp_core.features.pipeline import Bar, FeaturePipeline, StoredFeatures
 from irp_core.features.pooled import resolve_device, resolve_precision
-from irp_core.inspection import save_inspector
+from irp_core.inspection import SavedMaps, save_inspector
 from irp_core.params_file import checked_params
 from irp_core.refinement.in_memory import Refined, refine_in_memory
 from irp_core.refinement.reviews import current_decisions, no_events, read_events
-from irp_core.refinement.scoring import local_needed
+from irp_core.refinement.scoring import local_needed, localiser_name
+from irp_core.results.localising import fit_localiser
 from irp_core.results.operating import find_operating_point
 from irp_core.results.results import write_result_tables, write_round
 from irp_core.run.directory import RunDirectory
 from irp_core.run.inputs import RunInputs
 from irp_core.run.prepared import PreparedSet
-from irp_core.run.step_files import write_scored
+from irp_core.run.step_files import read_maps, write_maps, write_scored
 
 __all__ = ["refine"]
 
@@ -76,9 +77,11 @@ def refine(
             last = refined.iterations
             enough = len(set(run.groups(run.training_set(last)))) > 1
             operating = find_operating_point(run, last, features)[1] if enough else None
+            located = _localise(run, last, features) if enough else None
         summary = write_result_tables(run, last, operating, review_command("FOLDER", params, "result.save('FOLDER')"))
-        _save_model(run, refined, params, weights, operating or {**summary["last_round"], "basis": "last round"})
-        run.write_summary(summary)
+        point = operating or {**summary["last_round"], "basis": "last round"}
+        _save_model(run, refined, params, weights, point, located)
+        run.write_summary(summary | {"maps": located})
         return Result(run, place)
     except BaseException:
         place.cleanup()
@@ -197,8 +200,26 @@ def _refine(run: RunDirectory, features: StoredFeatures, params: Params) -> Refi
     return refined
 
 
+def _localise(run: RunDirectory, iteration: int, features: StoredFeatures) -> dict[str, Any] | None:
+    """What says where; nothing is measured: no test image is read."""
+    if localiser_name(run.params()) is None:
+        return None
+
+    def make(folder: Path) -> None:
+        found = fit_localiser(run, iteration, features, folder)
+        assert found is not None
+        write_maps(folder, {**found, "metrics": None})
+
+    return read_maps(run.do("localise", None, _KEY, make))
+
+
 def _save_model(
-    run: RunDirectory, refined: Refined, params: Params, weights: Path | None, operating: Mapping[str, object]
+    run: RunDirectory,
+    refined: Refined,
+    params: Params,
+    weights: Path | None,
+    operating: Mapping[str, object],
+    located: Mapping[str, Any] | None,
 ) -> None:
     backbone = load_backbone(params.features.backbone, weights, params.features.layers)
     # As it was resolved here: `auto` may mean another precision, and other scores, where the model is loaded.
@@ -207,4 +228,6 @@ def _save_model(
     run.model.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as trained:
         refined.detector.save(Path(trained))
-        save_inspector(run.model, Path(trained), backbone, params.model_copy(update={"features": exact}), operating)
+        maps = None if located is None else SavedMaps(located["detector"], located["scale"], run.step("localise"))
+        exact_params = params.model_copy(update={"features": exact})
+        save_inspector(run.model, Path(trained), backbone, exact_params, operating, maps)

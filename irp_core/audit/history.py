@@ -106,8 +106,11 @@ def image_history(
             if len(found):
                 row |= {name: found.iloc[0][name] for name in _FROM_REMOVAL}
                 later = (scores["image_id"] == image["image_id"]) & (scores["iteration"] > iteration)
-                if row["decision"] == KEPT_BY_REVIEW and not later.any() and iteration < max(applied, default=0):
+                last = iteration >= max(applied, default=0)
+                if row["decision"] == KEPT_BY_REVIEW and not later.any() and not last:
                     row["decision"] = REMOVED_THEN_KEPT
+                elif row["decision"] == REMOVED_BY_REVIEW and last:
+                    row["decision"] = TRAINED_ON_THEN_REMOVED
             rows.append(row)
         # Out of the set, and scored all the same: the round that restored it.
         for back in decided[decided["decision"] == RESTORED].to_dict("records"):

@@ -18,6 +18,7 @@ from irp_core.config.detectors import (
     CellVotesParams,
     DetectorParams,
     DifferNetParams,
+    Localisation,
     PatchGaussianParams,
     PatchKnnParams,
     Training,
@@ -36,6 +37,7 @@ __all__ = [
     "Features",
     "Figures",
     "Images",
+    "Localisation",
     "Operating",
     "Params",
     "PatchGaussianParams",
@@ -75,6 +77,7 @@ class Params(Section):
     patch_knn: PatchKnnParams = PatchKnnParams()
     patch_gaussian: PatchGaussianParams = PatchGaussianParams()
     cell_votes: CellVotesParams = CellVotesParams()
+    localisation: Localisation = Localisation()
     training: Training = Training()
     refinement: Refinement = Refinement()
     operating: Operating = Operating()

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from irp_core.config.base import DetectorName, Positive, Section
 
-__all__ = ["CellVotesParams", "DetectorParams", "DifferNetParams", "PatchGaussianParams", "PatchKnnParams", "Training"]
+__all__ = [
+    "CellVotesParams",
+    "DetectorParams",
+    "DifferNetParams",
+    "Localisation",
+    "PatchGaussianParams",
+    "PatchKnnParams",
+    "Training",
+]
 
 
 class DetectorParams(Section):
@@ -37,6 +45,10 @@ class CellVotesParams(Section):
 class PatchGaussianParams(Section):
     shrinkage: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
     worst: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
+
+
+class Localisation(Section):
+    detector: Literal["patch_gaussian", "patch_knn"] | None = "patch_gaussian"
 
 
 class Training(Section):

@@ -26,6 +26,7 @@ class Run(Section):
     seed: Seed = 0
     directory: str = "runs"
     outputs: Literal["full", "tables"] = "full"
+    orchestrate: bool = True
 
 
 class Retention(Section):

@@ -1,4 +1,4 @@
-"""One look at an image file: its content's digest, whether it can be read, and what the checks of the set need."""
+"""What is read of an image file, once: its digest, whether it can be read, and what the checks of the set need."""
 
 from __future__ import annotations
 

@@ -158,8 +158,8 @@ def scan(
         return before.get(root / image) or look(root / image, settings)
 
     with ThreadPoolExecutor(workers) as pool:
-        looks = pool.map(facts_of, entries)
-        for done, (image, facts) in enumerate(zip(entries, looks, strict=True), start=1):
+        read = pool.map(facts_of, entries)
+        for done, (image, facts) in enumerate(zip(entries, read, strict=True), start=1):
             if known and root / image in new and isinstance(facts, Facts):
                 known.remember(new[root / image], facts)
             problem = entries[image].problem
@@ -208,8 +208,8 @@ def _golden(folder: Path, images: Images, workers: int) -> dict[str, NDArray[np.
         InputError: no folder, or no image in it that can be read.
     """
     with ThreadPoolExecutor(workers) as pool:
-        looks = list(pool.map(lambda image: look(folder / image, images), walk(folder).images))
-    seen = {facts.md5: facts.thumbnail for facts in looks if isinstance(facts, Facts)}
+        read = list(pool.map(lambda image: look(folder / image, images), walk(folder).images))
+    seen = {facts.md5: facts.thumbnail for facts in read if isinstance(facts, Facts)}
     if not seen:
         raise InputError(f"dataset.golden {folder}: expected at least one readable image, found none.")
     return seen

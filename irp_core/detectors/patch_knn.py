@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -104,36 +105,39 @@ class PatchKnn:
         Args:
             voter: (images,), which of the images votes for an image's copies and near-copies.
         """
-        distances = self.distances(features, voter)
+        distances = self.distances_to_votes(features, voter).double()
         worst = max(1, round(self.params.worst * distances.shape[1]))
         scores = [float(image.topk(worst).values.mean()) for image in distances]
         return np.maximum(np.array(scores, dtype=np.float64), np.finfo(np.float64).tiny)
 
     @torch.inference_mode()
-    def distances(self, features: FeatureSet, voter: NDArray[np.intp]) -> Tensor:
-        """Each patch's distance, float64 (images, patches) on the CPU, to the image that casts the deciding vote.
+    def maps(self, features: FeatureSet) -> Tensor:
+        """Each patch's distance (images, rows, columns), without the image's own vote."""
+        distances = self.distances_to_votes(features, np.arange(len(features)))
+        side = math.isqrt(distances.shape[1])
+        return distances.reshape(-1, side, side).clamp_min(torch.finfo(torch.float32).tiny)
 
-        `voter` is that of `score_voting_once`.
-        """
+    def distances_to_votes(self, features: FeatureSet, voter: NDArray[np.intp]) -> Tensor:
+        """(images, patches): how far a patch is from one like it in the images that vote."""
         features.check("PatchKnn.score", self.needs)
         if self._bank is None:
             raise ValueError("PatchKnn.score needs a fitted detector: call fit or load first.")
-        shape = _patches(features[slice(0, 1)]).shape[1:]
-        if shape != tuple(self._bank.shape[1:]):
-            raise ValueError(f"PatchKnn.score expects patches of shape {tuple(self._bank.shape[1:])}. Got {shape}.")
+        found = _patches(features[slice(0, 1)]).shape[1:]
+        if found != tuple(self._bank.shape[1:]):
+            raise ValueError(f"PatchKnn.score expects patches of shape {tuple(self._bank.shape[1:])}. Got {found}.")
         held: dict[bytes, list[int]] = {}
         for number, content in enumerate(self._contents):
             held.setdefault(content, []).append(number)
         contents = _contents(features)
         # One image at a time, in products of one shape: an image scores the same alone as in company.
         queries = (query for block in features.blocks() for query in _standardised(_patches(block)))
-        found = [
-            self._distances_of(query, [at for own in {contents[i], contents[voter[i]]} for at in held.get(own, [])])
+        distances = [
+            self._distances(query, [at for own in {contents[i], contents[voter[i]]} for at in held.get(own, [])])
             for i, query in enumerate(queries)
         ]
-        return torch.stack(found)
+        return torch.stack(distances).cpu()
 
-    def _distances_of(self, query: Tensor, itself: list[int]) -> Tensor:
+    def _distances(self, query: Tensor, itself: list[int]) -> Tensor:
         assert self._bank is not None
         images, patches, channels = self._bank.shape
         query = query.to(self.device)
@@ -145,7 +149,7 @@ class PatchKnn:
         if others:
             nearest[:, itself] = torch.inf
         vote = max(1, round(self.params.votes * others))
-        return nearest.kthvalue(vote, dim=1).values.clamp_min(0.0).sqrt().double().cpu()
+        return nearest.kthvalue(vote, dim=1).values.clamp_min(0.0).sqrt()
 
     def tensors(self) -> dict[str, Tensor]:
         """What was fitted, by name."""

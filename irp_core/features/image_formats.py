@@ -20,7 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from irp_core.config import Images
 from irp_core.errors import InputError
 
-__all__ = ["FORMATS", "Decoded", "decode", "decode_mask", "decode_with_facts"]
+__all__ = ["FORMATS", "Decoded", "decode", "decode_mask", "decode_with_facts", "orientation_of"]
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 """Pillow is asked for no other: not for EPS, which would start Ghostscript."""
@@ -28,6 +28,7 @@ _DEFAULTS = Images()
 _EIGHT_BITS = ("1", "L", "P", "PA", "LA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
 _PILLOWS_LIMIT = threading.Lock()
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # tags of TIFF
+_ORIENTATION = 0x0112  # of EXIF
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,21 @@ def decode_mask(content: bytes, images: Images = _DEFAULTS) -> NDArray[np.bool_]
         pixels = pixels.max(axis=2)
     marked: NDArray[np.bool_] = pixels > pixels.max() / 2
     return marked
+
+
+def orientation_of(content: bytes) -> int:
+    """EXIF orientation (1 to 8) of the pixels as Pillow gives them; 1 where none is noted, or none can be read.
+
+    Of TIFF it is 1: Pillow turns those upright by itself.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            opened = _open(content)
+            found = 1 if opened.format == "TIFF" else opened.getexif().get(_ORIENTATION, 1)
+    except Exception:  # as in _load, which says what is wrong
+        return 1
+    return found if found in range(1, 9) else 1
 
 
 def _load(content: bytes, images: Images) -> _Stored:

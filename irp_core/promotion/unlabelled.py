@@ -54,8 +54,7 @@ def alarm_share(
     before = images["champion_score"] > champion.threshold
     more, fewer = int((alarms & ~before).sum()), int((before & ~alarms).sum())
     known = f"{said}; the champion raises {int(before.sum())}"
-    excess = more + fewer > 0 and stats.binomtest(more, more + fewer, 0.5, alternative="greater").pvalue
-    if more > fewer and excess < policy.significance:
+    if more > fewer and stats.binomtest(more, more + fewer, alternative="greater").pvalue < policy.significance:
         return Check(name, "veto", share, expected, f"{known}: the challenger alarms more often than it declares.")
     return Check(name, "open", share, expected, f"{known}, too: more of these images may be defective.")
 

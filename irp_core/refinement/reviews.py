@@ -124,13 +124,20 @@ def read_events(path: Path) -> pd.DataFrame:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
         else:
-            table = unescaped(pd.read_csv(io.StringIO(_text(path)), dtype=str, keep_default_na=False))
+            text = _text(path)
+            read = pd.read_csv(io.StringIO(text), sep=_separator(text), dtype=str, keep_default_na=False)
+            table = unescaped(read)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file of review decisions.") from None
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: is no readable CSV or parquet file of review decisions ({reason}).") from None
     missing = {"md5", "decision"} - set(table.columns)
+    if {"md5", "state", "decided_by"} <= set(table.columns):
+        raise InputError(
+            f"{path}: is a run's table of final states, which does not hold the decisions; name its removals.parquet "
+            "(every decision of its review), or a CSV with the columns md5 and decision."
+        )
     if missing:
         raise InputError(f"{path}: expected columns md5 and decision, found {list(table.columns)}.")
     table = table.reindex(columns=REVIEW_SCHEMA.names).astype(object)
@@ -153,7 +160,7 @@ def read_events(path: Path) -> pd.DataFrame:
 def append_events(path: Path, rows: list[dict[str, str | None]]) -> None:
     """Append events to a CSV file that other runs and reviewers append to as well; those it has are not added again.
 
-    It is UTF-8 afterwards.
+    It is UTF-8 with commas afterwards.
 
     Raises:
         InputError: the file is not one of events only (a removal table, say): it is left as it is.
@@ -162,7 +169,8 @@ def append_events(path: Path, rows: list[dict[str, str | None]]) -> None:
         raise InputError(f"{path}: expected a .csv file to append decisions to (review.decisions).")
     if path.exists():
         try:
-            header = _text(path).partition("\n")[0].strip().split(",")
+            text = _text(path)
+            header = text.partition("\n")[0].strip().split(_separator(text))
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read ({error}).") from None
         if header != REVIEW_SCHEMA.names:
@@ -192,6 +200,12 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("cp1252")
+
+
+def _separator(text: str) -> str:
+    """Of a CSV file's columns: a comma, or the semicolon of spreadsheets where the comma is in numbers."""
+    header = text.partition("\n")[0]
+    return ";" if ";" in header and "," not in header else ","
 
 
 def _is_md5(value: object) -> bool:

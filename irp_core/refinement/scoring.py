@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from irp_core.config import Params
 from irp_core.config.base import Section
-from irp_core.detectors import Detector, detector_class
+from irp_core.detectors import Detector, Localises, detector_class
 from irp_core.detectors.out_of_fold import ScoredSet, out_of_fold_scores
 from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet, Local
@@ -22,6 +22,7 @@ __all__ = [
     "Scored",
     "later_settings",
     "local_needed",
+    "localiser_name",
     "needs_of",
     "score_by_policy",
     "scorers",
@@ -40,8 +41,23 @@ def needs_of(detectors: Iterable[str]) -> list[Local]:
 
 
 def local_needed(params: Params) -> list[Local]:
-    """Which local features the detector, or those that score for the removal, read."""
-    return needs_of([params.detector.name, *scorers(policy_of(params.refinement), params)])
+    """Which local features the detector, those that score for the removal, and the one that says where, read."""
+    localiser = localiser_name(params)
+    others = scorers(policy_of(params.refinement), params)
+    return needs_of([params.detector.name, *others, *([localiser] if localiser else [])])
+
+
+def localiser_name(params: Params) -> str | None:
+    """The detector that says where: the final one if it can, else the one beside it; None where no maps are asked for.
+
+    Example:
+        >>> localiser_name(Params())
+        'patch_gaussian'
+    """
+    if params.localisation.detector is None or params.run.outputs != "full":
+        return None
+    own = issubclass(detector_class(params.detector.name), Localises)
+    return params.detector.name if own else params.localisation.detector
 
 
 def later_settings(detectors: Iterable[str], params: Params) -> list[Section]:

@@ -23,6 +23,7 @@ from irp_core.results.left_out import left_out
 from irp_core.results.thresholds import operating_sentence, removal_sentence
 from irp_core.run.directory import RunDirectory
 from irp_core.run.prepared import PreparedSet
+from irp_core.statistics.metrics import recovery_text
 
 __all__ = ["render"]
 
@@ -71,6 +72,7 @@ def render(
     )
     environment.filters["share"] = lambda v: "–" if v is None or pd.isna(v) else f"{v:.3f}"
     environment.filters["percent"] = lambda v: "–" if v is None or pd.isna(v) else f"{100 * v:.0f} %"
+    environment.filters["recovery"] = recovery_text
     environment.filters["commands"] = _commands
     gallery = [_card(run, row, find) for row in shown.to_dict("records")]
     page = environment.get_template("report.html").render(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
-from irp_core.config import digest
 from irp_core.data.manifest import manifest_digest
 from irp_core.detectors import DETECTORS
 from irp_core.errors import InputError
@@ -13,21 +11,9 @@ from irp_core.refinement.policy import policy_of
 from irp_core.refinement.scoring import scorers
 from irp_core.run.directory import RunDirectory
 from irp_core.run.files import DECISIONS, MANIFEST, RECORD
+from irp_core.run.inputs import is_sealed
 
-__all__ = ["check_begun", "is_sealed", "sealed_record"]
-
-_SEAL = "record_sha256"
-
-
-def sealed_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with a digest of everything in it."""
-    plain = {key: value for key, value in record.items() if key != _SEAL}
-    return {**plain, _SEAL: digest(plain)}
-
-
-def is_sealed(record: Mapping[str, Any]) -> bool:
-    """Whether the record is as it was written; one of irp up to 0.7 holds no digest, and passes."""
-    return _SEAL not in record or sealed_record(record) == record
+__all__ = ["check_begun"]
 
 
 def check_begun(run: RunDirectory, allow: Collection[str] = ()) -> None:

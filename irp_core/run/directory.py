@@ -60,7 +60,9 @@ class RunDirectory(Steps):
         return None if name is None else RunDirectory(self.path.parent / name)
 
     def data_root(self) -> Path:
-        return Path(self.record()["data_root"])
+        """The folder of the images; one inside the project is on record relative to it."""
+        root = Path(self.record()["data_root"])
+        return root if root.is_absolute() else self.workspace() / root
 
     def workspace(self) -> Path:
         """Where the run was made, and what its relative paths (store, decisions, DVC's cache) start from.
@@ -290,7 +292,8 @@ class RunDirectory(Steps):
     def result_files(self) -> dict[str, list[Path]]:
         """The run's tables, summary and page, by artifact folder in MLflow."""
         return {
-            files.TABLES: sorted(self.path.glob("*.parquet")),
+            # The reviews first: the removal tables follow from them, also where an upload breaks off.
+            files.TABLES: sorted(self.path.glob("*.parquet"), key=lambda file: (file.name != files.REVIEWS, file.name)),
             "": [self.path / name for name in (files.SUMMARY, files.REPORT)],
         }
 

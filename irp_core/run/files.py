@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 __all__ = [
-    "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY", "HISTORY",
-    "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LASTING", "LAST_ROUND", "LOWER_BOUND", "MANIFEST", "MLFLOW",
-    "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN",
-    "REPORT", "REVIEWS", "REVIEWS_DONE", "SCORES", "SNAPSHOT", "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS",
-    "TRACKED", "TRAINED", "TRAINING_SET", "found_in", "with_new_names",
+    "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DIGESTS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY",
+    "HISTORY", "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LASTING", "LAST_ROUND", "LOWER_BOUND", "MANIFEST",
+    "MAPS", "MLFLOW", "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS",
+    "REMOVALS_SHOWN", "REPORT", "REVIEWS", "REVIEWS_DONE", "SCORES", "SNAPSHOT", "STEP", "SUMMARY", "TABLES",
+    "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET", "found_in", "with_new_names",
 ]  # fmt: skip
 
 # Of a prepared data set, and of the run that was made from it.
@@ -38,6 +38,7 @@ SUMMARY = "summary.json"
 REPORT = "report.html"
 MODEL = "model"
 FINISHED = "finished.json"
+DIGESTS = "digests.json"  # of everything that the run left, here and in MLflow
 LASTING = (ITERATIONS, SCORES, TEST_SCORES, SUMMARY)  # results that no review of the finished run changes
 
 # Of a step of an iteration.
@@ -51,6 +52,7 @@ TRAINING_SET = "training_set.parquet"
 DECISION = "decision.json"
 DECIDED = "decided.parquet"  # the removal rows of one round
 OPERATING = "operating.json"
+MAPS = "maps.json"  # the scale of the maps, and how well they hit defects
 SNAPSHOT = "snapshot.json"
 TRACKED = "mlflow_run_id.txt"
 

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["RunInputs"]
+from irp_core.config import digest
+
+__all__ = ["RunInputs", "is_sealed", "sealed_record"]
+
+_SEAL = "record_sha256"
 
 
 @dataclass(frozen=True)
@@ -39,3 +43,14 @@ class RunInputs:
     def plain(self) -> dict[str, Any]:
         """As `of` reads them."""
         return {**asdict(self), "random_counts": list(self.random_counts)}
+
+
+def sealed_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with a digest of everything in it."""
+    plain = {key: value for key, value in record.items() if key != _SEAL}
+    return {**plain, _SEAL: digest(plain)}
+
+
+def is_sealed(record: Mapping[str, Any]) -> bool:
+    """Whether the record is as it was written; one of irp up to 0.7 holds no digest, and passes."""
+    return _SEAL not in record or sealed_record(record) == record

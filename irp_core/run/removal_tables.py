@@ -8,7 +8,7 @@ from irp_core.data.manifest import training_rows
 from irp_core.removals import excluded_rows, image_states, joined_rounds, removal_history, with_truth
 from irp_core.run.directory import RunDirectory
 
-__all__ = ["decided_removals", "final_images", "write_removal_tables"]
+__all__ = ["decided_removals", "final_images", "removal_tables", "write_removal_tables"]
 
 
 def decided_removals(run: RunDirectory, last_round: int) -> pd.DataFrame:
@@ -25,7 +25,12 @@ def final_images(run: RunDirectory) -> pd.DataFrame:
     """The final state of every training image of a finished run; where an older version wrote none, from its steps."""
     if run.has_images():
         return run.images()
-    return _tables(run, int(run.summary()["iterations"]))[1]
+    return removal_tables(run)[1]
+
+
+def removal_tables(run: RunDirectory) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables of a finished run, made again: the history of removals, the final state of every training image."""
+    return _tables(run, int(run.summary()["iterations"]))
 
 
 def _tables(run: RunDirectory, last_iteration: int) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -21,6 +21,7 @@ from irp_core.run.files import (
     HISTORY,
     LANDSCAPE,
     LOWER_BOUND,
+    MAPS,
     OPERATING,
     OUTSIDE,
     SCORES,
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
     from irp_core.refinement.careful.landscape import Landscape
 
 __all__ = [
-    "read_decided", "read_decision", "read_history", "read_landscape", "read_lower_bound", "read_operating",
-    "read_outside", "read_scores", "read_snapshot", "read_tracked", "read_training_set", "read_weights_sha256",
-    "write_decision", "write_operating", "write_scored", "write_scores", "write_snapshot", "write_tracked",
-    "write_trained",
+    "read_decided", "read_decision", "read_history", "read_landscape", "read_lower_bound", "read_maps",
+    "read_operating", "read_outside", "read_scores", "read_snapshot", "read_tracked", "read_training_set",
+    "read_weights_sha256", "write_decision", "write_maps", "write_operating", "write_scored", "write_scores",
+    "write_snapshot", "write_tracked", "write_trained",
 ]  # fmt: skip
 
 
@@ -164,6 +165,16 @@ def read_operating(folder: Path) -> dict[str, Any]:
     point = read_json_object(folder / OPERATING, "threshold")
     finite_threshold(float(point["threshold"]), str(folder / OPERATING))
     return point
+
+
+def write_maps(folder: Path, found: Mapping[str, Any]) -> None:
+    """Write the scale of a model's maps (`scale`), the name of what makes them (`detector`) and, where masks exist, how
+    well they hit them (`metrics`)."""
+    write_json(folder / MAPS, dict(found))
+
+
+def read_maps(folder: Path) -> dict[str, Any]:
+    return read_json_object(folder / MAPS, "detector", "scale")
 
 
 def write_snapshot(folder: Path, md5: str, dvc_file: Path, dvc_file_sha256: str) -> None:

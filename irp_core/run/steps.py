@@ -50,7 +50,11 @@ class Steps:
     def damage(self, name: str, iteration: int | None = None) -> str | None:
         """What of a finished step's outputs is not as it was written; None where all is (steps of irp up to 0.7 noted
         no digests)."""
-        folder = self.step(name, iteration)
+        return self.damage_in(self.step(name, iteration))
+
+    @staticmethod
+    def damage_in(folder: Path) -> str | None:
+        """The same of a step's folder."""
         return _damage(folder, _note(folder / STEP).get("outputs", {}))
 
     def do(self, name: str, iteration: int | None, key: str, make: Callable[[Path], None]) -> Path:

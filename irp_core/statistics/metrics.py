@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-__all__ = ["Detection", "Removal", "detection", "recovery", "removal"]
+__all__ = ["Detection", "Removal", "detection", "recovery", "recovery_text", "removal"]
 
 
 @dataclass(frozen=True)
@@ -62,3 +62,15 @@ def recovery(method: float, vanilla: float, oracle: float) -> float | None:
     """
     gap = oracle - vanilla
     return (method - vanilla) / gap if gap > 0 and math.isfinite(gap) else None
+
+
+def recovery_text(value: float | None) -> str:
+    """A recovery as people read it: below nothing it is no share, and over a small gap it would be minus hundreds of %.
+
+    Example:
+        >>> recovery_text(0.5), recovery_text(-1.56), recovery_text(None)
+        ('50 %', 'none', '–')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    return "none" if value < 0 else f"{100 * value:.0f} %"

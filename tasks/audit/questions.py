@@ -80,8 +80,9 @@ def history_of_image(image: str, params: Params) -> pd.DataFrame:
         image: a file (its content counts, not its name), an md5, or an image's id in a data set.
 
     Returns:
-        The columns of `image_history` behind `run`, `created` and `status`, and `registered_as` with the
-        registered models of a run whose last model trained on the image.
+        The columns of `image_history` behind `run`, `created` and `status`; `in_last_model`, whether the run's last
+        model trained on the image, whatever was decided afterwards; and `registered_as` with the registered models of
+        such a run.
 
     Raises:
         InputError: no run knows the image.
@@ -118,13 +119,14 @@ def _history_in(run: TrackedRun, manifest: pd.DataFrame, image: dict[str, str], 
         scores = pd.concat([SCORES_SCHEMA.empty_table().to_pandas(), *tables], ignore_index=True)
         registered = None
     history = image_history(manifest, scores, run.removals(**image), applied)
-    in_last = history["iteration"].eq(max(applied, default=-1))
+    in_last = history["iteration"].eq(len(run.models) - 1) & history["trained_on"].eq(True)
     return history.assign(
         run=run.run_id,
         created=pd.Timestamp(run.parent.info.start_time, unit="ms", tz="UTC").isoformat(timespec="seconds"),
         status=run.parent.info.status,
+        in_last_model=in_last.groupby(history["image_id"]).transform("any"),
         registered_as=pd.Series([registered if last else None for last in in_last], dtype=object),
-    )[["run", "created", "status", *HISTORY_COLUMNS, "registered_as"]]
+    )[["run", "created", "status", *HISTORY_COLUMNS, "in_last_model", "registered_as"]]
 
 
 def compare_sets(first: str, second: str, params: Params) -> tuple[dict[str, Any], pd.DataFrame]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from irp_core.audit.findings import Finding, finding, names, row_differences
+from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.hashing import file_md5
-from irp_core.model_files import INSPECTOR
 from irp_core.refinement.policy import policy_of
+from tasks.audit.known_digests import is_at_home
 from tasks.tracking.reader import TrackedRun
 from tasks.versions.dvc_files import names_version
 
@@ -27,8 +27,9 @@ _RESCORE_TOLERANCE = 1e-4  # relative: another processor adds in another order
 class TrackedFiles:
     """The training sets of a run, and where their images can be had here."""
 
-    def __init__(self, run: TrackedRun, training_sets: list[pd.DataFrame]) -> None:
+    def __init__(self, run: TrackedRun, training_sets: list[pd.DataFrame], params: Params) -> None:
         self.run = run
+        self.params = params
         self.sets = training_sets
         self._paths: dict[str, Path] | None = None
 
@@ -53,6 +54,8 @@ class TrackedFiles:
             file = Path(model.data.tags["irp.dvc_file"])
             if file.exists() and not names_version(file, md5):
                 wrong.append(f"{file} names another version than {md5}")
+            elif not file.exists() and is_at_home(self.run.run_id, self.params):
+                wrong.append(f"{file} is gone")
             yield finding("DVC list", place, wrong, f"{md5}, {len(members)} images")
 
     def paths(self) -> dict[str, Path] | None:
@@ -69,7 +72,7 @@ class TrackedFiles:
                 files = cached_files(rows["md5"].tolist())
                 self._paths = {row.image_id: files[row.md5] for row in rows.itertuples()}
             else:
-                root = Path(self.run.record()["data_root"])
+                root = self.run.data_root()
                 if not root.is_dir():
                     return None
                 self._paths = {row.image_id: root / row.image_id for row in rows.itertuples()}
@@ -92,38 +95,41 @@ class TrackedFiles:
         yield finding("image contents", "iteration 0", wrong, f"{len(self.sets[0])} images hashed")
 
     def rescored(self, device: str, progress: Progress, allow: Collection[str] = ()) -> Iterator[Finding]:
-        """The last training set scored again with the stored weights, from the images themselves."""
-        from irp_core.inspection import Inspector
+        """The last training set scored again, from the images themselves: with the stored weights, or, where the
+        stored scores are of detectors that are not kept, with these made again."""
+        from tasks.audit.rescore import scores_made_again, scores_of_stored_weights
 
         rows, place = self.sets[-1], f"iteration {len(self.sets) - 1}"
-        policy = policy_of(self.run.params().refinement)
-        if policy.score_on == "out_of_fold" or policy.detector is not None:
-            how = f"the stored scores are {policy.score_on.replace('_', ' ')}, of detectors that are not kept"
-            yield Finding("rescored", place, "skipped", how)
-            return
         paths = self.paths()
         if paths is None:
             yield Finding("rescored", place, "skipped", _ABSENT)
             return
-        with tempfile.TemporaryDirectory() as temporary:
-            inspector = Inspector(_model_folder(self.run, Path(temporary)), device, allow=allow)
-            table = inspector.score([paths[image_id] for image_id in rows["image_id"]], progress=progress)
+        policy = policy_of(self.run.params().refinement)
+        own = policy.score_on == "in_sample" and policy.detector is None
+        again = scores_of_stored_weights if own else scores_made_again
+        if policy.scores_outside and (absent := self._bring(self.run.as_it_is().outside(len(self.sets) - 1), paths)):
+            why = f"{absent} images that were kept out from the start are not on this machine"
+            yield Finding("rescored", place, "skipped", why)
+            return
+        found = again(self.run, rows, paths, device, progress, allow)
         stored = self.run.as_it_is().scores(len(self.sets) - 1)["score"].to_numpy()
-        deviation = np.abs(table["score"].to_numpy(dtype=float) - stored) / stored
+        deviation = np.abs(found - stored) / np.abs(stored)
         off = rows.loc[~(deviation <= _RESCORE_TOLERANCE), "image_id"]
-        detail = f"{len(rows)} images, largest relative deviation {np.nanmax(deviation):.1e}"
+        how = "with the stored weights" if own else f"by the same {policy.score_on.replace('_', ' ')} detectors"
+        detail = f"{len(rows)} images {how}, largest relative deviation {np.nanmax(deviation):.1e}"
         yield finding("rescored", place, names("other score than stored", off), detail)
 
+    def _bring(self, rows: pd.DataFrame, paths: dict[str, Path]) -> int:
+        """Add the files of images that no training set had (a review before the run kept them out); returns how many
+        are not to be had."""
+        from tasks.versions.snapshots import cached_file
 
-def _model_folder(run: TrackedRun, temporary: Path) -> Path:
-    """The final detector's folder as the store has it: links, so that no weights are fetched or copied again."""
-    for name in run.known_files():
-        if name.startswith("model/"):
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            (temporary / name).symlink_to(run.file(name, verify=False).resolve())
-    if not (temporary / "model").exists():
-        raise InputError(f"{run.run_id}: expected a run that kept its model, found one that did not (run.outputs).")
-    found = next(temporary.rglob(INSPECTOR), None)
-    if found is None:
-        raise InputError(f"{run.run_id}: expected {INSPECTOR} among the model's files, found none.")
-    return found.parent
+        absent = 0
+        root = self.run.data_root()
+        for row in rows[~rows["image_id"].isin(list(paths))].itertuples():
+            file = root / row.image_id if (root / row.image_id).is_file() else cached_file(row.md5)
+            if file is None:
+                absent += 1
+            else:
+                paths[row.image_id] = file
+        return absent

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from irp_core.atomic import atomic_directory
 from irp_core.backbones import load_backbone
 from irp_core.features.pooled import resolve_device, resolve_precision
-from irp_core.inspection import save_inspector
+from irp_core.inspection import SavedMaps, save_inspector
 from irp_core.removals import standing_removals
 from irp_core.results.results import write_result_tables
 from irp_core.run.directory import RunDirectory
@@ -28,25 +28,28 @@ _ATTACHED = 60  # images shown with a question for approval, about 8 KB each
 
 
 @task(task_run_name="write-results", cache_policy=NO_CACHE)
-def write_results(run_path: str, last_iteration: int, operating: dict[str, Any] | None) -> dict[str, Any]:
+def write_results(
+    run_path: str, last_iteration: int, operating: dict[str, Any] | None, located: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Collect the iterations into the run's tables (scores, removals, images, iterations), its model and its summary.
 
     Args:
         last_iteration: number of the last trained model.
         operating: the final detector's operating point; None: the last round's threshold has to serve.
+        located: what `tasks.steps.localise` found; None: the model makes no maps.
     """
     run = RunDirectory(Path(run_path))
     with run.timed("report"):
-        summary = write_result_tables(run, last_iteration, operating)
+        summary = write_result_tables(run, last_iteration, operating) | {"maps": located}
         if run.params().run.outputs == "full":
             point = operating or {"threshold": float(summary["last_round"]["threshold"]), "basis": "last round"}
-            _save_model(run, last_iteration, point)
+            _save_model(run, last_iteration, point, located)
         # Last: a run is complete when its summary exists.
         run.write_summary(summary)
     return summary
 
 
-def _save_model(run: RunDirectory, iteration: int, operating: dict[str, Any]) -> None:
+def _save_model(run: RunDirectory, iteration: int, operating: dict[str, Any], located: dict[str, Any] | None) -> None:
     params = run.params()
     backbone = load_backbone(params.features.backbone, resolve_weights(params.features), params.features.layers)
     with atomic_directory(run.model) as folder:
@@ -54,7 +57,8 @@ def _save_model(run: RunDirectory, iteration: int, operating: dict[str, Any]) ->
         precision = resolve_precision(params.features.precision, resolve_device(params.features.device))
         features = params.features.model_copy(update={"precision": str(precision).removeprefix("torch.")})
         exact = params.model_copy(update={"features": features})
-        save_inspector(folder, run.step("train", iteration), backbone, exact, operating)
+        maps = None if located is None else SavedMaps(located["detector"], located["scale"], run.step("localise"))
+        save_inspector(folder, run.step("train", iteration), backbone, exact, operating, maps)
 
 
 @task(task_run_name="artifacts", cache_policy=NO_CACHE, **IO_RETRIES)

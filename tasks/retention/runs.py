@@ -14,7 +14,7 @@ from irp_core.errors import InputError
 from irp_core.refinement.reviews import approval
 from irp_core.retention import Item
 from irp_core.run.directory import RunDirectory, list_runs
-from tasks.tracking.reader import FILES_TAG
+from tasks.tracking.artifacts import FILES_TAG
 from tasks.tracking.writer import review_is_logged
 
 __all__ = ["delete_run", "run_items"]

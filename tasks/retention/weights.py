@@ -17,12 +17,11 @@ from mlflow.tracking import MlflowClient
 
 from irp_core.retention import Item
 from irp_core.run.files import MODEL
+from tasks.tracking.artifacts import DELETED_TAG, FILES_TAG
 from tasks.tracking.queries import experiments, runs_tagged
-from tasks.tracking.reader import FILES_TAG
 
 __all__ = ["DELETED_TAG", "delete_weights", "weight_items"]
 
-DELETED_TAG = "irp.weights_deleted"
 _PARENT = "mlflow.parentRunId"
 
 

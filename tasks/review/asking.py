@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,6 +20,7 @@ from irp_core.refinement.careful.outcome import outcome
 from irp_core.refinement.policy import Policy
 from irp_core.refinement.reviews import current_decisions
 from irp_core.refinement.rounds import Round, answers_of
+from irp_core.results.again import again
 from tasks.review.session import Review
 
 __all__ = ["SIMULATED", "Asking"]
@@ -137,5 +137,4 @@ class Asking:
     @property
     def again(self) -> str:
         """The command whose run respects the answers."""
-        run = self.review.run
-        return f"irp refine {Path(run.record()['data_root'])}"
+        return again(self.review.run)

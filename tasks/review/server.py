@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from irp_core.errors import InputError
 from irp_core.refinement.reviews import KEPT_BY_REVIEW
+from irp_core.results.again import again
 from tasks.reports.thumbnails import image_file, jpeg
 from tasks.review.door import Bounded, Impatient, answer_in_json
 from tasks.review.session import Review
@@ -139,6 +140,7 @@ class ReviewServer:
             dataset=self.review.run.record()["dataset"],
             reviewer=self._reviewer,
             nonce=nonce,
+            again=again(self.review.run),
         )
         policy = (
             f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' data:; "

@@ -11,7 +11,10 @@ import os
 import warnings
 from pathlib import Path
 
-__all__ = ["quiet"]
+__all__ = ["TRACKING_URI", "quiet"]
+
+TRACKING_URI = os.environ.get("MLFLOW_TRACKING_URI") or None
+"""The tracking store that the user's environment names. MLflow itself sets the variable later, for its children."""
 
 _DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -47,6 +50,8 @@ def quiet() -> None:
             os.environ[name] = ",".join(filter(None, [known, *(host for host in _LOOPBACK if host not in known)]))
     for logger in ("mlflow", "alembic", "dvc", "dvc_data", "dvc_objects"):
         logging.getLogger(logger).setLevel(logging.ERROR)
+    # Of a service account without a home: nothing of it is needed, the run's server has its own folder.
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
     # Deprecations inside the libraries are for their developers, not for a plant's operator.
     for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
         warnings.filterwarnings("ignore", category=category)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["bar", "be_quiet", "is_quiet"]
+__all__ = ["bar", "be_quiet", "is_quiet", "tell"]
 
 _EVERY = 10.0  # seconds between two lines in a log
 
@@ -27,6 +27,12 @@ def be_quiet(quiet: bool) -> None:
 def is_quiet() -> bool:
     """Whether the command was asked for its result alone."""
     return _quiet
+
+
+def tell(sentence: str) -> None:
+    """Say something about the progress, unless quiet is asked for."""
+    if not is_quiet():
+        print(sentence, file=sys.stderr, flush=True)
 
 
 @contextmanager

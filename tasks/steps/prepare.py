@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 from dataclasses import replace
@@ -25,9 +26,9 @@ from irp_core.data.set_notes import Size
 from irp_core.data.split.hash_split import sides
 from irp_core.errors import InputError
 from irp_core.refinement.reviews import current_decisions, no_events, read_events
-from irp_core.run.begun import is_sealed, sealed_record
 from irp_core.run.directory import RunDirectory, is_run
-from irp_core.run.inputs import RunInputs
+from irp_core.run.files import RECORD
+from irp_core.run.inputs import RunInputs, is_sealed, sealed_record
 from irp_core.run.prepared import PreparedSet
 from irp_core.run.review_log import bring_all_up_to_date
 from tasks.runtime.progress import bar
@@ -148,15 +149,17 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs, na
         *grouped,
     )  # fmt: skip
     name = name or root.resolve().name.replace(" ", "_") or "data"
-    run = RunDirectory(Path(params.run.directory) / f"{name}-{params.refinement.method}-{identity[:8]}")
+    suffix = f"-{params.refinement.method}-{identity[:8]}"
+    run = _moved(Path(params.run.directory), suffix, manifest_sha256) or RunDirectory(
+        Path(params.run.directory) / f"{name}{suffix}"
+    )
     run.path.mkdir(parents=True, exist_ok=True)
     PreparedSet(prepared).copy_to(run.path)
     run.write_decisions(decisions)
     first = {
         "run_id": run.run_id,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data_root": str(root.resolve()),
-        "dataset": name,
+        "dataset": run.run_id.removesuffix(suffix),
         "manifest_sha256": manifest_sha256,
         "version": __version__,
         "code": code_tags(),
@@ -164,12 +167,33 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs, na
     record = {
         **(_known_record(run) or first),
         "decisions_sha256": run.decisions_sha256(),
+        "digests": True,  # MLflow will have the run's manifest of digests: without it the run was tampered with
+        "data_root": _address(root, params),  # where they are now: the manifest says that they are the same images
         "params": params.model_dump(mode="json"),
         **_from(run.path.parent, inputs).plain(),
     }
     run.write_record(sealed_record(record))
     run.note_repeat()
     return run
+
+
+def _moved(runs: Path, suffix: str, manifest_sha256: str) -> RunDirectory | None:
+    """The run of these very images from before they were moved to a folder of another name; None without one."""
+    for record in sorted(runs.glob(f"*{glob.escape(suffix)}/{RECORD}")):
+        run = RunDirectory(record.parent)
+        try:
+            if run.record().get("manifest_sha256") == manifest_sha256 and not run.data_root().exists():
+                return run
+        except (InputError, KeyError):  # a record that is damaged is no reason not to begin this run
+            continue
+    return None
+
+
+def _address(root: Path, params: Params) -> str:
+    """A folder inside the project relative to it, so that both may be moved; another by its whole path."""
+    whole, project = root.resolve(), Path.cwd().resolve()
+    inside = whole.is_relative_to(project) and not Path(params.run.directory).is_absolute()
+    return whole.relative_to(project).as_posix() if inside else str(whole)
 
 
 def _known_record(run: RunDirectory) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from irp_core.config import Params
 from irp_core.errors import InputError
+from tasks.tracking.database import ARTIFACTS
 
 __all__ = ["experiment_of"]
 
@@ -31,7 +32,7 @@ def experiment_of(client: MlflowClient, params: Params, suffix: str = "") -> str
         return str(found.experiment_id)
     # A server decides where its artifacts go; beside a local database they go where .gitignore expects them.
     local = params.tracking.uri.startswith("sqlite:")
-    location = (Path("mlartifacts") / name).resolve().as_uri() if local else None
+    location = (Path(ARTIFACTS) / name).resolve().as_uri() if local else None
     try:
         return str(client.create_experiment(name, artifact_location=location))
     except MlflowException:  # another process was quicker

@@ -15,7 +15,10 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from tasks.tracking.database import ensure_database
 
-__all__ = ["client_of", "experiments", "model_version", "registered_versions", "runs_tagged"]
+__all__ = ["client_of", "experiments", "model_version", "registered_versions", "runs_tagged", "versions_of"]
+
+
+_ANSWER_SECONDS = 10
 
 
 def client_of(params: Params) -> MlflowClient:
@@ -26,6 +29,7 @@ def client_of(params: Params) -> MlflowClient:
     """
     try:
         ensure_database(params.tracking.uri)
+        _check_answers(params.tracking.uri)
         client = MlflowClient(tracking_uri=params.tracking.uri)
         client.search_experiments(max_results=1)
     except InputError:
@@ -34,6 +38,21 @@ def client_of(params: Params) -> MlflowClient:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"tracking.uri {params.tracking.uri!r} cannot be opened ({first_line}).") from None
     return client
+
+
+def _check_answers(uri: str) -> None:
+    """MLflow tries again for minutes, silently, before it says that nobody answers."""
+    if not uri.startswith(("http://", "https://")):
+        return
+    import httpx
+
+    try:
+        httpx.get(uri, timeout=_ANSWER_SECONDS)
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise InputError(
+            f"tracking.uri {uri!r}: expected an MLflow server, found none within {_ANSWER_SECONDS} s ({error}); "
+            "start it, or name another store."
+        ) from None
 
 
 def model_version(model: str, client: MlflowClient) -> Any | None:
@@ -86,6 +105,11 @@ def registered_versions(client: MlflowClient) -> dict[str, list[str]]:
         name = " ".join([f"{version.name}/{version.version}", *aliases.get((version.name, str(version.version)), [])])
         found.setdefault(str(version.run_id), []).append(name)
     return found
+
+
+def versions_of(client: MlflowClient, mlflow_run: str) -> list[Any]:
+    """The registered versions that say that they are of this run."""
+    return list(_pages(client.search_model_versions, filter_string=f"run_id='{mlflow_run}'"))
 
 
 def experiments(client: MlflowClient) -> list[str]:

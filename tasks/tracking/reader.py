@@ -10,6 +10,7 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ import tasks.runtime.environment  # noqa: F401  (quiets MLflow)
 from irp_core.atomic import read_json
 from irp_core.config import Params
 from irp_core.data.manifest import MANIFEST_SCHEMA, read_table
-from irp_core.data.schemas import ITERATIONS_SCHEMA, SCORES_SCHEMA
+from irp_core.data.schemas import ITERATIONS_SCHEMA, NEAR_COPIES_SCHEMA, SCORES_SCHEMA
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.model_files import WEIGHTS
@@ -34,18 +35,11 @@ from irp_core.params_file import recorded_params
 from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, empty_removals
 from irp_core.run import files
+from tasks.tracking.artifacts import FILES_TAG, PENDING_TAG
 from tasks.tracking.queries import client_of, experiments, model_version, runs_tagged
 
-__all__ = [
-    "FILES_TAG",
-    "PENDING_TAG",
-    "TrackedRun",
-    "all_runs",
-    "find_run",
-]
+__all__ = ["TrackedRun", "all_runs", "find_run"]
 
-FILES_TAG = "irp.files"
-PENDING_TAG = "irp.files_pending"  # what is being uploaded in place of another file
 _CACHE = Path(".irp/audit")
 
 
@@ -106,6 +100,10 @@ class TrackedRun:
     def params(self) -> Params:
         return recorded_params(self.record(), f"{self.run_id}: {files.RECORD}")
 
+    def data_root(self) -> Path:
+        """Where the images lay on the machine that trained."""
+        return Path(self.record()["data_root"])
+
     @property
     def ended(self) -> bool:
         """Whether the refinement ended: else there is neither a summary nor a table of the whole run's."""
@@ -135,6 +133,14 @@ class TrackedRun:
 
     def manifest(self, **where: object) -> pd.DataFrame:
         return self._table(files.MANIFEST, MANIFEST_SCHEMA, where=where)
+
+    def near_copies(self) -> pd.DataFrame:
+        """The groups of near-copies; no rows of an older run."""
+        name = f"{files.TABLES}/{files.NEAR_COPIES}"
+        if self.has(name):
+            return self._table(files.NEAR_COPIES, NEAR_COPIES_SCHEMA)
+        empty: pd.DataFrame = NEAR_COPIES_SCHEMA.empty_table().to_pandas()
+        return empty
 
     def iterations(self) -> pd.DataFrame:
         return self._table(files.ITERATIONS, ITERATIONS_SCHEMA)
@@ -272,7 +278,13 @@ class TrackedRun:
         return read_table(self.file(self._known(f"{folder}/{name}", run), run, verify=self.checked), schema, where)
 
     def _events(self, name: str) -> pd.DataFrame:
-        return self._table(name, REVIEW_SCHEMA) if self.has(f"{files.TABLES}/{name}") else no_events()
+        artifact = f"{files.TABLES}/{name}"
+        if self.has(artifact):
+            return self._table(name, REVIEW_SCHEMA)
+        if artifact in json.loads(self.tags.get(PENDING_TAG, "{}")):  # an upload of the first ones broke off
+            with suppress(InputError):
+                return self._table(name, REVIEW_SCHEMA)
+        return no_events()
 
 
 def find_run(reference: str, params: Params) -> tuple[TrackedRun, int | None]:

@@ -23,20 +23,19 @@ from prefect.cache_policies import NO_CACHE
 from irp_core.config import Params, digest
 from irp_core.data.manifest import write_table
 from irp_core.errors import InputError
-from irp_core.refinement.reviews import approval
 from irp_core.removals import REMOVAL_SCHEMA
-from irp_core.run.directory import RunDirectory
-from irp_core.run.files import DECIDED, LAST_ROUND, MODEL, REMOVALS, REMOVALS_SHOWN, TABLES
+from irp_core.run.directory import RunDirectory, is_run
+from irp_core.run.files import DECIDED, LAST_ROUND, MODEL, REMOVALS, TABLES
 from irp_core.run.removal_tables import decided_removals
 from irp_core.run.step_files import read_tracked, write_tracked
-from tasks.reports.page import render_page
-from tasks.review.session import Review
 from tasks.runtime.retries import IO_RETRIES
 from tasks.serving import CODE, save_pyfunc
 from tasks.tracking.artifacts import log_files
 from tasks.tracking.experiment import experiment_of
 from tasks.tracking.metrics import curves_of, new_points, points_of
 from tasks.tracking.queries import client_of, runs_tagged
+from tasks.tracking.results import log_results, register
+from tasks.tracking.reviews import log_review, note_review, review_is_logged
 from tasks.versions.lineage import common_tags, result_params, training_tags
 
 __all__ = [
@@ -48,6 +47,24 @@ __all__ = [
     "start_parent",
     "track_iteration",
 ]
+
+
+def _bring_along(client: MlflowClient, run: RunDirectory) -> None:
+    """Let the MLflow runs of a run whose folder was moved say where it is now: else they would not be found again."""
+    here = str(run.path.resolve())
+    try:
+        known = run.mlflow()
+        if known is None:
+            return
+        parent = client.get_run(str(known["run"]))
+    except (InputError, MlflowException):  # a damaged note, or another store than the run was tracked in
+        return
+    before = parent.data.tags.get("irp.directory", here)
+    if before == here or parent.data.tags.get("irp.run_id") != run.run_id or is_run(Path(before)):  # there: a copy
+        return
+    experiment = [parent.info.experiment_id]
+    for moved in (parent, *runs_tagged(client, experiment, {"mlflow.parentRunId": parent.info.run_id})):
+        client.set_tag(moved.info.run_id, "irp.directory", here)
 
 
 def _find_or_create(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> str:
@@ -74,6 +91,7 @@ def start_parent(run_path: str) -> str:
             "irp.manifest_sha256": run.record()["manifest_sha256"],
         }
         experiment = experiment_of(client, params)
+        _bring_along(client, run)
         parent = _find_or_create(client, experiment, run.run_id, tags)
         run.write_mlflow({"experiment": experiment, "run": parent})
         client.log_batch(parent, params=_params(params))
@@ -141,13 +159,13 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str]) -> None:
             write_table(run.decided(len(iterations)), last_round, REMOVAL_SCHEMA)
             log_files(client, nested[len(iterations) - 1], {LAST_ROUND: [last_round]})
         events = len(run.reviews())
-        _log_results(client, run, parent)
         if params.run.outputs == "full":
             _log_weights(client, run, params, parent, nested)
         client.set_tag(parent, "irp.stop_reason", run.summary()["stop_reason"])
+        log_results(client, run, parent, [nested[k] for k in sorted(nested)])
         client.set_terminated(parent, "FINISHED")
         if not params.review.required:  # else not before the approved model is registered
-            _note_review(run, events)
+            note_review(run, events)
 
 
 @task(task_run_name="register", cache_policy=NO_CACHE, **IO_RETRIES)
@@ -155,65 +173,7 @@ def register_model(run_path: str, parent: str) -> None:
     """Register the finished run's detector where `tracking.registered_model` names one and the run kept it."""
     run = RunDirectory(Path(run_path))
     with run.timed("track"):
-        _register(client_of(run.params()), run.params(), parent)
-
-
-def _log_results(client: MlflowClient, run: RunDirectory, parent: str) -> None:
-    """Log the run's final tables and page; the removal table also as one that MLflow's own page displays."""
-    files = run.result_files()
-    with tempfile.TemporaryDirectory() as temporary:
-        shown = Path(temporary) / REMOVALS_SHOWN
-        # What `log_table` writes; that function would append to the table of an earlier try.
-        run.removals().to_json(shown, orient="split", index=False)
-        log_files(client, parent, {**files, "": [*files[""], shown]})
-    client.set_tag(parent, "mlflow.loggedArtifacts", json.dumps([{"path": shown.name, "type": "table"}]))
-    approved = approval(run.reviews())
-    for tag, column in (("irp.approved_by", "reviewer"), ("irp.approved_at", "reviewed_at")):
-        if approved:
-            client.set_tag(parent, tag, approved[column])
-        elif tag in client.get_run(parent).data.tags:  # a decision came after the approval
-            client.delete_tag(parent, tag)
-
-
-def _note_review(run: RunDirectory, events: int) -> None:
-    """Note how many review events MLflow has: the last thing to do, so that whatever failed before is tried again.
-
-    Counted before they are logged: another reviewer may be at work meanwhile.
-    """
-    run.write_mlflow({**(run.mlflow() or {}), "review_events": events})
-
-
-def review_is_logged(run: RunDirectory) -> bool:
-    """Whether MLflow has every review event of the run, and what followed from it was done (see `log_review`)."""
-    known = run.mlflow()
-    return known is not None and known.get("review_events", 0) == len(run.reviews())
-
-
-def log_review(review: Review) -> None:
-    """Bring the tracked run up to date after a review: page, removal table, decisions, approval.
-
-    A model whose registration waited for the approval (`review.required`) is registered now, unless a decision
-    contradicts the set that it was trained on.
-    """
-    run = review.run
-    params = run.params()
-    client = client_of(params)
-    render_page(run)
-    known = run.mlflow()
-    if known is None:
-        raise InputError(f"{run.path}: expected a run that MLflow knows, found one that was never tracked.")
-    parent = str(known["run"])
-    try:
-        client.get_run(parent)
-    except MlflowException:
-        raise InputError(
-            f"{run.path}: expected its run {parent} at tracking.uri {params.tracking.uri!r}, found none."
-        ) from None
-    events = len(run.reviews())
-    _log_results(client, run, parent)
-    if params.review.required and review.approved() and review.contradictions().empty:
-        _register(client, params, parent)
-    _note_review(run, events)
+        register(client_of(run.params()), run.params(), parent)
 
 
 def _log_weights(client: MlflowClient, run: RunDirectory, params: Params, parent: str, nested: dict[int, str]) -> None:
@@ -241,21 +201,6 @@ def fail_parent(run: RunDirectory, parent: str) -> None:
         client_of(run.params()).set_terminated(parent, "FAILED")
     except Exception as error:
         logging.getLogger(__name__).info("%s could not be marked FAILED (%s)", parent, error)
-
-
-def _register(client: MlflowClient, params: Params, parent: str) -> None:
-    """Register the parent run's model, once, where a name is given and the run kept the model."""
-    name = params.tracking.registered_model
-    if name is None or params.run.outputs != "full":
-        return
-    try:
-        client.create_registered_model(name)
-    except MlflowException:
-        # By the run: a name may have a quote, for which MLflow's filters know no escape.
-        if any(version.name == name for version in client.search_model_versions(f"run_id='{parent}'")):
-            return
-    source = f"{client.get_run(parent).info.artifact_uri}/model"
-    client.create_model_version(name, source=source, run_id=parent)
 
 
 def _log_input(

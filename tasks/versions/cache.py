@@ -41,7 +41,7 @@ def cached_images(directory: Path, in_service: Mapping[str, str]) -> list[Cached
     """The images of all training sets below `directory` that lie in the cache.
 
     Needed are those of a set in service, those that something else in the repository's working tree tracks, and those
-    that no remote has: a set that cannot be pulled is lost.
+    that DVC's default remote lacks: a set that cannot be pulled is lost.
 
     Args:
         in_service: version (`<md5>.dir`) → what it is in service for.
@@ -68,7 +68,7 @@ def cached_images(directory: Path, in_service: Mapping[str, str]) -> list[Cached
         only_here = _only_here(repo, [image for image in there if image not in needed])
     finally:
         repo.close()
-    needed |= dict.fromkeys(only_here, "no remote has it")
+    needed |= dict.fromkeys(only_here, "DVC's default remote lacks it")
     return [
         CachedImage(image, facts.st_size if facts.st_nlink == 1 else 0, newest[image], needed.get(image))
         for image, facts in there.items()
@@ -125,14 +125,11 @@ def _others(repo: Repo, versions: set[str]) -> list[tuple[str, str]]:
 
 
 def _only_here(repo: Repo, images: list[str]) -> list[str]:
-    """Those that no remote has, all where there is none or it does not answer."""
-    from dvc.exceptions import DvcException
-
+    """Those that DVC's default remote, from which an audit pulls, lacks: all where there is none or it is silent."""
     if not images:
         return []
     try:
-        remote = repo.cloud.get_remote_odb()
-        had = set(remote.oids_exist(images, jobs=4))
-    except (DvcException, OSError):
+        had = set(repo.cloud.get_remote_odb().oids_exist(images, jobs=4))
+    except Exception:  # no remote, or what the libraries of object stores raise
         return images
     return [image for image in images if image not in had]

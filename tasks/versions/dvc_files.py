@@ -10,7 +10,7 @@ import yaml
 from irp_core.atomic import atomic_path
 from irp_core.text.plain_yaml import read_yaml
 
-__all__ = ["dvc_file_of", "names_version", "write_dvc_file", "write_text"]
+__all__ = ["dvc_file_of", "names_version", "version_of", "write_dvc_file", "write_text"]
 
 
 def dvc_file_of(target: Path) -> Path:
@@ -18,24 +18,30 @@ def dvc_file_of(target: Path) -> Path:
     return target.with_name(f"{target.name}.dvc")
 
 
-def write_dvc_file(target: Path, md5: str, files: int, meta: dict[str, Any] | None) -> None:
-    """Say beside `target` that this folder is the version `md5` of so many files.
+def write_dvc_file(target: Path, md5: str, counted: dict[str, int], meta: dict[str, Any] | None) -> None:
+    """Say beside `target` that it is the version `md5`.
 
     Args:
+        counted: `nfiles` of a folder, `size` in bytes of a file.
         meta: DVC leaves it alone.
     """
-    output = {"md5": md5, "nfiles": files, "hash": "md5", "path": target.name}
+    output = {"md5": md5, **counted, "hash": "md5", "path": target.name}
     text = yaml.safe_dump({"outs": [output], **({"meta": meta} if meta else {})}, sort_keys=False)
     write_text(dvc_file_of(target), text)
 
 
 def names_version(file: Path, md5: str) -> bool:
     """Whether `file` is a `.dvc` file whose output is the version `md5`: a comment that says so does not count."""
+    return version_of(file) == md5
+
+
+def version_of(file: Path) -> str | None:
+    """The version that a `.dvc` file of one output names; None where there is no such file, or it names none."""
     try:
         (output,) = read_yaml(file)["outs"]
-        return bool(output["md5"] == md5 and output["path"] == file.name.removesuffix(".dvc"))
+        return str(output["md5"]) if output["path"] == file.name.removesuffix(".dvc") else None
     except (ValueError, KeyError, TypeError):  # InputError is a ValueError
-        return False
+        return None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -30,7 +30,7 @@ _NOT_IDENTITY: dict[str, bool | set[str]] = {
     "snapshots": True,
     "retention": True,
     "review": True,  # the decisions themselves are part of the identity
-    "run": {"directory", "outputs"},
+    "run": {"directory", "outputs", "orchestrate"},
     "sweep": True,
     "study": True,
     "figures": True,
@@ -44,6 +44,7 @@ _LATER: dict[str, tuple[str, ...]] = {
     "features": ("cell_scale", "cell", "cell_channels"),
     "patch_gaussian": ("shrinkage", "worst"),
     "cell_votes": ("votes", "worst", "bank"),
+    "localisation": ("detector",),
 }
 
 

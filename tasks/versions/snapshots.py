@@ -68,7 +68,7 @@ def snapshot(run_path: str, iteration: int) -> str:
                 if parent := run.snapshot(iteration - 1):
                     lineage["parent"] = parent["md5"]
                 md5 = write_snapshot(repo, rows, target, meta={"irp": lineage})
-                write_text(target.parent / ".gitignore", "/iteration-*\n!/iteration-*.dvc\n")
+                write_text(target.parent / ".gitignore", "/iteration-*\n!/iteration-*.dvc\n/digests.json\n")
             write_snapshot_note(folder, md5, dvc_file, file_sha256(dvc_file))
 
         run.do("snapshot", iteration, key, make)
@@ -203,7 +203,7 @@ def write_snapshot(repo: Repo, rows: pd.DataFrame, target: Path, meta: dict[str,
     if listed.exists() and f"{file_md5(listed)}.dir" != tree.oid:
         listed.unlink()  # DVC would leave what has the right name as it is
     add_update_tree(repo.cache.local, tree)
-    write_dvc_file(target, str(tree.oid), len(tree), meta)
+    write_dvc_file(target, str(tree.oid), {"nfiles": len(tree)}, meta)
     return str(tree.oid)
 
 

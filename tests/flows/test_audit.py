@@ -18,10 +18,11 @@ from flows.cli.main import app
 from irp_core.audit.findings import Finding
 from irp_core.config import Params
 from irp_core.errors import InputError
-from irp_core.hashing import file_sha256
 from irp_core.params_file import load_params
+from irp_core.run.directory import RunDirectory
+from irp_core.run.inputs import sealed_record
 from tasks.audit.verify import verify
-from tasks.tracking.reader import PENDING_TAG, TrackedRun, find_run
+from tasks.tracking.reader import TrackedRun, find_run
 from tests.flows.harness import store_of
 
 
@@ -165,6 +166,14 @@ def test_an_untouched_run_verifies_and_scores_the_same_again(in_workspace: Path)
     assert failed(findings) == []
     checks = {finding.check for finding in findings if finding.status == "ok"}
     assert checks == {
+        "digests",
+        "MLflow's database",
+        "record",
+        "approval",
+        "scores",
+        "summary",
+        "final detector",
+        "reviews",
         "artifact hashes",
         "weights",
         "manifest",
@@ -275,7 +284,7 @@ def test_tampering_is_found_and_named(what: str, in_workspace: Path, tracked: Tr
         path = tracked.file(artifact, None if holder == "parent" else tracked.models[int(holder)])
     with altered(path, alter, tmp_path / "spare"):
         found = failed(verify(in_workspace.name, here(), rescore=True))
-    assert {finding.check for finding in found} == expected, found
+    assert expected <= {finding.check for finding in found}, found
     details = " ".join(finding.detail for finding in found)
     if where == "image":
         assert image["image_id"] in details
@@ -286,20 +295,44 @@ def test_tampering_is_found_and_named(what: str, in_workspace: Path, tracked: Tr
     assert failed(verify(in_workspace.name, here())) == []
 
 
-def test_an_upload_that_broke_off_halfway_is_no_tampering(
-    in_workspace: Path, tracked: TrackedRun, tmp_path: Path
+def test_a_reviews_upload_that_broke_off_halfway_is_no_tampering(
+    in_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tracked.file("tables/removals.parquet")
-    parent = tracked.parent.info.run_id
-    with altered(path, forge_removal, tmp_path / "spare"):
-        tracked.client.set_tag(parent, PENDING_TAG, json.dumps({"tables/removals.parquet": file_sha256(path)}))
-        try:
-            findings = verify(in_workspace.name, here())
-        finally:
-            tracked.client.set_tag(parent, PENDING_TAG, "{}")
+    from mlflow.tracking import MlflowClient
+    from mlflow.tracking._tracking_service import utils
+
+    from tasks.review.session import Review
+    from tasks.tracking.reviews import log_review
+
+    copy = tmp_path / "copy"
+    shutil.copytree(in_workspace.parents[1], copy, symlinks=True)
+    monkeypatch.chdir(copy)
+    run = RunDirectory(Path("runs") / in_workspace.name)
+    record = run.record()
+    record["params"]["tracking"]["uri"] = store_of(copy)
+    run.write_record(sealed_record(record))
+    find_run(run.run_id, here())  # the copy's addresses are brought along
+    utils._artifact_repos_cache.clear()  # by the run's id: this process has written to the original
+    review = Review(run)
+    review.decide(str(review.items["md5"].iloc[0]), True, "Ada")
+    log_artifact = MlflowClient.log_artifact
+
+    def killed(self: MlflowClient, mlflow_run: str, path: str, folder: str | None = None) -> None:
+        if path.endswith("removals.parquet"):
+            raise KeyboardInterrupt
+        log_artifact(self, mlflow_run, path, folder)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(MlflowClient, "log_artifact", killed)
+        log_review(review)
+    findings = verify(run.run_id, here())
     assert failed(findings) == []
-    (table,) = [finding for finding in findings if finding.check == "removal table"]
-    assert (table.status, table.detail[:26]) == ("skipped", "its last upload broke off;")
+    assert {"removal table"} <= {f.check for f in findings if "makes it good" in f.detail}
+    log_review(review)
+    findings = verify(str(run.path), here())
+    assert failed(findings) == []
+    assert not any("makes it good" in finding.detail for finding in findings)
+    utils._artifact_repos_cache.clear()
 
 
 def test_a_tampered_table_is_refused_by_queries_and_verify_exits_with_1(

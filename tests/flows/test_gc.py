@@ -82,7 +82,7 @@ def test_what_is_needed_stays_and_the_rest_goes_only_when_asked(here: Path, two_
 
     said = irp("gc", *bounds)
     assert f"{old}: older than 30 days" in said
-    assert "no remote has it" in said
+    assert "DVC's default remote lacks it" in said
     assert "irp gc --delete" in said
     assert cached(here) == before
     assert (here / "runs" / old).is_dir()

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import tarfile
 from pathlib import Path
 
@@ -24,22 +23,12 @@ MADE_IN = "/tmp/irp-old-run"
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workspace, moved: the store and the runs name the place where it now lies."""
+    """The workspace, moved: the runs name the place where it now lies, the store is brought along when it is opened."""
     workspace = tmp_path_factory.mktemp("old") / "workspace"
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(workspace, filter="data")
     for file in workspace.glob("runs/*/run.json"):
         file.write_text(file.read_text().replace(MADE_IN, str(workspace)))
-    with sqlite3.connect(workspace / "mlflow.db") as store:
-        places = (
-            ("experiments", "artifact_location"),
-            ("runs", "artifact_uri"),
-            ("tags", "value"),
-            ("model_versions", "source"),
-            ("model_versions", "storage_location"),
-        )
-        for table, column in places:
-            store.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (MADE_IN, str(workspace)))
     return workspace
 
 

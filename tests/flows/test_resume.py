@@ -14,7 +14,7 @@ from tests.conftest import TINY, make_workspace
 from tests.flows.harness import refine_in, table_hashes
 from tests.flows.processes import Command, irp
 
-KILLS = 5
+KILLS = 2  # among the steps, after two while the database is made
 
 
 def start(workspace: Path, data: Path) -> Command:
@@ -27,24 +27,38 @@ def progress(workspace: Path) -> int:
     )
 
 
+def kill(command: Command) -> None:
+    command.process.kill()
+    assert command.wait() == -signal.SIGKILL, f"the run ended before it was killed: {command.stderr}"
+
+
 @pytest.mark.timeout(600)
-def test_five_kills_change_nothing(finished: Path, plant: Path, tmp_path: Path, prefect_api: str) -> None:
+def test_four_kills_two_on_a_fresh_database_change_nothing(
+    finished: Path, plant: Path, tmp_path: Path, prefect_api: str
+) -> None:
     workspace = make_workspace(tmp_path / "w")
     rng = random.Random(4)
-    for kill in range(KILLS):
+    for pause in (0.0, rng.uniform(0.1, 0.5)):
+        command = start(workspace, plant)
+        while not list(workspace.glob(".mlflow.db.*.tmp")) and command.process.is_alive():
+            time.sleep(0.005)
+        time.sleep(pause)
+        kill(command)
+        assert not (workspace / "mlflow.db").exists()
+    for _ in range(KILLS):
         command = start(workspace, plant)
         # Anywhere within the next few steps, so that the kills spread over the run and not over the imports.
-        target = progress(workspace) + rng.randint(1, 3)
+        target = progress(workspace) + rng.randint(1, 6)
         while progress(workspace) < target and command.process.is_alive():
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.15))
-        command.process.kill()
-        assert command.wait() == -signal.SIGKILL, f"the run ended before kill {kill + 1}: {command.stderr}"
+        kill(command)
     command = start(workspace, plant)
     assert command.wait() == 0, command.stderr
     (run,) = workspace.glob("runs/*/run.json")
     assert run.parent.name == finished.name
     assert table_hashes(run.parent) == table_hashes(finished)
+    assert list(workspace.glob(".mlflow.db.*")) == [workspace / ".mlflow.db.lock"]
     assert "Traceback" not in command.stdout + command.stderr
 
 

@@ -119,6 +119,7 @@ def test_a_review_from_elsewhere_writes_where_the_run_belongs(
     monkeypatch.chdir(elsewhere)
     answer = CliRunner().invoke(app, ["review", str(run)], catch_exceptions=False)
     assert answer.exit_code == 0
+    assert "Next  irp refine " in answer.output
     assert len(read_events(workspace / "decisions.csv")) == 1
     assert list(elsewhere.iterdir()) == []
     # A run that was moved away from its store does not get a new one.

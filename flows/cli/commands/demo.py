@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import NoDvc, Overrides, ParamsFile, Quiet, read_params
-from flows.cli.session import compare_methods, without_dvc
+from flows.cli.options import NoDvc, NoPrefect, Overrides, ParamsFile, Quiet, read_params
+from flows.cli.session import compare_methods, left_off
 from irp_core.errors import InputError
 
 __all__ = ["demo"]
@@ -36,11 +36,12 @@ def demo(
     params: ParamsFile = None,
     set_param: Overrides = None,
     no_dvc: NoDvc = False,
+    no_prefect: NoPrefect = False,
     quiet: Quiet = False,
 ) -> None:
     """Run the main job on a made inspection line: 20 % of the training set is defective, five methods compared."""
     overrides = [f"run.seed={seed}", "contamination.fraction=0.2", *(set_param or ())]
-    plain = read_params(params, [*overrides, *without_dvc(no_dvc)]).model_dump(mode="json")
+    plain = read_params(params, [*overrides, *left_off(no_dvc, no_prefect)]).model_dump(mode="json")
     console = Console(quiet=quiet)
     done = compare_methods(console, folder, plain, METHODS_SHOWN, lambda: _make_plant(folder, size))
     # Not earlier: Prefect must not be imported before its settings stand.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import Overrides, ParamsFile, Quiet, RunOrModel, read_params, reference_of
+from flows.cli.options import As, Format, Overrides, ParamsFile, Quiet, RunOrModel, read_params, reference_of
 from irp_core.errors import InputError
 
 __all__ = ["export"]
@@ -21,6 +21,7 @@ def export(
     lists: Annotated[bool, typer.Option("--lists", help="kept.csv and removed.csv alone, no images.")] = False,
     params: ParamsFile = None,
     set_param: Overrides = None,
+    as_: As = Format.table,
     quiet: Quiet = False,
 ) -> None:
     """Take the result out: the kept images as a folder, kept.csv and removed.csv. With or without DVC."""
@@ -32,6 +33,14 @@ def export(
     how: How = "lists" if lists else "copy" if copy else "link"
     checked = read_params(params, set_param)
     done = export_run(reference_of(run, checked), to, checked, how=how)
+    if as_ is not Format.table:
+        import pandas as pd
+
+        from flows.terminal.answer import write_rows
+
+        counts = {"kept": done.kept, "removed": done.removed, "decided_later": done.decided_later}
+        write_rows(pd.DataFrame([{"folder": str(done.folder), **counts}]), as_.value, "exported")
+        return
     console = Console(highlight=False, soft_wrap=True, quiet=quiet)
     where = f"{to / KEPT_LIST}" + ("" if lists else f", images in {to / IMAGES_FOLDER}")
     console.print(f"{done.kept} images kept: {where}")

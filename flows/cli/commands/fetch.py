@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from flows.cli.options import Quiet
 from irp_core.errors import InputError
 
 __all__ = ["fetch"]
@@ -19,6 +20,7 @@ def fetch(
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="You accept the licence that is shown (MVTec AD asks for it).")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Download a public data set, check its hash, unpack it. An interrupted download goes on where it stopped."""
     from tasks.fetch.data_sets import fetch as fetch_data_set
@@ -27,7 +29,7 @@ def fetch(
     if name not in SOURCES:
         raise InputError(f"irp fetch expects one of {', '.join(SOURCES)}. Got {name!r}.")
     source = SOURCES[name]
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, quiet=quiet)
     console.print(f"[bold]{source.title}[/bold]  {source.page}")
     console.print(f"Licence: {source.license} ({source.license_url}). {source.terms}")
     console.print(f"Cite: {source.citation}")
@@ -39,3 +41,5 @@ def fetch(
         console.print(f"{done.root} is complete; {trusted}.")
         console.print(f"The archive is not needed any more: {done.archive}")
     console.print(f"[bold]Next[/bold]  irp refine {done.root / source.example}")
+    if quiet:
+        print(done.root)

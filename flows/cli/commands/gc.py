@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.cli.options import Overrides, ParamsFile, read_params
+from flows.cli.options import Overrides, ParamsFile, Quiet, read_params
 
 __all__ = ["gc"]
 
@@ -25,15 +25,16 @@ def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Delete; without it nothing is touched.")] = False,
     params: ParamsFile = None,
     set_param: Overrides = None,
+    quiet: Quiet = False,
 ) -> None:
     """Show what `retention` would delete and why the rest stays; with --delete, delete it.
 
-    Never deleted: what a registered version, a rollback, an open review or an audit needs, and images that no remote
-    of DVC has.
+    Never deleted: what a registered version, a rollback, an open review or an audit needs, and images that DVC's
+    default remote lacks.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, quiet=quiet)
     chosen = read_params(params, set_param)
-    with Console(stderr=True).status("Looking …"):
+    with Console(stderr=True, quiet=quiet).status("Looking …"):
         from flows.housekeeping import keep_house
 
         made, problems = keep_house(chosen, delete)

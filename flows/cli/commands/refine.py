@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from flows.cli.options import AllowDetectors, NoDvc, Overrides, ParamsFile, Quiet, find_run, read_params
-from flows.cli.session import close_session, compare_methods, prefect_session, without_dvc
+from flows.cli.options import (
+    AllowDetectors,
+    As,
+    Format,
+    NoDvc,
+    NoPrefect,
+    Overrides,
+    ParamsFile,
+    Quiet,
+    find_run,
+    read_params,
+)
+from flows.cli.session import close_session, compare_methods, left_off, prefect_session
 from irp_core.errors import InputError
 from irp_core.methods import METHODS
+
+if TYPE_CHECKING:
+    from irp_core.run.directory import RunDirectory
 
 __all__ = ["refine"]
 
@@ -30,11 +44,13 @@ def refine(
         typer.Option(help=f"Methods to compare on the same set, comma-separated: {', '.join(METHODS)} (or: all)."),
     ] = None,
     no_dvc: NoDvc = False,
+    no_prefect: NoPrefect = False,
     allow_detector: AllowDetectors = None,
+    as_: As = Format.table,
     quiet: Quiet = False,
 ) -> None:
     """Refine a data set: train, score, remove, retrain, until nothing stands out."""
-    console = Console(quiet=quiet)
+    console = Console(quiet=quiet or as_ is not Format.table)
     if decisions is not None:
         from irp_core.refinement.reviews import read_events
 
@@ -49,12 +65,12 @@ def refine(
             raise InputError(
                 f"{given[0]} goes with PATH alone: a run that is resumed does what it was asked to do when it began."
             )
-        run_path = _resume(find_run(resume).path, tuple(allow_detector or ()))
+        run_path = _resume(find_run(resume), tuple(allow_detector or ()), no_prefect)
     else:
         assert path is not None
         from irp_core.data.scan import is_labelled
 
-        checked = read_params(params, [*(set_param or ()), *without_dvc(no_dvc)])
+        checked = read_params(params, [*(set_param or ()), *left_off(no_dvc, no_prefect)])
         wanted = (checked.refinement.method,) if compare is None else _methods(compare)
         reading = [name for name in wanted if METHODS[name].reads_injected]
         if not is_labelled(path, checked.dataset.layout, good_names=checked.dataset.good_names) and reading:
@@ -67,10 +83,15 @@ def refine(
             if manifest is not None:
                 raise InputError("--manifest goes with one method alone: --compare reads the data set itself.")
             done = compare_methods(console, path, plain, _methods(compare))
-            if quiet:
+            if as_ is not Format.table:
+                from flows.compare import comparison_table
+                from flows.terminal.answer import write_rows
+
+                write_rows(comparison_table(done), as_.value, "methods", {"runs": done})
+            elif quiet:
                 print("\n".join(done.values()))
             return
-        with prefect_session():
+        with prefect_session(orchestrate=checked.run.orchestrate):
             from flows.refine import refine as refine_flow
 
             said = str(decisions) if decisions else None
@@ -80,16 +101,23 @@ def refine(
     from flows.terminal.run import show_run
     from irp_core.run.directory import RunDirectory
 
-    show_run(console, RunDirectory(run_path))
-    if quiet:
+    run = RunDirectory(run_path)
+    show_run(console, run)
+    if as_ is not Format.table:
+        from flows.terminal.answer import write_rows
+
+        write_rows(
+            run.iterations(), as_.value, "iterations", {"run": run.run_id, "path": str(run.path), **run.summary()}
+        )
+    elif quiet:
         print(run_path)
 
 
-def _resume(run: Path, allow_detectors: tuple[str, ...]) -> Path:
-    with prefect_session():
+def _resume(run: RunDirectory, allow_detectors: tuple[str, ...], no_prefect: bool) -> Path:
+    with prefect_session(orchestrate=not no_prefect and run.params().run.orchestrate):
         from flows.refine import resume
 
-        path = Path(resume(str(run), allow_detectors))
+        path = Path(resume(str(run.path), allow_detectors))
         close_session([path])
     return path
 

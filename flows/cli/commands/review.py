@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from flows.cli.names import default_name
-from flows.cli.options import Run, find_run
+from flows.cli.options import Quiet, Run, find_run
 from irp_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,12 +37,13 @@ def review(
     simulate: Annotated[
         bool, typer.Option(help="With --ask: let the labels answer (an experiment, marked as such).")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Review a run on a local page: keep or remove by keyboard. Later runs respect every decision."""
     if simulate and ask is None:
         raise InputError("--simulate goes with --ask N: it answers questions from the labels.")
-    console = Console()
-    with Console(stderr=True).status("Opening the run …"):
+    console = Console(quiet=quiet)
+    with Console(stderr=True, quiet=quiet).status("Opening the run …"):
         from flows.terminal.audit import show_answers, show_review
         from tasks.review.ask_server import AskServer
         from tasks.review.asking import Asking
@@ -60,9 +61,9 @@ def review(
         asking.answer_from_labels()
     else:
         assert server is not None
-        _serve(console, server, opened, browser)
+        _serve(Console(), server, opened, browser)
     if not review_is_logged(opened.run):
-        with Console(stderr=True).status("Writing to MLflow …"):
+        with Console(stderr=True, quiet=quiet).status("Writing to MLflow …"):
             log_review(opened)
     if asking is None:
         show_review(console, opened)
@@ -73,6 +74,7 @@ def review(
 def _serve(console: Console, server: ReviewServer, opened: Review, browser: bool) -> None:
     console.print(f"Review page: {server.url}", highlight=False, soft_wrap=True)
     console.print("Only this machine can reach it. Finish on the page, or with Ctrl-C here.")
+    console.file.flush()  # a pipe would keep the address to itself
     with ExitStack() as stack:
         if browser:  # a text browser would block until it is left
             door = stack.enter_context(_door(opened.run.path, server.url))

@@ -33,7 +33,7 @@ def line_demo(
         from flows.line.story import tell_story
 
         for chapter in tell_story(folder):
-            console.print(f"[bold]{chapter.title}[/bold]  ({chapter.seconds:.1f} s)", highlight=False)
+            console.print(f"[bold]{chapter.title}[/bold]  ({chapter.seconds:.1f} s)", highlight=False, soft_wrap=True)
             console.print(f"  {escape(chapter.said)}", highlight=False, soft_wrap=True)
     from contextlib import chdir
 

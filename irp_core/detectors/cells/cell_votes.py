@@ -79,7 +79,7 @@ class CellVotes:
     def maps(self, features: FeatureSet) -> Tensor:
         """Each cell's distance (images, rows, columns)."""
         self._check(features)
-        found = self._nearest.distances(_as_patches(features), np.arange(len(features)))
+        found = self._nearest.distances_to_votes(_as_patches(features), np.arange(len(features)))
         return found.reshape(len(features), *self._grid).float().clamp_min(torch.finfo(torch.float32).tiny)
 
     def _check(self, features: FeatureSet) -> None:

@@ -93,7 +93,7 @@ def isolate(landscape: Landscape, *, most: float | None = None) -> Isolation:
     above = heights - np.median(heights[landscape.neighbours], axis=1)
     company = far[landscape.neighbours].mean(axis=1) >= _COMPANY
     alone = ~company & (above >= _reflected_quantile(above, _ALONE))
-    # Anew among the alone: a crowd of defects, which stays, must not make a rare good image look far.
+    # Anew among the alone: a crowd of defects, which stays, must not let a rare good image seem far.
     removed = _step_up(np.where(alone, evidence, 1.0), _RATE)
     allowed = math.floor(min(_BUDGET, _BUDGET if most is None else most) * len(heights))
     removed[_highest_first(np.where(removed, heights, -np.inf), np.arange(len(heights)))[allowed:]] = False

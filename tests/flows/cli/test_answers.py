@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from flows.cli.main import app
 from irp_core import __version__
+from tests.conftest import TINY
 from tests.flows.harness import store_of
 
 
@@ -75,3 +78,46 @@ def test_a_project_is_made_once(tmp_path: Path) -> None:
     assert (project / "params.yaml").read_text() == "run: {seed: 3}\n"
     assert (project / ".gitignore").read_text().count("/runs/") == 1
     assert {".git", ".dvc", ".gitignore", "params.yaml"} <= {file.name for file in project.iterdir()}
+
+
+def test_scores_and_exports_are_for_programs_too(in_workspace: Path, plant: Path, tmp_path: Path) -> None:
+    image = next((plant / "test" / "good").iterdir())
+    (scored,) = json.loads(ask("score", in_workspace.name, str(image), "--format", "json"))["scores"]
+    assert scored["decision"] in ("normal", "anomalous")
+    assert "Scores" in ask("score", in_workspace.name, str(image), "--format", "table")
+    (done,) = json.loads(ask("export", in_workspace.name, "--to", str(tmp_path / "o"), "--lists", "--format", "json"))[
+        "exported"
+    ]
+    assert done["kept"] == len(pd.read_csv(tmp_path / "o" / "kept.csv"))
+
+
+def test_a_refinement_answers_with_its_summary_and_the_piped_output_is_json_alone(
+    plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = f"tracking.uri={store_of(tmp_path)}"
+    options = [part for override in (*TINY, store, "refinement.method=vanilla") for part in ("-S", override)]
+    answer = json.loads(ask("refine", str(plant), "--no-prefect", "--no-dvc", "--format", "json", *options))
+    assert answer["n_removed"] == 0
+    assert [row["iteration"] for row in answer["iterations"]] == [0]
+    assert Path(answer["path"]).is_dir()
+    assert json.loads(ask("show", "last", "--format", "json"))["run"] == answer["run"]
+    prepared = json.loads(ask("prepare", str(plant), "--no-prefect", "--format", "json"))
+    assert prepared["train"] == sum(row["train"] for row in prepared["folders"])
+
+
+QUIET = ("demo", "init", "fetch", "prepare", "refine", "runs", "show", "review", "whatif", "export", "score", "gc")
+AUDITS = ("model", "image", "diff", "verify", "checkout")
+
+
+@pytest.mark.parametrize("words", [*((name,) for name in QUIET), *(("audit", name) for name in AUDITS)], ids=" ".join)
+def test_a_command_can_be_quiet(words: tuple[str, ...]) -> None:
+    command: Any = get_command(app)
+    for word in words:
+        command = command.commands[word]
+    assert any("--quiet" in option.opts for option in command.params)
+
+
+def test_a_quiet_list_is_of_ids_and_a_quiet_run_is_its_folder(in_workspace: Path) -> None:
+    assert in_workspace.name in ask("runs", "-q").splitlines()
+    assert Path(ask("show", in_workspace.name, "-q").strip()).resolve() == in_workspace.resolve()

@@ -14,6 +14,7 @@ from flows.cli.main import main
 from flows.terminal import run as terminal
 from irp_core.config import Review, Tracking
 from irp_core.run.directory import RunDirectory
+from irp_core.statistics.metrics import recovery_text
 from tests.flows.processes import irp
 
 
@@ -45,7 +46,7 @@ def test_a_folder_with_one_image_fails_before_the_network(tmp_path: Path, prefec
     done = irp("refine", str(images(tmp_path / "one", 1)), "--no-dvc", cwd=tmp_path)
     assert done.wait() == 2
     assert "expected 2 different training images at least, found 1" in done.stderr
-    assert not (tmp_path / ".irp" / "features").exists()
+    assert not list(tmp_path.rglob("features.json"))  # no run was begun
 
 
 def test_the_users_images_stay_writable_and_their_own(finished: Path, plant: Path) -> None:
@@ -68,4 +69,4 @@ def test_the_end_says_what_became_of_the_registration(finished: Path, monkeypatc
 
 
 def test_a_recovery_below_nothing_is_no_number() -> None:
-    assert [terminal._recovery(value) for value in (0.5, -1.56, float("nan"))] == ["50 %", "none", "–"]
+    assert [recovery_text(value) for value in (0.5, -1.56, float("nan"))] == ["50 %", "none", "–"]

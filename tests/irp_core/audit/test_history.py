@@ -71,6 +71,15 @@ def test_history_says_why_an_image_was_in_no_training_set() -> None:
     assert excluded[["trained_on", "decision", "reviewer"]].to_numpy().tolist() == [[False, "removed_by_review", "Ada"]]
 
 
+def test_a_later_review_does_not_hide_that_an_image_was_trained_on() -> None:
+    reviewed = removal("a.png", 2, "removed_by_review", "Ada")
+    history = image_history(MANIFEST[:1], SCORES, reviewed, {0: 2.0, 1: 1.5})
+    assert history[["trained_on", "decision"]].to_numpy().tolist() == [
+        [True, "kept"],
+        [True, "trained on, later removed_by_review"],
+    ]
+
+
 def test_a_later_review_does_not_hide_that_an_image_was_removed() -> None:
     reviewed = removal("b.png", 1, "kept_by_review", "Ada")
     history = image_history(MANIFEST[1:2], SCORES, reviewed, {0: 2.0, 1: 1.5})

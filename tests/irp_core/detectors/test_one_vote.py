@@ -43,7 +43,7 @@ def test_shots_of_one_defect_are_the_most_suspicious_where_they_are_known_as_suc
 
     shots = set(range(GOOD, GOOD + SHOTS))
     assert ranks(grouped) == shots
-    if name != "consensus":  # its kurtosis looks at each image by itself
+    if name != "consensus":  # its kurtosis scores each image by itself
         assert ranks(each) != shots  # they do vouch for each other where nobody knows
 
 

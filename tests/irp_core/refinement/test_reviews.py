@@ -208,11 +208,12 @@ def test_what_is_no_time_is_refused(tmp_path: Path, time: str) -> None:
         read_events(file)
 
 
+@pytest.mark.parametrize("separator", [",", ";"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
-def test_a_spreadsheets_encoding_does_not_break_the_append(tmp_path: Path, encoding: str) -> None:
+def test_a_spreadsheets_csv_does_not_break_the_append(tmp_path: Path, encoding: str, separator: str) -> None:
     file = tmp_path / "decisions.csv"
     before = events(said("kept_by_review", A, "2026-01-01", "Jürgen", "größer als Ä"))
-    file.write_bytes(before.to_csv(index=False, lineterminator="\r\n").encode(encoding))
+    file.write_bytes(before.to_csv(index=False, sep=separator, lineterminator="\r\n").encode(encoding))
     append_events(file, [said("removed_by_review", B, "2026-01-02", "Zoë")])
     after = read_events(file)
     assert after["reviewer"].tolist() == ["Jürgen", "Zoë"]
@@ -226,3 +227,10 @@ def test_bytes_of_no_encoding_are_refused(tmp_path: Path) -> None:
     for use in (read_events, lambda path: append_events(path, [])):
         with pytest.raises(InputError, match=r"decisions.csv"):
             use(file)
+
+
+def test_a_table_of_final_states_is_refused_with_the_table_to_take(tmp_path: Path) -> None:
+    file = tmp_path / "images.parquet"
+    pd.DataFrame({"image_id": ["a"], "md5": ["a" * 32], "state": ["kept"], "decided_by": ["Ada"]}).to_parquet(file)
+    with pytest.raises(InputError, match=r"table of final states.*name its removals\.parquet"):
+        read_events(file)

@@ -95,7 +95,7 @@ def platform_in(
     made = Platform(folder, chosen, environment or {})
     made.start(*(server or ["prefect", "server", "start", "--port", str(chosen)]))
     try:
-        made.until(lambda: made.ask("health"), "the server answers", 120)
+        made.until(lambda: made.ask("health"), "the server answers", 240)
         yield made
     finally:
         for child in reversed(made.started):  # the server last

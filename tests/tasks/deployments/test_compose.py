@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli.main import app
 from irp_core import __version__
 from tests.tasks.deployments.compose import COMPOSE, SECRETS, compose_file, interpolated
 
@@ -45,3 +50,21 @@ def test_what_the_image_copies_exists() -> None:
         for name in line.split():
             assert (ROOT / name).exists()
             assert f"!{name}" in ignored
+
+
+def test_the_unit_s_command_exists() -> None:
+    (unit,) = COMPOSE.parent.glob("*.service")
+    lines = unit.read_text().splitlines()
+    (command,) = [line.removeprefix("ExecStart=") for line in lines if line.startswith("ExecStart=")]
+    program, *arguments = command.split()
+    assert (Path(program).name, arguments.pop()) == ("irp", "%i")
+    assert CliRunner().invoke(app, [*arguments, "--help"]).exit_code == 0
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    (unit,) = COMPOSE.parent.glob("*.service")
+    here = tmp_path / unit.name
+    here.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={sys.executable}", unit.read_text()))
+    done = subprocess.run(["systemd-analyze", "verify", str(here)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and not done.stderr, done.stderr

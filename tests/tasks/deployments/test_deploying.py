@@ -3,6 +3,7 @@ line never overlap, a lost run frees its place, and what is no longer asked for 
 
 from __future__ import annotations
 
+import re
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -17,11 +18,15 @@ import psycopg
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from typer.testing import CliRunner
 
+from flows.cli.main import app
+from irp_core.config.lines import Line
 from irp_core.errors import InputError
+from irp_core.line.definition import write_line
 from tasks.deployments import Deployed, deploy
 from tasks.deployments.lost_runs import notice_lost_runs
-from tasks.notify import INBOX_READY, resource_id
+from tasks.notify import EVENTS, INBOX_READY, resource_id
 from tests.flows.test_second_clone import PROGRAMS, free_port, postgres
 from tests.tasks.deployments.compose import COMPOSE, SECRETS, Service, compose_file, interpolated, services
 from tests.tasks.deployments.platform import Platform, platform_in
@@ -142,7 +147,7 @@ def emit(platform: Platform, event: str, resource: str, **more: Any) -> None:
     platform.ask("events", [body])
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 def test_a_schedule_and_an_event_start_runs_one_after_another(
     platform: Platform, plant_services: Plant, flows: Any, tmp_path: Path
 ) -> None:
@@ -157,7 +162,7 @@ def test_a_schedule_and_an_event_start_runs_one_after_another(
             timezone="Europe/Berlin",
             starts_on=(INBOX_READY, resource_id("line3")),
         ),
-        Deployed("line3", flows.watch, {"line": "line3"}, interval=15, when_busy="CANCEL_NEW"),
+        Deployed("line3", flows.watch, {"line": "line3"}, interval=30, when_busy="CANCEL_NEW"),
         Deployed("line4", flows.retrain, {"line": "line4"}, starts_on=(INBOX_READY, resource_id("line4"))),
     ]
     deploy([Deployed("theirs", flows.retrain, {"line": "theirs"})], other, pool="irp")
@@ -238,6 +243,46 @@ def test_a_run_without_a_heartbeat_is_marked_and_frees_its_place(
 def test_the_server_answers_nobody_without_its_secret(platform: Platform) -> None:
     assert httpx.get(f"{platform.api}/health").is_success  # what a container's health check asks
     assert httpx.post(f"{platform.api}/flows/filter", json={}).status_code == 401
+
+
+def test_irp_deploy_makes_a_project_s_deployments(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_line(Line(name="line7", inbox=str(tmp_path), cron="0 2 * * *"), tmp_path)
+    write_line(Line(name="line8", inbox=str(tmp_path)), tmp_path)
+    runner = CliRunner()
+    said = runner.invoke(app, ["deploy", "--gc", "0 5 * * 0"], catch_exceptions=False).stdout
+    names = [f"{flow}/{line}" for line in ("line7", "line8") for flow in ("retrain", "watch", "promote")]
+    assert [line.split()[1] for line in said.splitlines() if line.startswith("deployed")] == [*names, "gc/project"]
+    assert "prefect worker start --pool irp" in said
+    found = platform.ask("deployments/filter", {"deployments": {"name": {"any_": ["line7", "line8", "project"]}}})
+    assert {d["entrypoint"] for d in found} == {
+        "flows.line.retrain.retrain", "flows.line.watch.watch", "flows.line.promote.promote",
+        "flows.housekeeping.housekeeping",
+    }  # fmt: skip
+    assert {d["name"]: d["parameters"] for d in found}["project"] == {"deleting": True}
+    (tmp_path / "params" / "lines" / "line8.yaml").unlink()
+    again = runner.invoke(app, ["deploy"], catch_exceptions=False).stdout
+    assert again.count("deleted ") == 3
+    with pytest.raises(InputError, match="five fields"):
+        runner.invoke(app, ["deploy", "--gc", "sometimes"], catch_exceptions=False)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="expected a project with lines"):
+        runner.invoke(app, ["deploy"], catch_exceptions=False)
+
+
+@pytest.mark.filterwarnings("ignore:.*imghdr.*:DeprecationWarning")  # of a library of Prefect's notifications
+def test_the_automation_of_the_documentation_is_taken(platform: Platform) -> None:
+    page = (COMPOSE.parents[1] / "docs" / "platform.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```\n(from prefect\.automations .*?)```", page, re.DOTALL)
+    exec(compile(code, "docs/platform.md", "exec"), {})
+    (made,) = [a for a in platform.ask("automations/filter", {}) if a["name"] == "line3: tell the engineers"]
+    assert made["actions"][0]["type"] == "send-notification"
+    events = {f"irp.{event}" for event in EVENTS} | {INBOX_READY}
+    assert set(made["trigger"]["expect"]) <= events
+    assert set(re.findall(r"^\| `(irp\.[a-z_.]+)`", page, re.MULTILINE)) == events
 
 
 def test_the_tracking_server_starts_on_postgresql_and_asks_for_its_password(

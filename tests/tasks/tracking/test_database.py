@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import sqlite3
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import alembic.operations
 import pytest
 
+from flows.cli.options import read_params
 from irp_core.errors import InputError
 from irp_core.params_file import load_params
 from tasks.tracking.database import ensure_database
@@ -96,3 +98,24 @@ def test_other_stores_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for uri in ("http://127.0.0.1:1", "postgresql://nobody@127.0.0.1:1/x", "folder", "sqlite:///:memory:"):
         ensure_database(uri)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_does_not_answer_is_one_sentence_and_soon() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        started = time.monotonic()
+        with pytest.raises(InputError, match=f"tracking.uri '{uri}': expected an MLflow server, found none"):
+            client_of(load_params(None, [f"tracking.uri={uri}"]))
+        assert time.monotonic() - started < 15
+
+
+def test_the_store_that_the_environment_names_is_obeyed_and_an_override_counts_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tasks.runtime.environment.TRACKING_URI", "sqlite:///elsewhere.db")
+    assert read_params(None, None).tracking.uri == "sqlite:///elsewhere.db"
+    Path("params.yaml").write_text("tracking: {uri: 'sqlite:///of-the-file.db'}")
+    assert read_params(None, None).tracking.uri == "sqlite:///elsewhere.db"
+    assert read_params(None, ["tracking.uri=sqlite:///mine.db"]).tracking.uri == "sqlite:///mine.db"

@@ -14,9 +14,12 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.params_file import load_params
+from tasks.tracking.artifacts import FILES_TAG, log_files
+from tasks.tracking.experiment import experiment_of
 from tasks.tracking.queries import model_version, registered_versions, runs_tagged
-from tasks.tracking.reader import FILES_TAG, TrackedRun, all_runs, find_run
-from tasks.tracking.writer import _experiment, _find_or_create, _register, log_files
+from tasks.tracking.reader import TrackedRun, all_runs, find_run
+from tasks.tracking.results import register
+from tasks.tracking.writer import _find_or_create
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def client(params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
 
 def make_run(client: MlflowClient, params: Params, run_id: str, directory: str = "/runs") -> str:
     tags = {"irp.run_id": run_id, "irp.iteration": "all", "irp.directory": f"{directory}/{run_id}"}
-    return _find_or_create(client, _experiment(client, params), run_id, tags)
+    return _find_or_create(client, experiment_of(client, params), run_id, tags)
 
 
 @pytest.mark.parametrize("name", ["it's", 'a "quoted" one', """both ' and " """, "back\\slash"])
@@ -49,7 +52,7 @@ def test_a_registered_models_name_may_have_a_quote(client: MlflowClient, params:
     named = params.model_copy(update={"tracking": params.tracking.model_copy(update={"registered_model": "Ada's"})})
     first, second = (make_run(client, params, f"plant-irp-{k}") for k in (1, 2))
     for parent in (first, second, first):  # the last one is registered already
-        _register(client, named, parent)
+        register(client, named, parent)
     newest = model_version("Ada's", client)
     assert newest is not None
     assert (int(newest.version), newest.run_id) == (2, second)
@@ -88,10 +91,10 @@ def test_a_deleted_experiment_is_one_sentence_and_its_registered_model_still_ans
     tags = {"irp.run_id": "gone-irp-1", "irp.iteration": "0", "mlflow.parentRunId": parent}
     experiment = client.get_experiment_by_name("gone").experiment_id
     nested = client.create_run(experiment, tags=tags).info.run_id
-    _register(client, gone, parent)
+    register(client, gone, parent)
     client.delete_experiment(experiment)
     with pytest.raises(InputError, match=r"tracking.experiment 'gone': expected one that is in use, found a deleted"):
-        _experiment(client, gone)
+        experiment_of(client, gone)
     tracked, _ = find_run("survivor", params)
     assert [model.info.run_id for model in tracked.models] == [nested]
     assert list(runs_tagged(client, [experiment], {"irp.run_id": "gone-irp-1"})) == []

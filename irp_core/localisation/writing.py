@@ -1,0 +1,106 @@
+"""Maps on disk: for each image an overlay, a 16-bit map, and a row of what exceeds the threshold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from irp_core.atomic import atomic_path, write_json
+from irp_core.config import Images
+from irp_core.errors import InputError
+from irp_core.features.image_formats import decode, orientation_of
+from irp_core.localisation.geometry import NORMAL, ORIENTATION, Geometry, as_stored
+from irp_core.localisation.maps import MapScale
+from irp_core.localisation.regions import find_regions
+from irp_core.localisation.rendering import RAW_THRESHOLD, overlay, raw_map
+from irp_core.regular_file import read_regular
+from irp_core.text.spreadsheet import escaped
+
+__all__ = ["COLUMNS", "MAPS_INDEX", "MAPS_SCALE", "MapWriter"]
+
+MAPS_INDEX = "maps.csv"
+MAPS_SCALE = "maps.json"
+COLUMNS = ["path", "overlay", "map", "score", "threshold", "x", "y", "boxes", "error"]
+
+
+class MapWriter:
+    """Writes the maps of images into a folder: `NAME.overlay.png` and `NAME.map.png` beside each other.
+
+    The overlay is upright, as people see the image. The 16-bit map has the pixels of the image's file, one for one, and
+    its EXIF orientation: a program that reads both files alike has each score on its pixel.
+
+    Args:
+        folder: made if it is not there.
+        root: what the images' paths below `folder` start from; an image that lies elsewhere goes by its name.
+        scale: what the model's maps are held against.
+        images: how an image is read, cropped and resized.
+    """
+
+    def __init__(self, folder: Path, root: Path, scale: MapScale, images: Images) -> None:
+        self._folder, self._root, self._scale, self._images = folder, root, scale, images
+        self._rows: list[dict[str, object]] = []
+        self._taken: set[Path] = set()
+
+    def __call__(self, path: Path, view: NDArray[np.float32]) -> None:
+        """Write the map of one image; one that can no longer be read has an `error` in its row."""
+        row: dict[str, object] = dict.fromkeys(COLUMNS) | {"path": str(path), "threshold": self._scale.threshold}
+        try:
+            row |= self._write(path, view)
+        except InputError as error:
+            row["error"] = str(error)
+        self._rows.append(row)
+
+    def finish(self) -> pd.DataFrame:
+        """Write the index `maps.csv` and the scale `maps.json`; returns the index.
+
+        Of each image: its files below the folder, the highest score and where it is (x, y, in pixels of the upright
+        image), and the rectangles (JSON; left, top, right, bottom) of what exceeds the threshold, highest first.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        table = pd.DataFrame(self._rows, columns=COLUMNS)
+        with atomic_path(self._folder / MAPS_INDEX) as temporary:
+            escaped(table).to_csv(temporary, index=False)
+        write_json(self._folder / MAPS_SCALE, self._scale.model_dump(mode="json") | {"raw_threshold": RAW_THRESHOLD})
+        return table
+
+    def _write(self, path: Path, view: NDArray[np.float32]) -> dict[str, object]:
+        content = read_regular(path, self._images.max_bytes)
+        image, orientation = decode(content, self._images), orientation_of(content)
+        geometry = Geometry(image.width, image.height, self._images.shape, self._images.crop)
+        found = find_regions(view, self._scale.threshold, geometry)
+        stem = self._place(path)
+        shown, raw = stem.with_name(f"{stem.name}.overlay.png"), stem.with_name(f"{stem.name}.map.png")
+        shown.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(shown) as temporary:
+            overlay(image, view, self._scale, geometry, found).save(temporary, "PNG")
+        stored = np.ascontiguousarray(as_stored(raw_map(view, self._scale, geometry), orientation))
+        exif = Image.Exif()
+        if orientation != NORMAL:
+            exif[ORIENTATION] = orientation
+        with atomic_path(raw) as temporary:
+            Image.fromarray(stored).save(temporary, "PNG", exif=exif)
+        return {
+            "overlay": shown.relative_to(self._folder).as_posix(),
+            "map": raw.relative_to(self._folder).as_posix(),
+            "score": found.score,
+            "x": found.peak[0],
+            "y": found.peak[1],
+            "boxes": json.dumps([region.box for region in found.regions]),
+        }
+
+    def _place(self, path: Path) -> Path:
+        """Where an image's files go: by its place below the root, numbered where two images would share it."""
+        try:
+            inside = path.resolve().relative_to(self._root.resolve())
+        except ValueError:
+            inside = Path(path.name)
+        place, number = self._folder / inside, 2
+        while place in self._taken:
+            place, number = self._folder / inside.with_name(f"{inside.name}-{number}"), number + 1
+        self._taken.add(place)
+        return place

@@ -1,0 +1,109 @@
+"""Where a model sees something: the detector of its maps, their scale, and how well they hit known defects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from irp_core.config import Images, Params
+from irp_core.data.manifest import testing_rows
+from irp_core.detectors import Localises, detector_class, load_detector
+from irp_core.errors import InputError
+from irp_core.features.feature_set import FeatureSet
+from irp_core.features.images import decode_mask
+from irp_core.features.pipeline import StoredFeatures
+from irp_core.features.pooled import resolve_device
+from irp_core.localisation.geometry import Geometry, mask_in_view
+from irp_core.localisation.maps import map_scale, out_of_fold_maps, view_map
+from irp_core.localisation.pixel_metrics import PixelMetrics, PixelScores, components
+from irp_core.refinement.scoring import localiser_name
+from irp_core.regular_file import read_regular
+from irp_core.run.directory import RunDirectory
+
+__all__ = ["fit_localiser", "measure_maps"]
+
+_AT_ONCE = 32  # images
+
+
+def fit_localiser(run: RunDirectory, iteration: int, features: StoredFeatures, folder: Path) -> dict[str, Any] | None:
+    """The detector of the maps of model `iteration`, the last one, and their scale, from its training images.
+
+    A final detector that says where makes its own maps; else one is fitted beside it on the same images, and saved into
+    `folder`. The decision stays the final detector's.
+
+    Returns:
+        `detector`, its name, and `scale` (`irp_core.localisation.maps.MapScale`); None where no maps are asked for, or
+        fewer than two different images are left.
+    """
+    params, rows = run.params(), run.training_set(iteration)
+    name, groups = localiser_name(params), run.groups(rows)
+    if name is None or len(set(groups)) < 2:
+        return None
+    kind = detector_class(name)
+    seen = features.read(rows, params.views.score, kind.needs)
+    device = resolve_device(params.features.device)
+    epochs, seed = params.training.epochs, params.run.seed
+    cells = out_of_fold_maps(
+        lambda: kind.build(seen, params, device),
+        seen,
+        groups,
+        folds=params.operating.folds,
+        epochs=epochs,
+        seed=seed,
+    )
+    scale = map_scale(cells, params.images.shape, params.operating.false_alarm_rate)
+    if name != params.detector.name:
+        beside = kind.build(seen, params, device)
+        beside.fit(seen, epochs=epochs, seed=seed)
+        beside.save(folder)
+    return {"detector": name, "scale": scale.model_dump(mode="json")}
+
+
+def measure_maps(run: RunDirectory, detector: Path, name: str, features: StoredFeatures) -> PixelMetrics | None:
+    """How well maps hit the defects of the test images; None where there is no mask. Evaluation only.
+
+    Maps and masks are compared at the size of the view (`images.size`).
+
+    Args:
+        detector: folder of the saved detector, which localises.
+        name: its name, which may be another package's: the run trained it.
+    """
+    params, rows = run.params(), testing_rows(run.manifest())
+    rows = rows[rows["label"].notna()]
+    if rows.empty or rows["mask_path"].isna().all():
+        return None
+    localiser = load_detector(detector, resolve_device(params.features.device), allow=[name])
+    assert isinstance(localiser, Localises)
+    collected = PixelScores()
+    for first in range(0, len(rows), _AT_ONCE):
+        some = rows.iloc[first : first + _AT_ONCE]
+        seen: FeatureSet = features.read(some, params.views.score, localiser.needs)
+        for row, cells in zip(some.itertuples(), localiser.maps(seen).numpy(), strict=True):
+            _add(collected, view_map(cells, params.images.shape), row, run.data_root(), params)
+    return collected.metrics()
+
+
+def _add(collected: PixelScores, view: Any, row: Any, root: Path, params: Params) -> None:
+    if row.label == "good":
+        collected.add(view, view < 0)
+        return
+    mask = None if pd.isna(row.mask_path) else _mask(root / row.mask_path, params.images)
+    if mask is None or not mask.any():
+        collected.add_unmarked()
+        return
+    height, width = mask.shape  # a mask is as large as its image
+    drawn = components(mask)
+    geometry = Geometry(width, height, params.images.shape, params.images.crop)
+    shown = mask_in_view(mask, geometry)
+    # Of each component as it was drawn: is any of its pixels one that the view shows?
+    left = sum(mask_in_view(drawn[0] == number, geometry).any() for number in range(1, drawn[1] + 1))
+    collected.add(view, shown, vanished=drawn[1] - int(left))
+
+
+def _mask(path: Path, images: Images) -> Any:
+    try:
+        return decode_mask(read_regular(path, images.max_bytes), images)
+    except InputError:
+        return None
