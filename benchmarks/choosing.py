@@ -8,7 +8,7 @@ otherwise spend their time there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -31,6 +31,7 @@ from irp_core.refinement.careful.outcome import outcome
 from irp_core.refinement.in_memory import Refined, fit_final_detector, refine_in_memory
 from irp_core.refinement.policy import Policy, policy_of
 from irp_core.refinement.rounds import assess
+from irp_core.refinement.scoring import needs_of, scorers
 from irp_core.statistics.metrics import detection
 from irp_core.statistics.mixture import estimate_contamination
 from tasks.runtime.progress import bar
@@ -39,20 +40,28 @@ from tasks.steps.extract import open_pipeline
 __all__ = ["loaded"]
 
 METHODS = ("vanilla", "robust", "careful", "answered", "oracle")
-DETECTORS = ("gaussian", "patch_knn", "differnet")
-LOCAL: tuple[Local, ...] = ("patches", "kurtosis")
+DETECTORS = ("gaussian", "ensemble", "patch_gaussian", "patch_knn", "differnet")
 
 
-def loaded(root: Path, params: Params) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], FeatureSet], float]:
-    """The scanned data set, its features by rows, and the seconds per image that extracting them took."""
-    found = scan(root, params.dataset.layout).manifest
-    pipeline = open_pipeline(params, LOCAL)
+def loaded(
+    root: Path, params: Params, needs: Sequence[Local] = ("patches", "kurtosis"), *, own_size: bool = False
+) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], FeatureSet], float]:
+    """The scanned data set, its features by rows, and the seconds per image that extracting them took.
+
+    Args:
+        own_size: show the images at the size that `irp prepare` recommends instead of `images.size`.
+    """
+    scanned = scan(root, params.dataset.layout)
+    found = scanned.manifest
+    if own_size:
+        params = params.model_copy(update={"images": params.images.model_copy(update={"size": scanned.size})})
+    pipeline = open_pipeline(params, needs)
     started = time.perf_counter()
     use = pipeline.fill(found, root, root.name, bar)
     seconds = time.perf_counter() - started
 
     def of(rows: pd.DataFrame) -> FeatureSet:
-        return pipeline.stored.read(rows, params.views.bank, LOCAL)
+        return pipeline.stored.read(rows, params.views.bank, needs)
 
     return found, of, seconds / use.misses if use.misses else float("nan")
 
@@ -135,6 +144,13 @@ def _said(
     return answer
 
 
+def _needed(params: Params, detectors: str, methods: str) -> list[Local]:
+    """The local features that any cell reads."""
+    settings = (params.refinement.model_copy(update={"method": method}) for method in methods.split(","))
+    scoring = [name for one in settings for name in scorers(policy_of(one), params)]
+    return needs_of([*detectors.split(","), *scoring])
+
+
 def _done(output: Path) -> pd.DataFrame:
     return pd.read_csv(output) if output.exists() else pd.DataFrame(columns=_KEYS)
 
@@ -148,11 +164,12 @@ def _main(
     output: Annotated[Path, typer.Option("-o", help="The table.")] = Path("docs/choosing/runs.csv"),
     detectors: Annotated[str, typer.Option(help="Which, comma-separated.")] = ",".join(DETECTORS),
     methods: Annotated[str, typer.Option(help="Which, comma-separated.")] = ",".join(METHODS),
+    own_size: Annotated[bool, typer.Option(help="At the size that irp prepare recommends.")] = False,
 ) -> None:
     """Run every cell that the table lacks, a row per run; the same command goes on where it was stopped."""
     params = load_params(Path("params.yaml"), set_param or [])
     for root in data:
-        found, of, extraction = loaded(root, params)
+        found, of, extraction = loaded(root, params, _needed(params, detectors, methods), own_size=own_size)
         entity = root.name
         trained = params.model_copy(update={"training": params.sweep.training_of(entity, params.training)})
         for level, seed in product(params.sweep.levels, params.sweep.seeds):

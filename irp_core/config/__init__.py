@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from irp_core.config.base import Section
 from irp_core.config.data import Contamination, Dataset, Images
 from irp_core.config.detectors import (
+    CellVotesParams,
     DetectorParams,
     DifferNetParams,
     Localisation,
@@ -28,6 +29,7 @@ from irp_core.config.records import Retention, Run, Snapshots, Tracking
 from irp_core.config.refinement import Operating, Refinement, Review
 
 __all__ = [
+    "CellVotesParams",
     "Contamination",
     "Dataset",
     "DetectorParams",
@@ -74,6 +76,7 @@ class Params(Section):
     differnet: DifferNetParams = DifferNetParams()
     patch_knn: PatchKnnParams = PatchKnnParams()
     patch_gaussian: PatchGaussianParams = PatchGaussianParams()
+    cell_votes: CellVotesParams = CellVotesParams()
     localisation: Localisation = Localisation()
     training: Training = Training()
     refinement: Refinement = Refinement()

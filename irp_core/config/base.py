@@ -28,7 +28,7 @@ else:
 DetectorName = Annotated[
     str,
     Field(
-        pattern=r"^(differnet|gaussian|patch_knn|kurtosis|consensus|patch_gaussian|ensemble|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
+        pattern=r"^(differnet|gaussian|patch_knn|kurtosis|consensus|patch_gaussian|ensemble|cell_votes|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
     ),
 ]
 """A detector of this package, or `package.module:Class` of another."""

@@ -8,7 +8,15 @@ from pydantic import Field
 
 from irp_core.config.base import DetectorName, Positive, Section
 
-__all__ = ["DetectorParams", "DifferNetParams", "Localisation", "PatchGaussianParams", "PatchKnnParams", "Training"]
+__all__ = [
+    "CellVotesParams",
+    "DetectorParams",
+    "DifferNetParams",
+    "Localisation",
+    "PatchGaussianParams",
+    "PatchKnnParams",
+    "Training",
+]
 
 
 class DetectorParams(Section):
@@ -26,6 +34,12 @@ class PatchKnnParams(Section):
     votes: Annotated[float, Field(gt=0.0, le=0.5)] = 0.05
     worst: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
     bank: Annotated[int, Field(ge=2)] = 512
+
+
+class CellVotesParams(Section):
+    votes: Annotated[float, Field(gt=0.0, le=0.5)] = 0.05
+    worst: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
+    bank: Annotated[int, Field(ge=2)] = 64
 
 
 class PatchGaussianParams(Section):

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from irp_core.atomic import read_json_object
+from irp_core.detectors.cells.cell_votes import CellVotes
 from irp_core.detectors.cells.ensemble import Ensemble
 from irp_core.detectors.cells.patch_gaussian import PatchGaussian
 from irp_core.detectors.consensus import Consensus
@@ -22,6 +23,7 @@ from irp_core.model_files import DETECTOR
 
 __all__ = [
     "DETECTORS",
+    "CellVotes",
     "Consensus",
     "Detector",
     "DifferNet",
@@ -42,6 +44,7 @@ DETECTORS: dict[str, type[Detector]] = {
     "gaussian": Gaussian,
     "patch_gaussian": PatchGaussian,
     "ensemble": Ensemble,
+    "cell_votes": CellVotes,
     "patch_knn": PatchKnn,
     "kurtosis": Kurtosis,
     "consensus": Consensus,

@@ -105,7 +105,7 @@ class PatchKnn:
         Args:
             voter: (images,), which of the images votes for an image's copies and near-copies.
         """
-        distances = self._all_distances(features, voter).double()
+        distances = self.distances_to_votes(features, voter).double()
         worst = max(1, round(self.params.worst * distances.shape[1]))
         scores = [float(image.topk(worst).values.mean()) for image in distances]
         return np.maximum(np.array(scores, dtype=np.float64), np.finfo(np.float64).tiny)
@@ -113,11 +113,11 @@ class PatchKnn:
     @torch.inference_mode()
     def maps(self, features: FeatureSet) -> Tensor:
         """Each patch's distance (images, rows, columns), without the image's own vote."""
-        distances = self._all_distances(features, np.arange(len(features)))
+        distances = self.distances_to_votes(features, np.arange(len(features)))
         side = math.isqrt(distances.shape[1])
         return distances.reshape(-1, side, side).clamp_min(torch.finfo(torch.float32).tiny)
 
-    def _all_distances(self, features: FeatureSet, voter: NDArray[np.intp]) -> Tensor:
+    def distances_to_votes(self, features: FeatureSet, voter: NDArray[np.intp]) -> Tensor:
         """(images, patches): how far a patch is from one like it in the images that vote."""
         features.check("PatchKnn.score", self.needs)
         if self._bank is None:

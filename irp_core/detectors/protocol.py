@@ -84,7 +84,7 @@ class Localises(Protocol):
     Example:
         >>> from irp_core.detectors import DETECTORS
         >>> [name for name, kind in DETECTORS.items() if issubclass(kind, Localises)]
-        ['patch_gaussian', 'ensemble', 'patch_knn']
+        ['patch_gaussian', 'ensemble', 'cell_votes', 'patch_knn']
     """
 
     def maps(self, features: FeatureSet) -> Tensor:

@@ -62,7 +62,12 @@ def localiser_name(params: Params) -> str | None:
 
 def later_settings(detectors: Iterable[str], params: Params) -> list[Section]:
     """The sections that these detectors read, save those that were there first and stand in every step's key."""
-    return [params.patch_gaussian for name in detectors if name in ("patch_gaussian", "ensemble")]
+    read: dict[str, Section] = {
+        "patch_gaussian": params.patch_gaussian,
+        "ensemble": params.patch_gaussian,
+        "cell_votes": params.cell_votes,
+    }
+    return [read[name] for name in detectors if name in read]
 
 
 def scores_with_its_own_model(policy: Policy) -> bool:

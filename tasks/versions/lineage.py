@@ -43,6 +43,7 @@ _NOT_IDENTITY: dict[str, bool | set[str]] = {
 _LATER: dict[str, tuple[str, ...]] = {
     "features": ("cell_scale", "cell", "cell_channels"),
     "patch_gaussian": ("shrinkage", "worst"),
+    "cell_votes": ("votes", "worst", "bank"),
     "localisation": ("detector",),
 }
 

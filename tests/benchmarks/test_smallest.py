@@ -14,6 +14,7 @@ from benchmarks import (
     audit,
     choosing,
     choosing_report,
+    detector_choice,
     extraction,
     folds,
     kinds,
@@ -83,6 +84,25 @@ def test_images_of_two_kinds(
     kinds._main(plant, [*TINY, "refinement.method=irp"], sizes="12")
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[5].rstrip(":") for line in lines] == ["darker", "blurred", "nearer", "turned"]
+
+
+def test_the_detector_is_chosen_on_the_other_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    aurocs = {"a": (0.9, 0.8, 0.7), "b": (0.5, 0.8, 0.85), "c": (0.9, 0.8, 0.5)}
+    rows = [
+        {"entity": entity, "level": level, "seed": seed, "detector": detector, "method": method, "auroc": value}
+        for entity, values in aurocs.items()
+        for detector, value in zip(("one", "two", "three"), values, strict=True)
+        for level in (0, 30)
+        for seed in (0, 1)
+        for method in ("vanilla", "oracle")
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "runs.csv", index=False)
+    monkeypatch.setattr(sys, "argv", ["detector_choice", str(tmp_path / "runs.csv")])
+    detector_choice.main()
+    table = detector_choice.left_out_table(pd.DataFrame(rows)).set_index("left out")
+    assert table["the others choose"].to_dict() == {"a": "two", "b": "one", "c": "two"}
+    assert table.loc["b", "chosen"] == "0.500 / 0.500" and table.loc["b", "best one"] == "three / three"
+    assert "| two        | 0.800 / 0.800" in (tmp_path / "detectors.md").read_text()
 
 
 def test_made_up_features_are_those_of_the_made_up_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

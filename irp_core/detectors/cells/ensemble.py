@@ -77,7 +77,11 @@ class Ensemble:
         """
         features.check("Ensemble.fit", self.needs)
         started = time.perf_counter()
-        contents = [hashlib.md5(image.tobytes(), usedforsecurity=False).hexdigest() for image in features.pooled]
+        contents = [
+            hashlib.md5(image.tobytes(), usedforsecurity=False).hexdigest()
+            for block in features.blocks()
+            for image in block.pooled
+        ]
         if len(set(contents)) < 2:
             raise ValueError(f"Ensemble.fit expects at least 2 different images. Got {len(features)}.")
         folds = assign_folds(contents, np.ones(len(features), dtype=bool), _FOLDS, seed=seed)

@@ -63,19 +63,19 @@ class PatchGaussian:
         """Fit anew; neither epochs nor seed matter."""
         features.check("PatchGaussian.fit", self.needs)
         started = time.perf_counter()
-        assert features.cells is not None
-        images, rows, columns, channels = features.cells.shape
-        flat = features.cells.reshape(images, rows * columns, channels)
-        means, covariances = [], []
-        for first in range(0, rows * columns, _POSITIONS):
-            # (positions, images, channels)
-            values = torch.from_numpy(flat[:, first : first + _POSITIONS].astype(np.float32)).to(self.device)
-            values = values.transpose(0, 1)
-            mean = values.mean(dim=1, keepdim=True)
-            residuals = (values - mean).contiguous()
-            means.append(mean[:, 0])
-            covariances.append(residuals.transpose(1, 2) @ residuals / images)
-        mean, covariance = torch.cat(means), torch.cat(covariances)
+        rows, columns, channels = _cells(features[slice(0, 1)]).shape[1:]
+        images, positions = len(features), rows * columns
+        mean = torch.zeros(positions, channels, device=self.device)
+        covariance = torch.zeros(positions, channels, channels, device=self.device)
+        for block in features.blocks():
+            mean += (
+                torch.cat([self._values(block, first).sum(dim=1) for first in range(0, positions, _POSITIONS)]) / images
+            )
+        for block in features.blocks():
+            for first in range(0, positions, _POSITIONS):
+                part = slice(first, first + _POSITIONS)
+                residuals = (self._values(block, first) - mean[part, None]).contiguous()
+                covariance[part] += residuals.transpose(1, 2) @ residuals / images
         together = covariance.mean(dim=0)
         # The floor is for images that are all the same.
         ridge = max(float(_RIDGE * together.diagonal().mean()), 1e-6)
@@ -95,6 +95,12 @@ class PatchGaussian:
             report(done)
         return [done]
 
+    def _values(self, block: FeatureSet, first: int) -> Tensor:
+        """The cells of some positions from `first` on: float32 (positions, images, channels)."""
+        cells = _cells(block)
+        flat = cells.reshape(len(cells), -1, cells.shape[3])[:, first : first + _POSITIONS]
+        return torch.from_numpy(flat.astype(np.float32)).to(self.device).transpose(0, 1)
+
     def _hold(self, tensors: dict[str, Tensor]) -> None:
         self._tensors = tensors
 
@@ -104,16 +110,14 @@ class PatchGaussian:
         features.check("PatchGaussian.score", self.needs)
         if not self._tensors:
             raise ValueError("PatchGaussian.score needs a fitted detector: call fit or load first.")
-        assert features.cells is not None
         rows, columns, channels = self._tensors["mean"].shape
-        if features.cells.shape[1:] != (rows, columns, channels):
-            expected = f"cells of shape {(rows, columns, channels)}"
-            raise ValueError(f"PatchGaussian.score expects {expected}. Got {features.cells.shape[1:]}.")
+        if (shape := _cells(features[slice(0, 1)]).shape[1:]) != (rows, columns, channels):
+            raise ValueError(f"PatchGaussian.score expects cells of shape {(rows, columns, channels)}. Got {shape}.")
         mean = self._tensors["mean"].reshape(-1, channels)
         whitening = self._tensors["whitening"].reshape(-1, channels, channels)
         found = []
         # One image at a time, in products of one shape: an image scores the same alone as in company.
-        for image in features.cells:
+        for image in (image for block in features.blocks() for image in _cells(block)):
             values = torch.from_numpy(image.astype(np.float32)).to(self.device).reshape(-1, channels)
             whitened = torch.bmm((values - mean).unsqueeze(1), whitening)
             found.append(whitened.square().sum(dim=(1, 2)).sqrt().reshape(rows, columns))
@@ -157,6 +161,11 @@ class PatchGaussian:
             return cls.restore(PatchGaussianParams.model_validate(description["patch_gaussian"]), tensors, target)
         except (KeyError, ValueError) as error:
             raise InputError(f"{directory}: is not a saved PatchGaussian ({str(error).splitlines()[0]}).") from None
+
+
+def _cells(features: FeatureSet) -> NDArray[np.float16]:
+    assert features.cells is not None
+    return features.cells
 
 
 def worst_mean(maps: Tensor, share: float) -> NDArray[np.float64]:

@@ -1,0 +1,127 @@
+"""`patch_knn` at the resolution of cells: a place is normal when several other images hold one like it, anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from irp_core.config import CellVotesParams, Params, PatchKnnParams
+from irp_core.detectors.patch_knn import PatchKnn
+from irp_core.detectors.protocol import EpochReport, Report
+from irp_core.detectors.saving import read_saved, write_saved
+from irp_core.errors import InputError
+from irp_core.features.feature_set import FeatureSet, Local
+
+__all__ = ["CellVotes"]
+
+
+class CellVotes:
+    """Score: mean distance of an image's worst cells to the image that casts the deciding vote.
+
+    As `irp_core.detectors.patch_knn.PatchKnn`, of cells: no image votes on itself or its copies, a defect that fewer
+    images hold than a share `votes` cannot vouch for itself, and a cell is held against cells of any position. Because
+    of the votes, contamination costs it little; knowing no position, it is blind to what is in the wrong place.
+
+    A score costs bank x cells² x channels multiplications; the bank bounds them.
+
+    Example:
+        >>> cells = np.random.default_rng(0).normal(size=(20, 3, 4, 8)).astype(np.float16)
+        >>> images = FeatureSet(np.zeros((20, 1, 2), dtype=np.float32), cells=cells)
+        >>> detector = CellVotes(CellVotesParams(), torch.device("cpu"))
+        >>> _ = detector.fit(images)
+        >>> detector.score(images).shape, tuple(detector.maps(images).shape)
+        ((20,), (20, 3, 4))
+    """
+
+    needs: ClassVar[tuple[Local, ...]] = ("cells",)
+    leaves_itself_out: ClassVar[bool] = True
+
+    def __init__(self, params: CellVotesParams, device: torch.device) -> None:
+        self.params = params
+        self.device = device
+        self._nearest = PatchKnn(PatchKnnParams(**params.model_dump()), device)
+        self._grid: tuple[int, ...] = ()
+
+    @classmethod
+    def build(cls, features: FeatureSet, params: Params, device: torch.device) -> CellVotes:
+        """An untrained detector with the settings of section `cell_votes`."""
+        return cls(params.cell_votes, device)
+
+    def fit(
+        self, features: FeatureSet, *, epochs: int = 1, seed: int = 0, report: Report | None = None
+    ) -> list[EpochReport]:
+        """Fill the bank anew; `seed` draws the images where there are more than it holds.
+
+        Raises:
+            ValueError: fewer than two images: nobody could vote.
+        """
+        features.check("CellVotes.fit", self.needs)
+        assert features.cells is not None
+        done = self._nearest.fit(_as_patches(features), seed=seed, report=report)
+        self._grid = features.cells.shape[1:3]
+        return done
+
+    def score(self, features: FeatureSet) -> NDArray[np.float64]:
+        """Scores (images,)."""
+        return self.score_voting_once(features, np.arange(len(features)))
+
+    def score_voting_once(self, features: FeatureSet, voter: NDArray[np.intp]) -> NDArray[np.float64]:
+        """As `PatchKnn.score_voting_once`."""
+        self._check(features)
+        return self._nearest.score_voting_once(_as_patches(features), voter)
+
+    def maps(self, features: FeatureSet) -> Tensor:
+        """Each cell's distance (images, rows, columns)."""
+        self._check(features)
+        found = self._nearest.distances_to_votes(_as_patches(features), np.arange(len(features)))
+        return found.reshape(len(features), *self._grid).float().clamp_min(torch.finfo(torch.float32).tiny)
+
+    def _check(self, features: FeatureSet) -> None:
+        features.check("CellVotes.score", self.needs)
+        if not self._grid:
+            raise ValueError("CellVotes.score needs a fitted detector: call fit or load first.")
+        assert features.cells is not None
+        if features.cells.shape[1:3] != tuple(self._grid):
+            raise ValueError(f"CellVotes.score expects cells on a grid {self._grid}. Got {features.cells.shape[1:3]}.")
+
+    def save(self, directory: Path) -> None:
+        """Write `detector.json` and `weights.safetensors`."""
+        described = {
+            "detector": "cell_votes",
+            "cell_votes": self.params.model_dump(mode="json"),
+            "grid": list(self._grid),
+        }
+        write_saved(directory, self._nearest.tensors(), described)
+
+    @classmethod
+    def load(cls, directory: Path, device: torch.device | None = None) -> CellVotes:
+        """Read what `save` wrote."""
+        target = device or torch.device("cpu")
+        tensors, description = read_saved(directory, ("bank", "contents"), target)
+        try:
+            detector = cls(CellVotesParams.model_validate(description["cell_votes"]), target)
+            detector._nearest = PatchKnn.restore(detector._nearest.params, tensors, target)
+            detector._grid = _grid(description["grid"], int(tensors["bank"].shape[1]))
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise InputError(f"{directory}: is not a saved CellVotes ({str(error).splitlines()[0]}).") from None
+        return detector
+
+
+def _as_patches(features: FeatureSet) -> FeatureSet:
+    assert features.cells is not None
+    images, rows, columns, channels = features.cells.shape
+    cells = features.cells.reshape(images, rows * columns, channels).astype(np.float32)
+    return FeatureSet(features.pooled, patches=cells)
+
+
+def _grid(said: Sequence[object], cells: int) -> tuple[int, int]:
+    rows, columns = (int(str(side)) for side in said)
+    if rows * columns != cells:
+        raise ValueError(f"a grid {rows} x {columns} does not fit {cells} cells")
+    return rows, columns
