@@ -62,8 +62,11 @@ class Inspector:
         >>> import tempfile
         >>> import torch
         >>> from PIL import Image
+        >>> from irp_core.backbones import load_backbone
+        >>> from irp_core.config import Params
         >>> from irp_core.detectors import Gaussian
         >>> from irp_core.features.feature_set import FeatureSet
+        >>> from irp_core.inspection import save_inspector
         >>> small = Params(features=Features(scales=(64, 32)), images=Images(size=64))
         >>> detector = Gaussian(torch.device("cpu"))
         >>> _ = detector.fit(FeatureSet(np.random.default_rng(0).normal(size=(8, 4, 512)).astype(np.float32)))
