@@ -63,7 +63,7 @@ class Inspector:
         >>> import torch
         >>> from PIL import Image
         >>> from irp_core.backbones import load_backbone
-        >>> from irp_core.config import Params
+        >>> from irp_core.config import Features, Images, Params
         >>> from irp_core.detectors import Gaussian
         >>> from irp_core.features.feature_set import FeatureSet
         >>> from irp_core.inspection import save_inspector
