@@ -30,7 +30,7 @@ from irp_core.data.manifest import MANIFEST_SCHEMA, read_table
 from irp_core.data.schemas import ITERATIONS_SCHEMA, NEAR_COPIES_SCHEMA, SCORES_SCHEMA
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
-from irp_core.model_files import WEIGHTS
+from irp_core.model_files import LOCALISER, WEIGHTS
 from irp_core.params_file import recorded_params
 from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, empty_removals
@@ -189,7 +189,9 @@ class TrackedRun:
 
     def weights(self, holder: Run | None = None) -> str | None:
         """The artifact with a model's weights (of the final detector unless a nested run is given), if it was kept."""
-        return next((name for name in self.known_files(holder) if name.endswith(f"/{WEIGHTS}")), None)
+        found = (name for name in self.known_files(holder) if name.endswith(f"/{WEIGHTS}"))
+        # Beside a model's detector may lie another, which says where: it is not what was trained and decides.
+        return next((name for name in found if not name.endswith(f"/{LOCALISER}/{WEIGHTS}")), None)
 
     def known_files(self, run: Run | None = None) -> dict[str, str]:
         """sha256 by artifact path, as tagged when the artifacts were logged."""
