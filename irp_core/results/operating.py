@@ -62,5 +62,7 @@ def _probably_good(run: RunDirectory) -> pd.Series[float] | None:
     if not policy.sees_landscape:
         return None
     assessed = assess(run.round_after(0), policy)
-    belief = assessed.belief or believe(assessed.landscape, {}, expected=policy.expected)
+    belief = assessed.belief
+    if belief is None or belief.one_sided:  # reports of defects say nothing of the others
+        belief = believe(assessed.landscape, {}, expected=policy.expected)
     return pd.Series(1.0 - belief.defective, index=list(assessed.landscape.contents))

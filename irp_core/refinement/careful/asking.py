@@ -31,6 +31,9 @@ _LOOKS = 3.0  # standard deviation of the log-odds between images of equal score
 _CUT = 0.3  # a defect left in costs more than a good image lost …
 _GOOD_AMONG_REMOVED = 0.3  # … but no more than so many of the removed may be good, in expectation,
 _ENOUGH = 30  # answers; with fewer the model's expectation is itself a guess, and less is allowed in proportion
+_MANY_BAD = 10  # answers "defective" …
+_LEAST_GOOD = 3  # … and fewer than so many "good" ones …
+_GOOD_SHARE = 0.1  # … or than this share: then they are reports of defects, not answers to questions
 _SLOPE_DOUBT = 0.5  # standard deviation of the logarithm of the calibrating slope
 _LEVERAGE = 0.05  # least share of an answer's weight that counts as its own
 _POLLED = 1000  # images: bounds the time of a question
@@ -42,7 +45,8 @@ class Belief:
 
     `defective` are the probabilities, 0 or 1 for the answered. `removed` are those that would be removed now.
     `good_removed` and `defects_left` are the expected numbers of contents on the wrong side. `answered` marks those a
-    person decided. `coefficients` (p,), `covariance` (p, p) and `design` (c, p) are the model's; its log-odds are
+    person decided. `one_sided`: they are nearly all defective, so that they tell of themselves alone. `coefficients`
+    (p,), `covariance` (p, p) and `design` (c, p) are the model's; its log-odds are
     `sharpness * (design @ coefficients)`.
     """
 
@@ -55,6 +59,7 @@ class Belief:
     covariance: NDArray[np.float64]
     design: NDArray[np.float64]
     sharpness: float
+    one_sided: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,9 @@ def believe(landscape: Landscape, answers: Mapping[str, bool], *, expected: Expe
     answered[rows] = True
     defective[rows] = bad
     removed = _removed(defective, len(bad)) if bad.any() else np.zeros(len(landscape), dtype=bool)
+    one_sided = _one_sided(bad)
+    if one_sided:
+        removed = answered & (defective == 1.0)
     return Belief(
         defective=defective,
         removed=removed,
@@ -106,7 +114,18 @@ def believe(landscape: Landscape, answers: Mapping[str, bool], *, expected: Expe
         covariance=covariance,
         design=design,
         sharpness=sharpness,
+        one_sided=one_sided,
     )
+
+
+def _one_sided(bad: NDArray[np.bool_]) -> bool:
+    """Whether the answers report defects and hardly anything else, as a station does that says nothing of good parts.
+
+    Whom to ask was then decided by the answer, and the model, which takes the rest of the set to be like those that
+    were asked about, finds three images in four defective. Such answers remove the images they name and no other.
+    """
+    good = int((~bad).sum())
+    return int(bad.sum()) >= _MANY_BAD and good < max(_LEAST_GOOD, _GOOD_SHARE * len(bad))
 
 
 def _removed(defective: NDArray[np.float64], answers: int) -> NDArray[np.bool_]:

@@ -36,7 +36,8 @@ class ShareInterval:
 
 
 def share_interval(landscape: Landscape, belief: Belief, *, level: float = 0.9, seed: int = 0) -> ShareInterval | None:
-    """The posterior interval of the share of defective images; None with fewer than ten answers.
+    """The posterior interval of the share of defective images; None with fewer than ten answers, or
+    with answers that only report defects.
 
     Coefficients are drawn from the model's posterior, and each unanswered image's state from its odds under them;
     copies share their state. Answered images are what they were said to be. The variance of the drawn shares counts
@@ -53,7 +54,7 @@ def share_interval(landscape: Landscape, belief: Belief, *, level: float = 0.9, 
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must be in (0, 1). Got {level}.")
     everyone = bool(belief.answered.all())
-    if belief.answered.sum() < _FEWEST and not everyone:
+    if (belief.answered.sum() < _FEWEST or belief.one_sided) and not everyone:
         return None
     images = np.bincount(landscape.of_image, minlength=len(landscape)) / len(landscape.of_image)
     shares = _drawn_shares(belief, images, np.random.default_rng(seed))

@@ -108,7 +108,12 @@ def _removal(landscape: Landscape, isolation: Isolation, belief: Belief | None, 
 def _sureness(landscape: Landscape, belief: Belief, interval: ShareInterval | None) -> list[str]:
     count, bad = int(belief.answered.sum()), int((belief.answered & (belief.defective == 1.0)).sum())
     sentences = [f"{count} {_plural(count, 'answer', 'answers')}, {bad} of them defective."]
-    if bad:
+    if belief.one_sided:
+        sentences.append(
+            "Nearly all of them name a defect, so they tell of the images they name and of no other; answers about "
+            "good images, too, would tell of the rest."
+        )
+    elif bad:
         sentences.append(
             f"About {belief.good_removed:.0f} good images are expected among the removed, "
             f"about {belief.defects_left:.0f} defective ones among the kept."

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from irp_core.refinement.careful.asking import Belief, Expected, believe, next_question
+from irp_core.refinement.careful.contamination_interval import share_interval
 from irp_core.refinement.careful.landscape import Landscape, landscape
 from tests.irp_core.refinement.careful.plant import Plant, plant
 
@@ -96,6 +97,21 @@ def test_an_answer_about_one_of_many_alike_speaks_for_all() -> None:
     others = made.bad & (np.arange(120) != one)
     rise = after.defective[lay.of_image] - before.defective[lay.of_image]
     assert rise[others].mean() > rise[~made.bad].mean() + 0.1
+
+
+@pytest.mark.parametrize("good", [0, 2])
+def test_reports_of_defects_alone_remove_the_images_they_name_and_no_other(good: int) -> None:
+    """A station that says nothing of good parts: the model would take most of the set for defective."""
+    made = plant(200, 0.2, seed=1)
+    lay, truth = held(made), made.truth
+    named = [content for content, bad in truth.items() if bad][:31]
+    spared = [content for content, bad in truth.items() if not bad][:good]
+    belief = believe(lay, {**dict.fromkeys(named, True), **dict.fromkeys(spared, False)})
+    assert belief.one_sided
+    assert {lay.contents[place] for place in np.flatnonzero(belief.removed)} == set(named)
+    assert share_interval(lay, belief) is None
+    both = believe(lay, {content: truth[content] for content in (*named, *list(truth)[:60])})
+    assert not both.one_sided
 
 
 def test_what_is_expected_moves_the_belief_and_nobody_must_expect_nothing() -> None:
