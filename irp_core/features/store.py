@@ -97,18 +97,24 @@ class FeatureStore:
         """Take in the segments that this or another process has finished since, and forget those that are gone."""
         for _ in range(_ATTEMPTS):
             try:
-                for name, found in open_segments(self.directory, self._segments):
-                    if isinstance(found, str):
-                        _LOG.warning("%s; what it held is extracted again.", found)
-                        _remove(self.directory / name)
-                    else:
-                        self._add(name, *found)
+                self._take_in()
+                present = {path.name for path in self.directory.iterdir()}
+                gone = [name for name in self._segments if name not in present]
+                if gone:
+                    self._take_in()  # a joined segment is there before those that it is made of go
             except FileNotFoundError:
                 continue
-            present = {path.name for path in self.directory.iterdir()}
-            self._forget([name for name in self._segments if name not in present])
+            self._forget(gone)
             return
         raise InputError(f"{self.directory}: its files change faster than they can be read.")
+
+    def _take_in(self) -> None:
+        for name, found in open_segments(self.directory, self._segments):
+            if isinstance(found, str):
+                _LOG.warning("%s; what it held is extracted again.", found)
+                _remove(self.directory / name)
+            else:
+                self._add(name, *found)
 
     def _add(self, name: str, segment: Segment, keys: Keys) -> None:
         self._segments[name] = segment

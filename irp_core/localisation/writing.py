@@ -24,7 +24,7 @@ from irp_core.text.spreadsheet import escaped
 __all__ = ["COLUMNS", "MAPS_INDEX", "MAPS_SCALE", "MapWriter"]
 
 MAPS_INDEX = "maps.csv"
-MAPS_SCALE = "maps.json"
+MAPS_SCALE = "maps_scale.json"
 COLUMNS = ["path", "overlay", "map", "score", "threshold", "x", "y", "boxes", "error"]
 
 
@@ -56,7 +56,7 @@ class MapWriter:
         self._rows.append(row)
 
     def finish(self) -> pd.DataFrame:
-        """Write the index `maps.csv` and the scale `maps.json`; returns the index.
+        """Write the index `maps.csv` and the scale `maps_scale.json`; returns the index.
 
         Of each image: its files below the folder, the highest score and where it is (x, y, in pixels of the upright
         image), and the rectangles (JSON; left, top, right, bottom) of what exceeds the threshold, highest first.

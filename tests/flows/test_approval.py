@@ -130,7 +130,7 @@ def test_outside_a_deployment_nothing_waits_and_nothing_is_registered(
     review.approve("Ada")
     # A registration that fails is not forgotten: the next review, or the next run, tries it again.
     with monkeypatch.context() as patch, pytest.raises(MlflowException):
-        patch.setattr("tasks.tracking.writer._register", refused)
+        patch.setattr("tasks.tracking.reviews.register", refused)
         log_review(review)
     assert not review_is_logged(review.run)
     log_review(review)

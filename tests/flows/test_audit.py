@@ -278,7 +278,7 @@ def test_tampering_is_found_and_named(what: str, in_workspace: Path, tracked: Tr
     elif where == "list":
         path = cache / last["irp.dvc_md5"][:2] / last["irp.dvc_md5"][2:]
     elif where == "final":
-        path = tracked.file(next(name for name in tracked.known_files() if name.endswith("/weights.safetensors")))
+        path = tracked.file(str(tracked.weights()))
     else:
         holder, artifact = where.split()
         path = tracked.file(artifact, None if holder == "parent" else tracked.models[int(holder)])

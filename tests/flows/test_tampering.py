@@ -95,7 +95,9 @@ class Hand:
         return self.run.file(name, holder, verify=False)
 
     def final(self, name: str) -> tuple[str, Path]:
-        artifact = next(known for known in self.run.known_files() if known.endswith(name))
+        artifact = next(
+            known for known in self.run.known_files() if known.endswith(name) and "/localiser/" not in known
+        )
         return artifact, self.artifact(artifact)
 
     def tag(self, key: str, value: str, holder: str | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -118,7 +119,8 @@ def test_the_demo_compares_methods_quietly_and_leaves_nothing_running(tmp_path: 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    # On a slow machine a step says every ten seconds how far it is.
+    assert [line for line in done.stderr.splitlines() if not re.search(r": \d+ of \d+ after \d+ s", line)] == []
     for method in ("vanilla", "irp", "careful", "answered", "oracle"):
         assert method in done.stdout
     (page,) = workspace.glob("runs/demo-irp-*/report.html")
