@@ -57,6 +57,7 @@ def tell_story(folder: Path, tracking_uri: str | None = None) -> Iterator[Chapte
     Args:
         tracking_uri: of MLflow's store; None: the default.
     """
+    folder = folder.resolve()  # the story goes on inside it
     made, inbox = folder / "made", folder / "inbox"
     started = time.perf_counter()
     write_line_plant(made, NIGHTS, golden=GOLDEN, size=_SIZE, seed=3)

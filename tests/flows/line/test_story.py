@@ -34,7 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def story(folder: Path, prefect_api: str) -> list[Chapter]:
     from flows.line.story import tell_story
 
-    return list(tell_story(folder, store_of(folder)))
+    with contextlib.chdir(folder.parent):  # as `irp line demo` names it: from where it is typed
+        return list(tell_story(Path(folder.name), store_of(folder)))
 
 
 @pytest.fixture
