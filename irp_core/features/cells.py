@@ -12,7 +12,7 @@ from irp_core.backbones import LAYERS, MIDDLE, Backbone
 from irp_core.config import Features, Images
 from irp_core.features.images import shape_at
 
-__all__ = ["cell_grid", "cell_layers", "cells"]
+__all__ = ["cell_grid", "cell_layers", "cells", "projected"]
 
 _LARGEST = 60_000.0  # half precision ends at 65,504
 
@@ -47,10 +47,16 @@ def cells(maps: Mapping[str, Tensor], layers: tuple[str, ...], grid: tuple[int, 
     averaged = [
         F.adaptive_avg_pool2d(F.avg_pool2d(maps[layer].float(), 3, stride=1, padding=1), grid) for layer in layers
     ]
-    # On the CPU, whatever the device: the projection must be the same everywhere.
-    joined = torch.cat(averaged, dim=1).permute(0, 2, 3, 1).cpu()
-    inputs = joined.shape[3]
-    if channels < inputs:
-        matrix = torch.randn(inputs, channels, generator=torch.Generator().manual_seed(0))
-        joined = joined @ (matrix / channels**0.5)
+    joined = projected(torch.cat(averaged, dim=1).permute(0, 2, 3, 1), channels)
     return joined.clamp(-_LARGEST, _LARGEST).half()
+
+
+def projected(cells: Tensor, channels: int) -> Tensor:
+    """Cells (…, inputs) by a fixed Gaussian matrix to (…, channels), on the CPU; as they are where that is no fewer."""
+    cells = cells.cpu()  # whatever the device: the projection must be the same everywhere
+    inputs = cells.shape[-1]
+    if channels >= inputs:
+        return cells
+    matrix = torch.randn(inputs, channels, generator=torch.Generator().manual_seed(0))
+    fewer: Tensor = cells @ (matrix / channels**0.5)
+    return fewer

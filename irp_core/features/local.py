@@ -13,7 +13,7 @@ from torch import Tensor
 
 from irp_core.backbones import MIDDLE, Backbone
 from irp_core.config import Features, Images
-from irp_core.features.cells import cell_grid, cell_layers, cells
+from irp_core.features.cells import cell_grid, cell_layers, cells, projected
 from irp_core.features.feature_set import FeatureSet, Local
 
 __all__ = ["LocalFeature", "feature_set", "local_feature", "local_spec", "map_kurtosis", "patch_cells", "row_shape"]
@@ -56,7 +56,6 @@ def local_spec(
 ) -> dict[str, Any]:
     """Everything that a stored row of `name` depends on, given what `extractor_spec` says of the pooled features."""
     spec = {key: value for key, value in spec.items() if key != "views"}  # local features are of the first view
-    spec = {key: value for key, value in spec.items() if key != "views"}  # local features are of the first view
     if name == "patches":
         return {**spec, "scales": [features.scales[0]], "patches": [features.patch_grid, features.patch_channels]}
     if name == "kurtosis":
@@ -91,13 +90,7 @@ def patch_cells(maps: Tensor, grid: int, channels: int) -> Tensor:
     # The zeros beyond the image count, as in PatchCore: they damp the border cells, where the network saw its own
     # padding instead of the image (measured: docs/choosing.md).
     smoothed = F.avg_pool2d(maps, 3, stride=1, padding=1)
-    cells = F.adaptive_avg_pool2d(smoothed, grid).flatten(2).transpose(1, 2).cpu()
-    inputs = cells.shape[2]
-    if channels < inputs:
-        # On the CPU, whatever the device: the matrix must be the same everywhere.
-        matrix = torch.randn(inputs, channels, generator=torch.Generator().manual_seed(0))
-        cells = cells @ (matrix / channels**0.5)
-    return cells
+    return projected(F.adaptive_avg_pool2d(smoothed, grid).flatten(2).transpose(1, 2), channels)
 
 
 def map_kurtosis(maps: Tensor) -> Tensor:

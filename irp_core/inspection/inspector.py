@@ -86,7 +86,8 @@ class Inspector:
     ) -> None:
         described = described_in(directory)
         self.threshold = described.threshold
-        self.images, self._views = described.images, described.views
+        self.images = described.images
+        self._bank = view_bank(described.views, described.views.score)
         features = self._features = described.features
         weights = None if features.backbone == "bundled" else directory / BACKBONE
         backbone = load_backbone(features.backbone, weights, features.layers)
@@ -174,7 +175,7 @@ class Inspector:
             content, decoded = np.ascontiguousarray(image).tobytes(), _of_pixels(image, self.images.max_pixels)
         upright = resized(decoded, self.images.shape, self.images.crop)
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        return Seen(md5, views(upright, view_bank(self._views, self._views.score)))
+        return Seen(md5, views(upright, self._bank))
 
     def judge(self, seen: Sequence[Seen | InputError]) -> list[dict[str, Any]]:
         """A row each, `md5, score, threshold, decision, error`; an image that could not be seen has an `error`."""
@@ -207,7 +208,7 @@ class Inspector:
 
     def _blank(self) -> list[NDArray[np.uint8]]:
         height, width = self.images.shape
-        return views(Image.new("RGB", (width, height)), view_bank(self._views, self._views.score))
+        return views(Image.new("RGB", (width, height)), self._bank)
 
     def features(self, bank: Sequence[Sequence[NDArray[np.uint8]]]) -> FeatureSet:
         """What the detector sees of images, given the views of each (`irp_core.features.view_bank.views`)."""

@@ -115,9 +115,13 @@ def map_scale(cells: Cells, shape: tuple[int, int], false_alarm_rate: float) -> 
         >>> scale.low < scale.threshold < scale.high, sum(above)
         (True, 4)
     """
-    maps = [view_map(one, shape) for one in cells]
-    point = operating_point(np.array([one.max() for one in maps], dtype=np.float64), false_alarm_rate)
-    low = float(np.mean([np.quantile(one, _FROM) for one in maps]))
+    highest, lows = [], []
+    for one in cells:  # one map at a time: a large set's would not fit into memory
+        view = view_map(one, shape)
+        highest.append(view.max())
+        lows.append(np.quantile(view, _FROM))
+    point = operating_point(np.array(highest, dtype=np.float64), false_alarm_rate)
+    low = float(np.mean(lows))
     # Images that are all the same have one value everywhere.
     threshold = max(point.threshold, low * (1.0 + 1e-6))
     return MapScale(
