@@ -20,7 +20,7 @@ OF_REVIEWS = (REVIEWS, REMOVALS, IMAGES, REPORT)
 def folder_digests(run: RunDirectory) -> dict[str, str]:
     """sha256 by path in the folder: tables, record, summary, page, model, and the steps' notes."""
     named = [run.path / name for name in (RECORD, SUMMARY, REPORT)]
-    found = [*named, *run.path.glob("*.parquet"), *run.path.glob(f"{MODEL}/*"), *run.path.rglob(STEP)]
+    found = [*named, *run.path.glob("*.parquet"), *(run.path / MODEL).rglob("*"), *run.path.rglob(STEP)]
     return {
         file.relative_to(run.path).as_posix(): file_sha256(file)
         for file in sorted(found)

@@ -9,17 +9,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.cli.options import AllowDetectors, Overrides, ParamsFile, read_params
+from flows.cli.options import AllowDetectors, Overrides, ParamsFile, RunOrModel, read_params, reference_of
 from irp_core.errors import InputError
 
 __all__ = ["monitor"]
 
 
 def monitor(
-    model: Annotated[
-        str,
-        typer.Argument(metavar="RUN|MODEL", help="A run's directory, or a registered model: NAME[@alias|/version]."),
-    ],
+    model: RunOrModel,
     new: Annotated[Path, typer.Argument(metavar="NEW", help="Folder of new images, in the order of their names.")],
     reference: Annotated[
         Path, typer.Option(help="Folder of images that came just after the detector was put into service; 100 or more.")
@@ -42,7 +39,7 @@ def monitor(
         told = load_line(line, Path.cwd())  # a mistake is said before anything is scored
     from tasks.monitoring import watch
 
-    table = watch(model, reference, new, checked, window=window, allow=allow_detector or ())
+    table = watch(reference_of(model, checked), reference, new, checked, window=window, allow=allow_detector or ())
     if output is not None:
         from irp_core.atomic import atomic_path
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.cli.options import AllowDetectors, Overrides, ParamsFile, read_params
+from flows.cli.options import AllowDetectors, Overrides, ParamsFile, RunOrModel, read_params, reference_of
 
 __all__ = ["serve"]
 
@@ -16,10 +16,7 @@ _TOKEN = "IRP_SERVE_TOKEN"
 
 
 def serve(
-    model: Annotated[
-        str,
-        typer.Argument(metavar="RUN|MODEL", help="A run's directory, or a registered model: NAME[@alias|/version]."),
-    ],
+    model: RunOrModel,
     host: Annotated[str, typer.Option(help=f"Address to listen at; beyond this machine, {_TOKEN} must be set.")] = (
         "127.0.0.1"
     ),
@@ -44,7 +41,7 @@ def serve(
     limits = Limits(body=max_body, together=max(256_000_000, max_body), pixels=max_pixels, seconds=max_seconds)
     with notes.status("Loading the model …"):
         service = Service(
-            model,
+            reference_of(model, checked),
             checked,
             host=host,
             port=port,
