@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,7 +13,9 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.text.plain_yaml import parse_yaml, read_yaml
 
-__all__ = ["checked_params", "explain", "load_params", "recorded_params"]
+__all__ = ["checked_params", "checked_values", "explain", "load_params", "recorded_params"]
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def load_params(file: Path | None = None, overrides: Iterable[str] = ()) -> Params:
@@ -57,12 +59,24 @@ def checked_params(values: dict[str, Any], source: str) -> Params:
     Raises:
         InputError: an unknown key, a value out of range.
     """
+    return checked_values(values, source, Params, "sections")
+
+
+def checked_values(values: dict[str, Any], source: str, model: type[_Model], named: str) -> _Model:
+    """`model` of plain values.
+
+    Args:
+        source: where they come from, `named` what the keys name, for the error.
+
+    Raises:
+        InputError: an unknown key, a value out of range.
+    """
     if strange := [key for key in values if not isinstance(key, str)]:
-        raise InputError(f"{source}: expected sections by name, found {strange[0]!r}.")
+        raise InputError(f"{source}: expected {named} by name, found {strange[0]!r}.")
     try:
-        return Params.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{source}: {explain(error)}") from None
+        raise InputError(f"{source}: {explain(error, model)}") from None
 
 
 def recorded_params(record: Mapping[str, Any], source: str) -> Params:

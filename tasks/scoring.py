@@ -17,7 +17,7 @@ from irp_core.run.directory import RunDirectory
 from irp_core.run.files import MODEL
 from tasks.runtime.progress import bar
 
-__all__ = ["download_model", "model_folder", "score_images"]
+__all__ = ["download_model", "local_model", "model_folder", "no_model", "score_images"]
 
 
 def score_images(
@@ -56,12 +56,25 @@ def model_folder(model: str, params: Params, temporary: Path) -> Path:
     Raises:
         InputError: as `score_images`.
     """
-    for folder in (RunDirectory(Path(model)).model, Path(model)):
-        if (folder / INSPECTOR).is_file():
-            return folder
+    if (folder := local_model(model)) is not None:
+        return folder
     if Path(model).exists():
         raise InputError(f"{model}: expected a finished run or a refined detector (inspector.json), found none.")
     return download_model(model, params, temporary)
+
+
+def local_model(model: str) -> Path | None:
+    """The folder of a run's model, or of a saved detector, on this machine; None where `model` is no such folder."""
+    folders = (RunDirectory(Path(model)).model, Path(model))
+    return next((folder for folder in folders if (folder / INSPECTOR).is_file()), None)
+
+
+def no_model(model: str, params: Params) -> InputError:
+    """That a reference is neither a run's folder nor a registered model."""
+    return InputError(
+        f"{model}: expected a run's directory or a model registered at {params.tracking.uri} "
+        "(NAME, NAME/version or NAME@alias), found neither."
+    )
 
 
 def download_model(model: str, params: Params, temporary: Path) -> Path:
@@ -83,10 +96,7 @@ def download_model(model: str, params: Params, temporary: Path) -> Path:
         run = client.get_run(found.run_id)
         downloaded = Path(client.download_artifacts(found.run_id, MODEL, str(temporary)))
     except MlflowException:
-        raise InputError(
-            f"{model}: expected a run's directory or a model registered at {params.tracking.uri} "
-            f"(NAME, NAME/version or NAME@alias), found neither."
-        ) from None
+        raise no_model(model, params) from None
     own = f"{run.info.artifact_uri}/{MODEL}"
     if str(found.source).rstrip("/") != own:
         raise InputError(f"{model}: expected the model of its own run ({own}), found {found.source}.")

@@ -14,9 +14,7 @@ from irp_core import __version__
 from irp_core.api.result import Result, review_command
 from irp_core.backbones import WEIGHT_SOURCES, load_backbone
 from irp_core.config import Features, Params
-from irp_core.data.contamination import contaminate
 from irp_core.data.manifest import manifest_digest, training_rows
-from irp_core.data.scan import scan
 from irp_core.errors import InputError
 from irp_core.features.pipeline import Bar, FeaturePipeline, StoredFeatures
 from irp_core.features.pooled import resolve_device, resolve_precision
@@ -30,7 +28,7 @@ from irp_core.results.operating import find_operating_point
 from irp_core.results.results import write_result_tables, write_round
 from irp_core.run.directory import RunDirectory
 from irp_core.run.inputs import RunInputs
-from irp_core.run.prepared import PreparedSet
+from irp_core.run.prepared import PreparedSet, expect_trainable
 from irp_core.run.step_files import read_maps, write_maps, write_scored
 
 __all__ = ["refine"]
@@ -107,29 +105,10 @@ def _weights(features: Features) -> Path | None:
 
 def _prepare(run: RunDirectory, root: Path, params: Params, decisions: str | Path | pd.DataFrame | None) -> None:
     """Scan, and write what a run knows when it begins."""
-    found = scan(
-        root,
-        params.dataset.layout,
-        good_names=params.dataset.good_names,
-        copies_from=params.dataset.near_copies,
-        images=params.images,
-        golden=Path(params.dataset.golden) if params.dataset.golden else None,
-        workers=params.features.workers,
-    )
-    manifest = contaminate(
-        found.manifest,
-        params.dataset,
-        params.contamination,
-        seed=params.run.seed,
-        near_copies=found.near_copies,
-        golden=found.golden,
-    )
-    rows = training_rows(manifest)
-    if rows.empty:
-        raise InputError(f"{root}: expected training images, found none after the split.")
     prepared = PreparedSet(run.path)
-    prepared.write_left_out(found.quarantine, found.duplicates)
-    prepared.write_notices(found.ignored, found.near_copies, found.notes)
+    _, manifest = prepared.begin(root, params)
+    expect_trainable(manifest, root)
+    rows = training_rows(manifest)
     prepared.write_manifest(manifest)
     said = _standing(decisions)
     run.write_decisions(said[said["md5"].isin(rows["md5"])].reset_index(drop=True))

@@ -26,7 +26,7 @@ from irp_core.data.set_notes import Size, recommended_size, set_notes
 from irp_core.data.walk import EXTENSIONS, Ignored, Tree, walk
 from irp_core.errors import InputError
 
-__all__ = ["LAYOUTS", "Scan", "detect_layout", "is_labelled", "scan"]
+__all__ = ["LAYOUTS", "Scan", "detect_layout", "is_labelled", "pictures_below", "scan"]
 
 # In the order of detection: `folder` takes whatever no other layout claims.
 LAYOUTS: dict[str, ModuleType] = {"mtd": mtd, "mvtec": mvtec, "ksdd2": ksdd2, "folder": folder}
@@ -207,12 +207,17 @@ def _golden(folder: Path, images: Images, workers: int) -> dict[str, NDArray[np.
     Raises:
         InputError: no folder, or no image in it that can be read.
     """
-    with ThreadPoolExecutor(workers) as pool:
-        read = list(pool.map(lambda image: look(folder / image, images), walk(folder).images))
-    seen = {facts.md5: facts.thumbnail for facts in read if isinstance(facts, Facts)}
+    seen = pictures_below(folder, images, workers)
     if not seen:
         raise InputError(f"dataset.golden {folder}: expected at least one readable image, found none.")
     return seen
+
+
+def pictures_below(folder: Path, images: Images, workers: int) -> dict[str, NDArray[np.uint8]]:
+    """Content → thumbnail of the images below a folder that can be read."""
+    with ThreadPoolExecutor(workers) as pool:
+        read = list(pool.map(lambda image: look(folder / image, images), walk(folder).images))
+    return {facts.md5: facts.thumbnail for facts in read if isinstance(facts, Facts)}
 
 
 def _ignored(tree: Tree, listed: list[Entry], layout: str) -> list[Ignored]:

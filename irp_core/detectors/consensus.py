@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from irp_core.config import Params
-from irp_core.detectors.folds import assign_folds, fold_by_fold
+from irp_core.detectors.folds import fold_by_fold, folds_by_content
 from irp_core.detectors.gaussian import Gaussian
 from irp_core.detectors.kurtosis import Kurtosis
 from irp_core.detectors.local import LocalDetector, LocalScores, Scale, scale_of, standardised
@@ -65,14 +64,7 @@ class Consensus:
         """Fit both detectors anew, and the scale of the global one's out-of-fold scores."""
         features.check("Consensus.fit", self.needs)
         started = time.perf_counter()
-        contents = [
-            hashlib.md5(image.tobytes(), usedforsecurity=False).hexdigest()
-            for block in features.blocks()
-            for image in block.pooled
-        ]
-        if len(set(contents)) < 2:
-            raise ValueError(f"Consensus.fit expects at least 2 different images. Got {len(features)}.")
-        folds = assign_folds(contents, np.ones(len(features), dtype=bool), _FOLDS, seed=seed)
+        folds = folds_by_content(features, _FOLDS, seed=seed, who="Consensus.fit")
         local = self._local.fit(features, seed=seed)
         whole = self._global_out_of_fold(features, folds, seed)
         self._scale = scale_of(whole)

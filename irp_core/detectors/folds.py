@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from irp_core.features.feature_set import FeatureSet
 
-__all__ = ["assign_folds", "fold_by_fold", "score_folds"]
+__all__ = ["assign_folds", "fold_by_fold", "folds_by_content", "score_folds"]
 
 
 class _Fitted(Protocol):
@@ -45,6 +46,25 @@ def assign_folds(contents: Sequence[str], inside: NDArray[np.bool_], folds: int,
     return np.array(
         [of_content[content] if within else -1 for content, within in zip(contents, inside, strict=True)], dtype=np.intp
     )
+
+
+def folds_by_content(features: FeatureSet, folds: int, *, seed: int, who: str) -> NDArray[np.intp]:
+    """The fold of each image (n,) of a set that all trains; images of the same pooled features share one.
+
+    Args:
+        who: names the method in the error.
+
+    Raises:
+        ValueError: fewer than two different images.
+    """
+    contents = [
+        hashlib.md5(image.tobytes(), usedforsecurity=False).hexdigest()
+        for block in features.blocks()
+        for image in block.pooled
+    ]
+    if len(set(contents)) < 2:
+        raise ValueError(f"{who} expects at least 2 different images. Got {len(features)}.")
+    return assign_folds(contents, np.ones(len(features), dtype=bool), folds, seed=seed)
 
 
 def fold_by_fold(

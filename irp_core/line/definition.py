@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from irp_core.atomic import atomic_path
 from irp_core.config import Params
 from irp_core.config.lines import LINE_NAME, Line
 from irp_core.errors import InputError
-from irp_core.params_file import checked_params, explain
+from irp_core.params_file import checked_params, checked_values
 from irp_core.text.plain_yaml import read_yaml
 
 __all__ = ["checked_line", "line_file", "line_names", "line_params", "load_line", "write_line"]
@@ -85,12 +84,7 @@ def checked_line(values: dict[str, Any], source: str) -> Line:
     Raises:
         InputError: an unknown key, a value out of range.
     """
-    if strange := [key for key in values if not isinstance(key, str)]:
-        raise InputError(f"{source}: expected keys by name, found {strange[0]!r}.")
-    try:
-        return Line.model_validate(values)
-    except ValidationError as error:
-        raise InputError(f"{source}: {explain(error, Line)}") from None
+    return checked_values(values, source, Line, "keys")
 
 
 def line_params(line: Line, project: Path) -> Params:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from irp_core.atomic import atomic_path
 from irp_core.methods import METHODS
 from irp_core.plots import iteration_curves, score_histograms
 from irp_core.refinement.reviews import approval
 from irp_core.removals import GONE
+from irp_core.report.html import write_html
 from irp_core.report.lineage import Lineage
 from irp_core.report.thumbnails import Find, thumbnail_uri
 from irp_core.results.left_out import left_out
@@ -27,6 +27,7 @@ from irp_core.statistics.metrics import recovery_text
 
 __all__ = ["render"]
 
+_TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 _SINGLES = 8  # images
 _GALLERY = 240  # images; about 8 KB each keeps the page under 5 MB
 
@@ -63,19 +64,17 @@ def render(
         "image_id", keep="last"
     )
     shown = ordered.head(_GALLERY).astype(object).where(ordered.head(_GALLERY).notna(), None)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["share"] = lambda v: "–" if v is None or pd.isna(v) else f"{v:.3f}"
-    environment.filters["percent"] = lambda v: "–" if v is None or pd.isna(v) else f"{100 * v:.0f} %"
-    environment.filters["recovery"] = recovery_text
-    environment.filters["commands"] = _commands
+    filters: dict[str, Callable[..., Any]] = {
+        "share": lambda v: "–" if v is None or pd.isna(v) else f"{v:.3f}",
+        "percent": lambda v: "–" if v is None or pd.isna(v) else f"{100 * v:.0f} %",
+        "recovery": recovery_text,
+        "commands": _commands,
+    }
     gallery = [_card(run, row, find) for row in shown.to_dict("records")]
-    page = environment.get_template("report.html").render(
+    return write_html(
+        _TEMPLATE,
+        output,
+        filters,
         run_id=run.run_id,
         record=record,
         summary={"contamination": None, "operating": None, "outcome": None, **summary},  # of an older run
@@ -96,10 +95,6 @@ def render(
         origin=lineage.origin,
         models=lineage.models,
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return output
 
 
 def _questions(run: RunDirectory, outcome: dict[str, Any], find: Find) -> list[dict[str, Any]]:

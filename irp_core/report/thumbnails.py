@@ -47,7 +47,7 @@ def jpeg(path: Path, size: int, images: Images, quality: int = 80) -> bytes | No
     return buffer.getvalue()
 
 
-def thumbnail_uri(path: Path | None, images: Images) -> str | None:
+def thumbnail_uri(path: Path | None, images: Images, size: int = _THUMBNAIL) -> str | None:
     """A thumbnail as a data URI, or None where the image is no longer there (a page outlives the data)."""
-    small = jpeg(path, _THUMBNAIL, images) if path else None
+    small = jpeg(path, size, images) if path else None
     return None if small is None else "data:image/jpeg;base64," + base64.b64encode(small).decode()

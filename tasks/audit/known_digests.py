@@ -17,6 +17,7 @@ from irp_core.errors import InputError
 from irp_core.hashing import file_md5, file_sha256
 from irp_core.run.directory import is_run
 from irp_core.run.files import DIGESTS
+from tasks.tracking.digests import digests_target
 from tasks.tracking.reader import TrackedRun
 from tasks.versions.dvc_files import dvc_file_of, version_of
 
@@ -107,7 +108,7 @@ def _of_dvc(run: TrackedRun, file: Path, params: Params) -> Iterator[Finding]:
 
 
 def _dvc_file(run_id: str, params: Params) -> Path:
-    return dvc_file_of(Path(params.snapshots.directory) / run_id / DIGESTS)
+    return dvc_file_of(digests_target(Path(params.snapshots.directory), run_id))
 
 
 def _sealed(run_id: str, sha256: str, seals: Path | None) -> Iterator[Finding]:

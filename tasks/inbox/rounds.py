@@ -17,7 +17,7 @@ from prefect.logging import get_run_logger
 from irp_core.config import Images, Params
 from irp_core.config.lines import Line
 from irp_core.data.look import Facts, look
-from irp_core.data.walk import walk
+from irp_core.data.scan import pictures_below
 from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger
@@ -98,9 +98,7 @@ def _golden(line: Line, params: Params) -> Mapping[str, NDArray[np.uint8]]:
     if line.golden is None:
         return {}
     root = Path(line.golden)
-    with ThreadPoolExecutor(params.features.workers) as pool:
-        looks = list(pool.map(lambda image: look(root / image, params.images), walk(root).images))
-    found = {seen.md5: seen.thumbnail for seen in looks if isinstance(seen, Facts)}
+    found = pictures_below(root, params.images, params.features.workers)
     if not found:
         raise InputError(f"golden {root}: expected labelled images, found none that can be read.")
     return found

@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from functools import partial
-from pathlib import Path
 
 import uvicorn
 
 from irp_core.config import Params
 from irp_core.errors import InputError
-from irp_core.model_files import INSPECTOR
-from irp_core.run.directory import RunDirectory
 from tasks.review.door import Impatient
+from tasks.scoring import local_model, no_model
 from tasks.serve.app import make_app
 from tasks.serve.batching import Batcher
 from tasks.serve.door import Door, Limits, is_loopback
@@ -62,7 +60,7 @@ class Service:
         if token is not None and (len(token) < 16 or not token.isascii() or not token.isprintable()):
             raise InputError("IRP_SERVE_TOKEN must have at least 16 characters, all of ASCII.")
         load = partial(load_model, params=params, max_pixels=limits.pixels, allow=allow)
-        resolve = None if _is_folder(reference) else partial(_version, params=params)
+        resolve = None if local_model(reference) else partial(_version, params=params)
         self.model = ServedModel(reference, load, resolve)
         self._batcher = Batcher(lambda: self.model.current, workers=params.features.workers)
         self._every = every
@@ -96,17 +94,10 @@ class Service:
         self._server.should_exit = True
 
 
-def _is_folder(reference: str) -> bool:
-    return any((folder / INSPECTOR).is_file() for folder in (RunDirectory(Path(reference)).model, Path(reference)))
-
-
 def _version(reference: str, params: Params) -> str:
     from tasks.tracking.queries import client_of, model_version
 
     found = model_version(reference, client_of(params))
     if found is None:
-        raise InputError(
-            f"{reference}: expected a run's directory or a model registered at {params.tracking.uri} "
-            f"(NAME, NAME/version or NAME@alias), found neither."
-        )
+        raise no_model(reference, params)
     return f"{found.name}/{found.version}"

@@ -17,10 +17,8 @@ from prefect.logging import get_run_logger
 
 from irp_core import __version__
 from irp_core.config import Params, digest
-from irp_core.data.contamination import contaminate
 from irp_core.data.crop_loss import count_lost, crop_loss
 from irp_core.data.manifest import manifest_digest, training_rows
-from irp_core.data.scan import scan
 from irp_core.data.seen.known_files import KnownFiles
 from irp_core.data.set_notes import Size
 from irp_core.data.split.hash_split import sides
@@ -29,7 +27,7 @@ from irp_core.refinement.reviews import current_decisions, no_events, read_event
 from irp_core.run.directory import RunDirectory, is_run
 from irp_core.run.files import RECORD
 from irp_core.run.inputs import RunInputs, is_sealed, sealed_record
-from irp_core.run.prepared import PreparedSet
+from irp_core.run.prepared import PreparedSet, expect_trainable
 from irp_core.run.review_log import bring_all_up_to_date
 from tasks.runtime.progress import bar
 from tasks.runtime.retries import IO_RETRIES
@@ -45,30 +43,15 @@ def make_manifest(root: Path, params: Params, output: Path, before: Path | None 
         before: an earlier prepared set, or run, of the same images and fewer: with `dataset.split: hash` its test
             split stands.
     """
+    prepared = PreparedSet(output)
     with bar("Reading images") as advance:
-        found = scan(
+        found, manifest = prepared.begin(
             root,
-            params.dataset.layout,
-            good_names=params.dataset.good_names,
-            copies_from=params.dataset.near_copies,
-            images=params.images,
-            golden=Path(params.dataset.golden) if params.dataset.golden else None,
+            params,
+            earlier=sides(PreparedSet(before).manifest()) if before else None,
             known=KnownFiles(Path(params.features.store), params.images),
-            workers=params.features.workers,
             progress=advance,
         )
-    manifest = contaminate(
-        found.manifest,
-        params.dataset,
-        params.contamination,
-        seed=params.run.seed,
-        near_copies=found.near_copies,
-        golden=found.golden,
-        known=sides(PreparedSet(before).manifest()) if before else None,
-    )
-    prepared = PreparedSet(output)
-    prepared.write_left_out(found.quarantine, found.duplicates)
-    prepared.write_notices(found.ignored, found.near_copies, found.notes)
     crop = params.images.crop
     measured = crop_loss(root, manifest, crop, workers=params.features.workers)
     prepared.write_crop_loss(measured)
@@ -136,9 +119,7 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs, na
         name: of the data set; None: the folder's.
     """
     manifest = PreparedSet(prepared).manifest()
-    different = training_rows(manifest)["md5"].nunique()
-    if different < 2:
-        raise InputError(f"{root}: expected 2 different training images at least, found {different} after the split.")
+    expect_trainable(manifest, root)
     manifest_sha256 = manifest_digest(manifest)
     decisions = standing_decisions(params, manifest, Path(inputs.decisions) if inputs.decisions else None)
     reviewed = decisions.to_dict("list") if len(decisions) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from irp_core.config import Params, PatchGaussianParams
 from irp_core.detectors.cells.patch_gaussian import PatchGaussian
-from irp_core.detectors.folds import assign_folds, fold_by_fold
+from irp_core.detectors.folds import fold_by_fold, folds_by_content
 from irp_core.detectors.gaussian import Gaussian
 from irp_core.detectors.local import Scale, scale_of, standardised
 from irp_core.detectors.protocol import EpochReport, Report
@@ -77,14 +76,7 @@ class Ensemble:
         """
         features.check("Ensemble.fit", self.needs)
         started = time.perf_counter()
-        contents = [
-            hashlib.md5(image.tobytes(), usedforsecurity=False).hexdigest()
-            for block in features.blocks()
-            for image in block.pooled
-        ]
-        if len(set(contents)) < 2:
-            raise ValueError(f"Ensemble.fit expects at least 2 different images. Got {len(features)}.")
-        folds = assign_folds(contents, np.ones(len(features), dtype=bool), _FOLDS, seed=seed)
+        folds = folds_by_content(features, _FOLDS, seed=seed, who="Ensemble.fit")
         logs = self._out_of_fold(features, folds, seed)
         self._scales = {name: scale_of(logs[name]) for name in _MEMBERS}
         self._gaussian.fit(features)
