@@ -55,7 +55,7 @@ def pipeline() -> list[tuple[str, str]]:
             for image_id in rows["image_id"]:
                 image = resized(decode((root / image_id).read_bytes()), params.images.shape)
                 for view in views(image, bank):
-                    extractor(np.ascontiguousarray(view[None]))
+                    extractor(np.stack([view]))
 
         store = FeatureStore(Path(folder) / "store", spec)
         started = time.perf_counter()
