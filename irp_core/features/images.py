@@ -1,6 +1,6 @@
 """One image from its bytes to what the network sees.
 
-bytes → `decode` (`image_formats`) → RGB → `resized` (crop, resize) → `views` (`view_bank`) → `normalize` → tensor.
+bytes → `decode` (`image_formats`) → RGB → `resized` (crop, resize) → `views` (`view_bank`) → `normalize` (`pooled`).
 
 An image is resized to `images.size`: a square, or (height, width) where its shape is to be kept. What is shown to the
 network at another side is as large as a square of that side, in the image's shape (`shape_at`).
@@ -11,17 +11,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from irp_core.features.image_formats import decode, decode_mask
 
-__all__ = ["center_box", "decode", "decode_mask", "normalize", "resized", "shape_at"]
-
-# ImageNet statistics of RGB in [0, 1], as torchvision's weights expect them.
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+__all__ = ["center_box", "decode", "decode_mask", "resized", "shape_at"]
 
 
 def center_box(width: int, height: int) -> tuple[int, int, int, int]:
@@ -56,11 +50,3 @@ def shape_at(shape: tuple[int, int], side: int) -> tuple[int, int]:
         return side, side
     by = side / math.sqrt(height * width)
     return max(32, 16 * round(height * by / 16)), max(32, 16 * round(width * by / 16))
-
-
-def normalize(pixels: Tensor) -> Tensor:
-    """uint8 (n, height, width, 3) → float32 (n, 3, height, width), channels last, ImageNet statistics."""
-    mean = torch.tensor(_MEAN, device=pixels.device)
-    std = torch.tensor(_STD, device=pixels.device)
-    # NHWC memory seen as NCHW is what torch calls channels-last: no copy.
-    return ((pixels.float() / 255.0 - mean) / std).permute(0, 3, 1, 2)

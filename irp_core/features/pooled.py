@@ -17,9 +17,13 @@ from torch import Tensor
 from irp_core.backbones import Backbone
 from irp_core.config import Params
 from irp_core.errors import InputError
-from irp_core.features.images import normalize, shape_at
+from irp_core.features.images import shape_at
 
-__all__ = ["PooledExtractor", "extractor_spec", "resolve_device", "resolve_precision"]
+__all__ = ["PooledExtractor", "extractor_spec", "normalize", "resolve_device", "resolve_precision"]
+
+# ImageNet statistics of RGB in [0, 1], as torchvision's weights expect them.
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
 
 # Version of the numbers: to be raised when decoding, views or pooling change what is stored.
 _PIPELINE = 1
@@ -114,6 +118,14 @@ class PooledExtractor:
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
             maps: dict[str, Tensor] = self._network(scaled)
         return maps
+
+
+def normalize(pixels: Tensor) -> Tensor:
+    """uint8 (n, height, width, 3) → float32 (n, 3, height, width), channels last, ImageNet statistics."""
+    mean = torch.tensor(_MEAN, device=pixels.device)
+    std = torch.tensor(_STD, device=pixels.device)
+    # NHWC memory seen as NCHW is what torch calls channels-last: no copy.
+    return ((pixels.float() / 255.0 - mean) / std).permute(0, 3, 1, 2)
 
 
 def _resize(images: Tensor, shape: tuple[int, int]) -> Tensor:

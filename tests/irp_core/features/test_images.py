@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from irp_core.features.images import normalize, resized, shape_at
+from irp_core.features.images import resized, shape_at
+from irp_core.features.pooled import normalize
 
 
 def test_center_crop_takes_the_central_square() -> None:

@@ -117,7 +117,7 @@ def test_features_are_the_means_of_the_maps(extractor: tuple[PooledExtractor, Pa
     pixels = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
     features = extractor[0](pixels)
     assert features.shape == (4, 512)
-    from irp_core.features.images import normalize
+    from irp_core.features.pooled import normalize
 
     expected = extractor[0].backbone.network(normalize(torch.from_numpy(pixels)))["layer3"].mean(dim=(2, 3))
     np.testing.assert_allclose(features[:, :256], expected.numpy(), rtol=1e-5)
@@ -160,7 +160,7 @@ def test_bfloat16_is_chosen_only_where_it_is_native() -> None:
 
 def test_patches_are_smoothed_cells_of_the_deepest_map(extractor: tuple[PooledExtractor, Params]) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
-    from irp_core.features.images import normalize
+    from irp_core.features.pooled import normalize
 
     deepest = extractor[0].backbone.network(normalize(torch.from_numpy(pixels)))["layer3"]
     features = extractor[1].features.model_copy(update={"patch_grid": 2, "patch_channels": 256})  # no projection
