@@ -20,6 +20,7 @@ from irp_core.refinement.policy import Policy, policy_of
 
 __all__ = [
     "Scored",
+    "expect_different",
     "later_settings",
     "local_needed",
     "localiser_name",
@@ -75,6 +76,16 @@ def scores_with_its_own_model(policy: Policy) -> bool:
     return policy.score_on == "in_sample" and policy.detector is None
 
 
+def expect_different(groups: Sequence[str]) -> None:
+    """Refuse a training set of which all images show the same: none is left to judge it by.
+
+    Raises:
+        InputError: fewer than two different images.
+    """
+    if len(set(groups)) < 2:
+        raise InputError("Out-of-fold scores expect 2 different training images at least, found 1.")
+
+
 class Scored(NamedTuple):
     """What a round is decided from.
 
@@ -119,8 +130,7 @@ def score_by_policy(
         detector.fit(features[inside], epochs=params.training.epochs, seed=params.run.seed)
         return Scored(detector.score(features))
     shown = contents if groups is None else groups
-    if len(set(shown)) < 2:
-        raise InputError("Out-of-fold scores expect 2 different training images at least, found 1.")
+    expect_different(shown)
 
     def out_of_fold(name: str) -> ScoredSet:
         return out_of_fold_scores(
