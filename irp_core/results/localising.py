@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from irp_core.config import Images, Params
-from irp_core.data.manifest import testing_rows
+from irp_core.data.manifest import testing_rows, training_rows
 from irp_core.detectors import Localises, detector_class, load_detector
 from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet
@@ -18,7 +18,7 @@ from irp_core.features.pooled import resolve_device
 from irp_core.localisation.geometry import Geometry, mask_in_view
 from irp_core.localisation.maps import map_scale, out_of_fold_maps, view_map
 from irp_core.localisation.pixel_metrics import PixelMetrics, PixelScores, components
-from irp_core.refinement.scoring import localiser_name
+from irp_core.refinement.scoring import localiser_name, mapped
 from irp_core.regular_file import read_regular
 from irp_core.run.directory import RunDirectory
 
@@ -30,6 +30,7 @@ _AT_ONCE = 32  # images
 def fit_localiser(run: RunDirectory, iteration: int, features: StoredFeatures, folder: Path) -> dict[str, Any] | None:
     """The detector of the maps of model `iteration`, the last one, and their scale, from its training images.
 
+    Of a set of more than `MAPPED` images these are drawn by their content (`irp_core.refinement.scoring.mapped`).
     A final detector that says where makes its own maps; else one is fitted beside it on the same images, and saved into
     `folder`. The decision stays the final detector's.
 
@@ -38,6 +39,7 @@ def fit_localiser(run: RunDirectory, iteration: int, features: StoredFeatures, f
         fewer than two different images are left.
     """
     params, rows = run.params(), run.training_set(iteration)
+    rows = rows[rows["md5"].isin(mapped(training_rows(run.manifest())["md5"]))].reset_index(drop=True)
     name, groups = localiser_name(params), run.groups(rows)
     if name is None or len(set(groups)) < 2:
         return None
