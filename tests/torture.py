@@ -172,8 +172,8 @@ def _killed(process: subprocess.Popen[bytes]) -> str | None:
 
 def _killed_server(process: subprocess.Popen[bytes]) -> str | None:
     """Kill the Prefect server of a run that goes on, and wait for the run; None where there was none any more."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    for child in children.read_text().split() if process.poll() is None else ():
+    children = " ".join(file.read_text() for file in Path(f"/proc/{process.pid}/task").glob("*/children"))
+    for child in children.split() if process.poll() is None else ():
         if b"prefect.server.api.server" in Path(f"/proc/{child}/cmdline").read_bytes():
             os.kill(int(child), signal.SIGKILL)
             return f"server (the run ended with code {process.wait()})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +50,17 @@ def prefect_session(
         with without_prefect():
             yield
         return
-    from tasks.runtime.prefect_server import prefect_server
+    from tasks.runtime.prefect_server import configured_api, prefect_server, without_heartbeats
 
+    heard = schedules or configured_api() is not None  # the temporary server has nobody who listens to heartbeats
     with prefect_server(Path(".irp/prefect-server.log"), schedules=schedules) as wait:
         meanwhile()
         with Console(stderr=True, quiet=is_quiet()).status("Starting Prefect …"):
             import flows.compare  # noqa: F401  (the long imports, while the server starts)
 
             wait()
-        yield
+        with nullcontext() if heard else without_heartbeats():
+            yield
 
 
 def close_session(runs: list[Path]) -> None:

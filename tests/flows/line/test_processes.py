@@ -92,7 +92,7 @@ def sessions(plant: Plant) -> int:
 
 def server() -> int:
     """The session's Prefect server: it is started again when it dies, as a unit of systemd is."""
-    listed = ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())]
+    listed = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(os.getpid())]
     told = subprocess.run(listed, capture_output=True, text=True, check=True).stdout
     (number,) = [line.split()[0] for line in told.splitlines() if "prefect.server.api.server" in line]
     return int(number)
