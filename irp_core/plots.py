@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.scale import SymmetricalLogScale
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from irp_core.audit.whatif import removal_curve
 from irp_core.methods import METHODS
@@ -17,6 +19,7 @@ from irp_core.methods import METHODS
 __all__ = ["COLOURS", "iteration_curves", "score_histograms", "what_if_curves"]
 
 _HISTOGRAMS = 12
+_FAR = 10  # times the threshold: scores beyond it make the axis logarithmic there
 _WIDTH = 4.2  # inches: in a page of 400 pixels the letters of 9 points are still read
 COLOURS = {"blue": "#0072b2", "orange": "#d55e00", "green": "#009e73", "grey": "#777777"}
 
@@ -74,16 +77,22 @@ def score_histograms(scores: pd.DataFrame, thresholds: Mapping[int, float]) -> F
     shown = present[np.unique(np.linspace(0, len(present) - 1, min(len(present), _HISTOGRAMS)).round().astype(int))]
     figure = Figure(figsize=(_WIDTH, 0.9 + 1.0 * len(shown)), layout="constrained")
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
-    edges = np.histogram_bin_edges(scores.loc[scores["iteration"].isin(shown), "score"], bins=50)
+    reach = max((thresholds[iteration] for iteration in shown.tolist() if iteration in thresholds), default=0.0)
+    edges, scale = _bins(scores.loc[scores["iteration"].isin(shown), "score"].to_numpy(), reach)
     for axes, iteration in zip(panels, shown.tolist(), strict=True):
         axes.hist(scores.loc[scores["iteration"] == iteration, "score"], bins=edges, color=COLOURS["blue"], alpha=0.6)
         # A handful of images in the tail is what the rule is about: a linear axis would hide it.
         axes.set_yscale("symlog", linthresh=1)
         axes.set_yticks([0, 1, 10, 100], labels=["0", "1", "10", "100"])
+        if scale is not None:
+            axes.set_xscale(scale)
+            axes.set_xlim(edges[0], edges[-1])
+            decades = 10.0 ** np.arange(np.ceil(np.log10(scale.linthresh)), np.log10(edges[-1]))
+            axes.set_xticks([0.0, *decades], labels=["0", *(f"{value:g}" for value in decades)])
         axes.minorticks_off()
         if iteration in thresholds:
             axes.axvline(thresholds[iteration], color=COLOURS["orange"], linewidth=1.5)
-            right = thresholds[iteration] > (edges[0] + edges[-1]) / 2  # then its name stands on the left
+            right = thresholds[iteration] > edges[len(edges) // 2]  # then its name stands on the left
             axes.annotate(
                 f"threshold {thresholds[iteration]:.3f}",
                 (thresholds[iteration], 0.9),
@@ -99,6 +108,21 @@ def score_histograms(scores: pd.DataFrame, thresholds: Mapping[int, float]) -> F
         _tidy(axes)
     panels[-1].set_xlabel("anomaly score (vertical: number of images)")
     return figure
+
+
+def _bins(scores: NDArray[np.float64], reach: float) -> tuple[NDArray[np.float64], SymmetricalLogScale | None]:
+    """50 bins and the axis' scale: logarithmic beyond the threshold `reach`, where a few scores lie far above it.
+
+    On a linear axis these would press all others, and the threshold, into one bin.
+    """
+    if reach <= 0 or scores.max() <= _FAR * reach:
+        return np.histogram_bin_edges(scores, bins=50), None
+    scale = SymmetricalLogScale(None, linthresh=reach)
+    to_axis = scale.get_transform()
+    low, high = to_axis.transform(np.array([scores.min(), scores.max()]))
+    edges = to_axis.inverted().transform(np.linspace(low, high, 51))
+    edges[[0, -1]] = scores.min(), scores.max()  # rounding must not leave one outside
+    return edges, scale
 
 
 def what_if_curves(

@@ -17,14 +17,14 @@ __all__ = ["show_folders", "show_left_out"]
 _LINES = 20  # of each kind; the tables have all
 
 
-def show_left_out(console: Console, prepared: PreparedSet) -> None:
+def show_left_out(console: Console, prepared: PreparedSet, lines_each: int = _LINES) -> None:
     """Quarantined files, what is odd about the set, copies, near-copies, and the ignored files by reason."""
     for file, lines in left_out(prepared).items():
         style = "" if file == IGNORED else "yellow"
-        for line in lines[:_LINES]:
+        for line in lines[:lines_each]:
             console.print(escape(line), style=style, highlight=False, soft_wrap=True)
-        if len(lines) > _LINES:
-            console.print(f"and {len(lines) - _LINES} more in {file}", style=style, highlight=False)
+        if len(lines) > lines_each:
+            console.print(f"and {len(lines) - lines_each} more in {file}", style=style, highlight=False)
 
 
 def show_folders(console: Console, prepared: PreparedSet) -> None:

@@ -30,6 +30,9 @@ _STOPPED = {
     "max_removed_fraction": "the largest share that may be removed is removed (refinement.max_removed_fraction)",
 }
 
+_LEFT_OUT = 4  # lines of each kind of what was left out or is odd
+_SLOW = 0.3  # of the time, from which Prefect's part is worth a hint
+
 _WORDS = ("image", "method", "run", "rule", "decision", "reviewer", "label")
 
 
@@ -114,7 +117,7 @@ def _show_findings(console: Console, summary: dict[str, Any]) -> None:
 
 
 def _show_inputs(console: Console, run: RunDirectory) -> None:
-    show_left_out(console, PreparedSet(run.path))
+    show_left_out(console, PreparedSet(run.path), lines_each=_LEFT_OUT)
     features = run.features()
     images = sum(features[split]["images"] for split in ("train", "rest") if split in features)
     misses = sum(features[split]["misses"] for split in ("train", "rest") if split in features)
@@ -129,10 +132,10 @@ def _show_times(console: Console, run: RunDirectory) -> None:
     orchestration = sum(times.get(stage, 0.0) for stage in ("prefect", "track", "snapshot"))
     parts = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in sorted(times.items(), key=lambda item: -item[1]))
     console.print(f"Time: {total:.1f} s ({parts}).", highlight=False)
-    console.print(
-        f"Prefect, MLflow and DVC took {orchestration:.1f} s of it, {100 * orchestration / total:.0f} %.",
-        highlight=False,
-    )
+    said = f"Prefect, MLflow and DVC took {orchestration:.1f} s of it, {100 * orchestration / total:.0f} %"
+    if times.get("prefect", 0.0) > _SLOW * total:
+        said += "; with --no-prefect the tables are the same"
+    console.print(f"{said}.", highlight=False)
 
 
 def _show_places(console: Console, run: RunDirectory) -> None:

@@ -9,6 +9,8 @@ from irp_core.run.prepared import PreparedSet
 
 __all__ = ["left_out"]
 
+_NAMES = 8  # of a group; the table has all
+
 
 def left_out(prepared: PreparedSet) -> dict[str, list[str]]:
     """The table that has them all → a line per quarantined file, note, group of copies, reason to ignore files."""
@@ -34,4 +36,17 @@ def left_out(prepared: PreparedSet) -> dict[str, list[str]]:
 
 
 def _groups(name: str, table: pd.DataFrame, column: str) -> list[str]:
-    return [f"{name}: {', '.join(group['image_id'])}" for _, group in table.groupby(column)]
+    """A line with the counts, then a line per group, the largest first."""
+    groups = sorted((list(group["image_id"]) for _, group in table.groupby(column)), key=lambda ids: (-len(ids), ids))
+    if not groups:
+        return []
+    images = sum(map(len, groups))
+    counts = (
+        f"{name}: {images} images in {len(groups)} group{'s' * (len(groups) != 1)}; a group shares a fold and a vote"
+    )
+    return [counts, *(f"{name}: {_some(ids)}" for ids in groups)]
+
+
+def _some(image_ids: list[str]) -> str:
+    more = len(image_ids) - _NAMES
+    return ", ".join(image_ids[:_NAMES]) + (f" and {more} more" if more > 0 else "")
