@@ -28,6 +28,7 @@ from tasks.reports.page import write_page
 from tasks.reports.results import publish_artifacts, write_results
 from tasks.review.session import Review
 from tasks.runtime.progress import tell
+from tasks.runtime.run_log import logged
 from tasks.runtime.without_prefect import orchestrated
 from tasks.steps.extract import extract_features
 from tasks.steps.localise import localise
@@ -112,13 +113,14 @@ def _until_respected(run: RunDirectory) -> str:
 
 
 def _tracked(run: RunDirectory) -> None:
-    """The refinement inside its MLflow run, which a crash or an interruption leaves FAILED."""
-    parent = start_parent(str(run.path))
-    try:
-        _refine_and_report(run, parent)
-    except BaseException:
-        fail_parent(run, parent)
-        raise
+    """The refinement inside its MLflow run, which a crash or an interruption leaves FAILED; the run's log has why."""
+    with logged(run.log, f"the run {run.run_id}"):
+        parent = start_parent(str(run.path))
+        try:
+            _refine_and_report(run, parent)
+        except BaseException:
+            fail_parent(run, parent)
+            raise
 
 
 def _prepare_run(root: str, params: Params, inputs: RunInputs) -> RunDirectory:

@@ -11,6 +11,7 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.results.export import Exported, How, export_set
 from irp_core.run.directory import RunDirectory
+from irp_core.run.lasting import check_results
 from irp_core.run.lookup import find_local_run
 from irp_core.run.removal_tables import final_images
 from tasks.runtime.progress import bar
@@ -38,6 +39,7 @@ def export_run(reference: str, to: Path, params: Params, *, how: How) -> Exporte
 def _of_directory(run: RunDirectory) -> tuple[str, pd.DataFrame, Path, Mapping[str, object]]:
     if not run.has_results():
         raise InputError(f"{run.path}: expected a finished run; go on with `irp refine --resume {run.path}`.")
+    check_results(run)
     record = run.record()
     return run.run_id, final_images(run), run.data_root(), _about(record)
 

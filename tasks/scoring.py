@@ -13,8 +13,9 @@ from irp_core.errors import InputError
 from irp_core.inspection import Inspector, image_files
 from irp_core.localisation.writing import MapWriter
 from irp_core.model_files import INSPECTOR
-from irp_core.run.directory import RunDirectory
+from irp_core.run.directory import RunDirectory, is_run
 from irp_core.run.files import MODEL
+from irp_core.run.lasting import check_results
 from tasks.runtime.progress import bar
 
 __all__ = ["download_model", "local_model", "model_folder", "no_model", "score_images"]
@@ -64,8 +65,15 @@ def model_folder(model: str, params: Params, temporary: Path) -> Path:
 
 
 def local_model(model: str) -> Path | None:
-    """The folder of a run's model, or of a saved detector, on this machine; None where `model` is no such folder."""
-    folders = (RunDirectory(Path(model)).model, Path(model))
+    """The folder of a run's model, or of a saved detector, on this machine; None where `model` is no such folder.
+
+    Raises:
+        InputError: the run's results are not as it left them.
+    """
+    run = RunDirectory(Path(model))
+    if is_run(run.path) and (run.model / INSPECTOR).is_file():
+        check_results(run)
+    folders = (run.model, run.path)
     return next((folder for folder in folders if (folder / INSPECTOR).is_file()), None)
 
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from irp_core.errors import InputError
 from tasks.runtime.notices import show_notices
+from tasks.runtime.run_log import log_of
 
 __all__ = ["carry_out"]
 
@@ -37,7 +38,7 @@ def carry_out(app: Callable[..., Any]) -> None:
         if app(standalone_mode=False) == 130:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
     except InputError as error:
-        _fail(str(error), 2)
+        _fail(f"{error}{_logged(error)}", 2)
     except (KeyboardInterrupt, typer.Abort):
         how, code = ("Stopped (SIGTERM)", 143) if ended else ("Interrupted", 130)
         _fail(f"{how}; {_GOES_ON}", code)
@@ -55,6 +56,11 @@ def carry_out(app: Callable[..., Any]) -> None:
         if said := sentence(error):
             _fail(f"{said}{note(error)}", 1)
         raise
+
+
+def _logged(error: BaseException) -> str:
+    log = log_of(error)
+    return f" (Log: {log})" if log else ""
 
 
 def _fail(message: str, code: int) -> None:

@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from irp_core.errors import InputError
 from irp_core.run.files import RECORD
 
-__all__ = ["InProject", "project_of"]
+__all__ = ["InProject", "place_from_project", "project_of"]
 
 _ANYWHERE = ("init", "demo")  # they make a project, where they are typed
 
@@ -46,6 +46,18 @@ def project_of(start: Path) -> Path:
         if ((place / ".dvc").is_dir() or ((place / ".irp").is_dir() and (place / "runs").is_dir())) and _is_own(place):
             return place
     return start
+
+
+def place_from_project(value: str | None) -> str | None:
+    """A place that is written into the project: a folder as it is meant where it is typed, seen from the project, so
+    that it moves along with it; an address, or a name that is no folder here, stays as it is.
+    """
+    here = Path.cwd()
+    project = project_of(here)
+    if value is None or "://" in value or project == here or not (here / Path(value).expanduser()).is_dir():
+        return value
+    place = (here / Path(value).expanduser()).resolve()
+    return str(place.relative_to(project)) if place.is_relative_to(project) else str(place)
 
 
 def _is_own(place: Path) -> bool:

@@ -27,6 +27,7 @@ from tasks.notify import tell
 from tasks.promotion.comparing import compare_with_champion, enter_challenger
 from tasks.promotion.deciding import ask_person, decided, refuse_version, tell_decided
 from tasks.promotion.registry import ROUND, open_registry
+from tasks.runtime.run_log import logged
 from tasks.steps.prepare import create_run
 from tasks.tracking.records import ASKED, PROMOTED, REFUSED, ROLLED_BACK
 from tasks.versions.publish import publish
@@ -73,7 +74,8 @@ def _round(line: Line, params: Params, force: bool) -> dict[str, Any]:
         get_run_logger().info("Goes on with round %d.", this.number)
     record = this.record()
     Ledger(folder.ledger).assign(record["new"], this.number)
-    return _carry_out(line, checked_params(record["params"], str(this.path)), this)
+    with logged(this.log, f"round {this.number} of {line.name}"):
+        return _carry_out(line, checked_params(record["params"], str(this.path)), this)
 
 
 def _carry_out(line: Line, params: Params, this: LineRound) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tasks.runtime.run_log import log_of
+
 __all__ = ["note", "sentence"]
 
 _LOG = Path(".irp/errors.log")
@@ -62,7 +64,9 @@ def sentence(error: BaseException) -> str | None:
 
 
 def note(error: BaseException) -> str:
-    """Write the whole traceback to a log, for whoever has to find the reason; returns where it is, for the sentence."""
+    """Where the whole traceback is, for the sentence: in the run's log, else it is written to the project's."""
+    if log := log_of(error):
+        return f" (Log: {log})"
     text = "".join(traceback.format_exception(error))
     try:
         _LOG.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +74,7 @@ def note(error: BaseException) -> str:
             file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}\n{text}\n")
     except OSError:  # where nothing can be written there is no log, either
         return ""
-    return f" (Details: {_LOG})"
+    return f" (Log: {_LOG})"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

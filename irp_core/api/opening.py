@@ -8,6 +8,7 @@ from irp_core.api.result import Model, Result
 from irp_core.errors import InputError
 from irp_core.model_files import INSPECTOR
 from irp_core.run.directory import RunDirectory, is_run
+from irp_core.run.lasting import check_results
 
 __all__ = ["load"]
 
@@ -26,6 +27,7 @@ def load(path: str | Path) -> Result | Model:
         run = RunDirectory(folder)
         if not run.has_results():
             raise InputError(f"{folder}: expected a finished run, found one that did not end.")
+        check_results(run)
         return Result(run)
     if (folder / INSPECTOR).is_file():
         return Model(folder)

@@ -54,6 +54,11 @@ class LineRound:
         """The comparison's page."""
         return self.path / "comparison.html"
 
+    @property
+    def log(self) -> Path:
+        """What the stages did and said."""
+        return self.path / "round.log"
+
     def record(self) -> dict[str, Any]:
         return read_json_object(self.path / _RECORD, "round", "params")
 

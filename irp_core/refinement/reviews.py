@@ -160,13 +160,15 @@ def read_events(path: Path) -> pd.DataFrame:
 def append_events(path: Path, rows: list[dict[str, str | None]]) -> None:
     """Append events to a CSV file that other runs and reviewers append to as well; those it has are not added again.
 
-    It is UTF-8 with commas afterwards.
+    It is UTF-8 with commas afterwards. A link to a file that several projects share stays one, and they
+    wait for each other.
 
     Raises:
         InputError: the file is not one of events only (a removal table, say): it is left as it is.
     """
     if path.suffix != ".csv":
         raise InputError(f"{path}: expected a .csv file to append decisions to (review.decisions).")
+    path = path.resolve() if path.is_symlink() else path  # the lock lies beside the file itself: others link to it, too
     if path.exists():
         try:
             text = _text(path)

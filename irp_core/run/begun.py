@@ -12,6 +12,7 @@ from irp_core.refinement.scoring import scorers
 from irp_core.run.directory import RunDirectory
 from irp_core.run.files import DECISIONS, MANIFEST, RECORD
 from irp_core.run.inputs import is_sealed
+from irp_core.run.prepared import PreparedSet
 
 __all__ = ["check_begun"]
 
@@ -23,7 +24,8 @@ def check_begun(run: RunDirectory, allow: Collection[str] = ()) -> None:
         allow: detectors of other packages that may be imported; a run's folder may be somebody else's.
 
     Raises:
-        InputError: a detector that is not allowed, or the record, the manifest or the standing decisions were changed.
+        InputError: a detector that is not allowed, or the record, the manifest, the tables
+            beside it (near-copies …) or the standing decisions were changed.
             (Records of irp up to 0.7 have no digests of themselves and of the decisions.)
     """
     record = run.record()
@@ -33,6 +35,10 @@ def check_begun(run: RunDirectory, allow: Collection[str] = ()) -> None:
         raise _changed(run, MANIFEST)
     if "decisions_sha256" in record and run.decisions_sha256() != record["decisions_sha256"]:
         raise _changed(run, DECISIONS)
+    tables = PreparedSet(run.path).table_digests()
+    for name, sha256 in record.get("prepared_sha256", {}).items():  # irp up to 0.13 noted none
+        if tables.get(name) != sha256:
+            raise _changed(run, name)
     params = run.params()
     named = {params.detector.name, *scorers(policy_of(params.refinement), params)}
     if foreign := sorted(named - set(DETECTORS) - set(allow)):

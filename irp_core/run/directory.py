@@ -284,6 +284,11 @@ class RunDirectory(Steps):
         """The run's page."""
         return self.path / files.REPORT
 
+    @property
+    def log(self) -> Path:
+        """What the run's steps did and said."""
+        return self.path / files.LOG
+
     def first_files(self) -> dict[str, list[Path]]:
         """What is known when the run begins, by artifact folder in MLflow; some may not exist."""
         names = (files.MANIFEST, files.QUARANTINE, files.DUPLICATES, files.DECISIONS)

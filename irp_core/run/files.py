@@ -6,10 +6,10 @@ from pathlib import Path
 
 __all__ = [
     "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DIGESTS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY",
-    "HISTORY", "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LASTING", "LAST_ROUND", "LOWER_BOUND", "MANIFEST",
-    "MAPS", "MLFLOW", "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD", "REMOVALS",
-    "REMOVALS_SHOWN", "REPORT", "REVIEWS", "REVIEWS_DONE", "SCORES", "SNAPSHOT", "STEP", "SUMMARY", "TABLES",
-    "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET", "found_in", "with_new_names",
+    "HISTORY", "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LASTING", "LAST_ROUND", "LOG", "LOWER_BOUND",
+    "MANIFEST", "MAPS", "MLFLOW", "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD",
+    "REMOVALS", "REMOVALS_SHOWN", "REPORT", "REVIEWS", "REVIEWS_DONE", "SCORES", "SNAPSHOT", "STEP", "SUMMARY",
+    "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET", "found_in", "with_new_names",
 ]  # fmt: skip
 
 # Of a prepared data set, and of the run that was made from it.
@@ -29,6 +29,7 @@ REVIEWS_DONE = "review.json"  # how many of them everything was derived from
 FEATURES = "features.json"
 MLFLOW = "mlflow.json"
 TIMINGS = "timings.jsonl"
+LOG = "run.log"  # what the steps did and said, and why one failed
 ITERATIONS = "iterations.parquet"
 SCORES = "scores.parquet"
 TEST_SCORES = "test_scores.parquet"

@@ -7,14 +7,59 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from irp_core.atomic import read_json_object
+from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
+from irp_core.model_files import INSPECTOR
 from irp_core.run.directory import RunDirectory
-from irp_core.run.files import IMAGES, MODEL, RECORD, REMOVALS, REPORT, REVIEWS, STEP, SUMMARY
+from irp_core.run.files import (
+    DIGESTS,
+    IMAGES,
+    ITERATIONS,
+    MODEL,
+    RECORD,
+    REMOVALS,
+    REPORT,
+    REVIEWS,
+    SCORES,
+    STEP,
+    SUMMARY,
+    TEST_SCORES,
+)
 
-__all__ = ["OF_REVIEWS", "folder_differences", "folder_digests"]
+__all__ = ["OF_REVIEWS", "check_results", "folder_differences", "folder_digests"]
 
 OF_REVIEWS = (REVIEWS, REMOVALS, IMAGES, REPORT)
 """What a review of the finished run changes."""
+
+
+_RESULTS = (SUMMARY, ITERATIONS, SCORES, TEST_SCORES, IMAGES, REMOVALS, f"{MODEL}/{INSPECTOR}")
+
+
+def check_results(run: RunDirectory) -> None:
+    """Refuse results of a finished run that are not as it left them, before anybody shows, exports or scores with them.
+
+    Held against the digests beside them: this finds damage. Somebody who rewrites both is for `irp audit verify`. The
+    model's other files have their digests in `inspector.json`. A run without digests (made in Python, or by irp up to
+    0.7) passes.
+
+    Raises:
+        InputError: a file is gone or was changed.
+    """
+    file = run.path / DIGESTS
+    if not file.is_file() or not run.has_results():
+        return
+    noted = read_json_object(file, "folder", "reviews")
+    reviewed = len(run.reviews()) > int(noted["reviews"]["events"])  # since: what a review changes is another
+    for name in _RESULTS:
+        expected = noted["folder"].get(name)
+        if expected is None or (reviewed and name in OF_REVIEWS):
+            continue
+        found = file_sha256(run.path / name) if (run.path / name).is_file() else None
+        if found != expected:
+            what = "is gone" if found is None else "was changed since the run ended"
+            again = f"`irp refine --resume {run.path}` makes it again"
+            raise InputError(f"{run.path / name}: {what}; {again}.")
 
 
 def folder_digests(run: RunDirectory) -> dict[str, str]:

@@ -20,12 +20,15 @@ from irp_core.data.schemas import (
     QUARANTINE_SCHEMA,
 )
 from irp_core.errors import InputError
+from irp_core.hashing import file_sha256
 from irp_core.run.files import CROP_LOSS, DUPLICATES, IGNORED, MANIFEST, NEAR_COPIES, NOTES, QUARANTINE
 
 if TYPE_CHECKING:  # scanning brings Pillow and SciPy along; reading what it found needs neither
     from irp_core.data.scan import Scan
 
 __all__ = ["PreparedSet", "expect_trainable"]
+
+_BESIDE = (QUARANTINE, DUPLICATES, NEAR_COPIES, IGNORED, NOTES)  # what a run keeps besides the manifest
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,18 @@ class PreparedSet:
         frame: pd.DataFrame = read_table(file, schema) if file.exists() else schema.empty_table().to_pandas()
         return frame
 
+    def table_digests(self) -> dict[str, str]:
+        """sha256 of each table beside the manifest that a run keeps: of the near-copies its folds are made, too."""
+        there = [name for name in _BESIDE if (self.path / name).is_file()]
+        return {name: file_sha256(self.path / name) for name in there}
+
     def write_crop_loss(self, measured: pd.DataFrame) -> None:
         """Write the defects that the crop loses."""
         write_table(measured, self.path / CROP_LOSS, CROP_LOSS_SCHEMA)
 
     def copy_to(self, folder: Path) -> None:
         """Copy what a run keeps of it: the manifest, the unreadable and the ignored files, the copies, the notes."""
-        for name in (MANIFEST, QUARANTINE, DUPLICATES, NEAR_COPIES, IGNORED, NOTES):
+        for name in (MANIFEST, *_BESIDE):
             source = self.path / name
             if source.exists():
                 with atomic_path(folder / name) as temporary:

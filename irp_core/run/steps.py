@@ -67,10 +67,14 @@ class Steps:
             known = None
         elif known is None and (folder / STEP).exists():
             _LOG.warning("%s: is not readable; the step is made again.", folder / STEP)
-        if known != key:
-            with atomic_directory(folder) as temporary:
-                make(temporary)
-                write_json(temporary / STEP, {"key": key, "outputs": _digests(temporary)})
+        if known == key:
+            _LOG.info("%s: was made before", folder)
+            return folder
+        started = time.perf_counter()
+        with atomic_directory(folder) as temporary:
+            make(temporary)
+            write_json(temporary / STEP, {"key": key, "outputs": _digests(temporary)})
+        _LOG.info("%s: made in %.2f s", folder, time.perf_counter() - started)
         return folder
 
     def forget(self, name: str, iteration: int | None = None) -> None:

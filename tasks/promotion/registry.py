@@ -2,6 +2,10 @@
 
 Every change is put on record first (`tasks.tracking.records`) and then carried out by steps that may be repeated: what
 a kill left half done the next change completes. A change takes a few queries; no Prefect is needed for it.
+
+A lock keeps the changes of one project apart. MLflow has none for those of several machines: whoever has changed
+something reads the records again, and where another change was begun meanwhile the last one of them stands, for both;
+its record names what it really replaced.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from tasks.tracking.records import (
     Record,
     begin_record,
     finish_record,
+    note_replaced,
     records_of,
 )
 
@@ -138,7 +143,7 @@ class Registry:
 
     def held(self) -> Record | None:
         """The rollback after which no version is promoted but by a person; None where the policy decides."""
-        last = [record for record in self.records() if record.event in (PROMOTED, ROLLED_BACK)][-1:]
+        last = _changes(self.records())[-1:]
         return last[0] if last and last[0].event == ROLLED_BACK else None
 
     def promote(self, number: str, by: str, why: str, **record: Any) -> Record:
@@ -199,27 +204,38 @@ class Registry:
         return self._do(ROLLED_BACK, champion, target, by, why)
 
     def carry_out(self, record: Record) -> None:
-        """Make the aliases say what a record says; to do it again changes nothing."""
-        name, client, aliases = self.line.name, self.client, self.aliases()
+        """Make the aliases say what a record says, if no later one says otherwise; to do it again changes nothing."""
         if record.event == PROMOTED:
-            if record.replaced:
-                client.set_registered_model_alias(name, PREVIOUS, record.replaced)
-            client.set_registered_model_alias(name, CHAMPION, record.version)
             self.tag(record.version, {STATE: PROMOTED, "irp.promoted_at": record.at})
-        elif record.event == ROLLED_BACK:
-            assert record.replaced is not None
-            client.set_registered_model_alias(name, CHAMPION, record.replaced)
-            before = _before(record.replaced, self.records())
-            if before:
-                client.set_registered_model_alias(name, PREVIOUS, before)
-            elif PREVIOUS in aliases:
-                client.delete_registered_model_alias(name, PREVIOUS)
-            self.tag(record.version, {STATE: ROLLED_BACK})
-        elif record.event == REFUSED:
-            self.tag(record.version, {STATE: REFUSED})
-        if record.event in (PROMOTED, REFUSED, ROLLED_BACK) and aliases.get(CHALLENGER) == record.version:
-            client.delete_registered_model_alias(name, CHALLENGER)
-        finish_record(client, record)
+        elif record.event in (ROLLED_BACK, REFUSED):
+            self.tag(record.version, {STATE: record.event})
+        if record.event in (PROMOTED, ROLLED_BACK):
+            self._put_into_service()
+        if record.event in (PROMOTED, REFUSED, ROLLED_BACK) and self.aliases().get(CHALLENGER) == record.version:
+            self.client.delete_registered_model_alias(self.line.name, CHALLENGER)
+        finish_record(self.client, record)
+
+    def _put_into_service(self) -> None:
+        """Let the aliases say what the last promotion or rollback says. Where another was begun at the same time
+        elsewhere, a promotion replaced another version than it began with: its record is corrected."""
+        records = self.records()
+        serving = None
+        for at, record in enumerate(records):
+            if record.event == PROMOTED:
+                if serving is not None and record.replaced != serving and not record.done:
+                    records[at] = note_replaced(self.client, record, serving)
+                serving = record.version
+            elif record.event == ROLLED_BACK:
+                serving = record.replaced
+        last = _changes(records)[-1]
+        previous = last.replaced if last.event == PROMOTED else _before(str(last.replaced), records)
+        name, aliases = self.line.name, self.aliases()
+        wanted = {PREVIOUS: previous, CHAMPION: last.version if last.event == PROMOTED else last.replaced}
+        for alias, number in wanted.items():
+            if number:
+                self.client.set_registered_model_alias(name, alias, number)
+            elif alias in aliases:
+                self.client.delete_registered_model_alias(name, alias)
 
     def _do(
         self,
@@ -250,7 +266,31 @@ class Registry:
             files=files,
         )
         self.carry_out(record)
-        return record
+        return self._settled(record)
+
+    def _settled(self, record: Record) -> Record:
+        """The record as it stands now that the aliases were changed.
+
+        Raises:
+            InputError: somebody changed what is in service at the same time on another machine, and that stands.
+        """
+        records = self.records()
+        if record.event in (PROMOTED, ROLLED_BACK):
+            last = _changes(records)[-1]
+            if self.aliases().get(CHAMPION) != (last.version if last.event == PROMOTED else last.replaced):
+                self._put_into_service()  # the other one was between its record and the aliases
+            if last.mlflow_run != record.mlflow_run:
+                other = f"{self.line.name}/{last.version} was {last.event} by {last.by} elsewhere, which stands"
+                raise InputError(
+                    f"{self.line.name}/{record.version}: was {record.event}, and at the same time {other}; "
+                    f"see `irp audit line {self.line.name}`."
+                )
+        return next((now for now in records if now.mlflow_run == record.mlflow_run), record)
+
+
+def _changes(records: Sequence[Record]) -> list[Record]:
+    """The records that changed what is in service."""
+    return [record for record in records if record.event in (PROMOTED, ROLLED_BACK)]
 
 
 def _before(number: str, records: Sequence[Record]) -> str | None:

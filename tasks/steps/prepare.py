@@ -150,6 +150,7 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs, na
     record = {
         **(_known_record(run) or first),
         "decisions_sha256": run.decisions_sha256(),
+        "prepared_sha256": PreparedSet(run.path).table_digests(),
         "digests": True,  # MLflow will have the run's manifest of digests: without it the run was tampered with
         "data_root": _address(root, params),  # where they are now: the manifest says that they are the same images
         "params": params.model_dump(mode="json"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ __all__ = [
     "Record",
     "begin_record",
     "finish_record",
+    "note_replaced",
     "records_of",
     "table_of",
 ]
@@ -101,6 +102,13 @@ def begin_record(
     return _record(client.get_run(run.info.run_id))
 
 
+def note_replaced(client: MlflowClient, record: Record, replaced: str) -> Record:
+    """Correct what a promotion replaced: it began at the same time as another one."""
+    client.set_tag(record.mlflow_run, "irp.began_with", record.replaced or "none")
+    client.set_tag(record.mlflow_run, "irp.replaced", replaced)
+    return replace(record, replaced=replaced)
+
+
 def finish_record(client: MlflowClient, record: Record) -> None:
     """Note that the aliases say so, too."""
     client.set_terminated(record.mlflow_run, "FINISHED", end_time=int(time.time() * 1000))
@@ -110,7 +118,7 @@ def records_of(client: MlflowClient, line: str) -> list[Record]:
     """The events of a line, the first first."""
     tags: Mapping[str, str] = {"irp.record": "line", "irp.line": line}
     found = [_record(run) for run in runs_tagged(client, experiments(client), tags)]
-    return sorted(found, key=lambda record: record.at)
+    return sorted(found, key=lambda record: (record.at, record.mlflow_run))
 
 
 def table_of(records: Sequence[Record]) -> pd.DataFrame:

@@ -7,10 +7,19 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import flows.refine
 from irp_core.errors import InputError
+from irp_core.features.segments import open_segments
+from irp_core.inspection.saving import described_in
+from irp_core.run.begun import check_begun
+from irp_core.run.directory import RunDirectory
+from irp_core.run.lasting import check_results
+from tasks.scoring import local_model
+from tasks.versions import snapshots
 from tests.flows.harness import refine_in, table_hashes
 
 
@@ -97,3 +106,123 @@ def test_what_a_run_began_with_is_refused_when_it_was_changed(
     damage(copy / name)
     with pytest.raises(InputError, match=name):
         flows.refine.resume(str(copy))
+
+
+def _row_less(path: Path) -> None:
+    pd.read_parquet(path).iloc[1:].to_parquet(path)
+
+
+def _edited_score(path: Path) -> None:
+    table = pd.read_parquet(path)
+    table.loc[0, "score"] *= 1.001
+    table.to_parquet(path)
+
+
+def _reordered(path: Path) -> None:
+    """The keys of a segment's rows in another order: every number is there, and belongs to another image."""
+    content = path.read_bytes()
+    ((_, found),) = [one for one in open_segments(path.parent, ()) if one[0] == path.name]
+    assert not isinstance(found, str)
+    keys = found[1].digests.astype(">u8").tobytes()
+    path.write_bytes(content.replace(keys, b"".join(keys[at : at + 16] for at in range(len(keys) - 16, -1, -16))))
+
+
+def _middle(path: Path) -> None:
+    _flip(path, -path.stat().st_size // 2)
+
+
+def _larger(path: Path) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), "threshold": 99.0}))
+
+
+# Each as a whole file of its kind, which only its digest gives away.
+SKILFUL: dict[str, Callable[[Path], object]] = {
+    "iterations/01/decide/training_set.parquet": _row_less,
+    "iterations/00/score/scores.parquet": _edited_score,
+    "iterations/01/decide/decision.json": _larger,
+    "operating/operating.json": _larger,
+    "manifest.parquet": _row_less,
+    "near_copies.parquet": lambda path: shutil.copyfile(path.with_name("duplicates.parquet"), path),
+    "images.parquet": _row_less,
+    "removals.parquet": _edited_score,
+    "test_scores.parquet": _edited_score,
+    "model/inspector.json": _larger,
+    "model/localiser/detector.json": lambda path: path.write_text(path.read_text() + " "),
+}
+# Nothing is computed from these: what they say is said anew by the next session, or it is only read by people.
+SAID_ANEW = {
+    "digests.json",  # `irp audit verify` holds it against DVC and MLflow
+    "features.json", "finished.json", "mlflow.json", "report.html", "run.log", "timings.jsonl",
+}  # fmt: skip
+OF_THE_BEGINNING = {
+    "run.json", "manifest.parquet", "duplicates.parquet", "ignored.parquet", "near_copies.parquet", "notes.parquet",
+    "quarantine.parquet",
+}  # fmt: skip
+
+
+def _step(run: RunDirectory, file: Path) -> tuple[str, int | None]:
+    parts = file.parent.relative_to(run.path).parts
+    return parts[-1], int(parts[1]) if parts[0] == "iterations" else None
+
+
+def _noticed(run: RunDirectory, file: Path, key: str | None) -> bool:
+    """Whether a file is found to be damaged by what is asked before it is used.
+
+    Args:
+        key: of the step that the file is of, before.
+    """
+    if file.suffix == ".arrow":
+        ((_, found),) = [one for one in open_segments(file.parent, ()) if one[0] == file.name]
+        dtype = np.dtype(json.loads((file.parent / "spec.json").read_text()).get("dtype", "float32"))
+        return isinstance(found, str) or found[0].damage(dtype) is not None
+    if file.suffix == ".dvc":
+        return snapshots._damage(run.snapshot(int(file.stem[-2:])), file) is not None
+    if key is not None:  # the step is made again, as the test above shows
+        return run.key(*_step(run, file)) != key or run.damage(*_step(run, file)) is not None
+    name = file.relative_to(run.path).as_posix()
+    try:
+        if name in OF_THE_BEGINNING:
+            check_begun(run)
+        elif name.startswith("model/"):
+            described_in(local_model(str(run.path)) or run.path)
+        else:
+            check_results(run)
+    except InputError as error:
+        return str(file) in str(error)
+    return False
+
+
+@pytest.mark.parametrize("damage", [_middle, _half, None], ids=["a flipped byte", "half of it", "skilful"])
+def test_each_stored_file_alone_is_noticed_before_it_is_used(
+    damage: Callable[[Path], object] | None, in_workspace: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(in_workspace, tmp_path / "runs" / in_workspace.name)
+    run, project = RunDirectory(tmp_path / "runs" / in_workspace.name), in_workspace.parents[1]
+    store = tmp_path / "features"
+    shutil.copytree(project / ".irp" / "features", store)
+    versions = tmp_path / "snapshots"
+    shutil.copytree(project / "snapshots" / run.run_id, versions)
+    files = [*run.path.rglob("*"), *store.glob("*/*.arrow"), *versions.glob("iteration-*.dvc")]
+    files = [file for file in files if file.is_file() and not file.name.startswith(".")]
+    cases = [(file, damage or _skilful(run, file)) for file in files if damage or _skilful(run, file)]
+    unseen = []
+    for file, harm in cases:
+        if file.parent == run.path and file.name in SAID_ANEW:
+            continue
+        whole = file.read_bytes()
+        key = run.key(*_step(run, file)) if (file.parent / "step.json").is_file() else None
+        assert harm is not None
+        harm(file)
+        assert file.read_bytes() != whole, file
+        if not _noticed(run, file, key):
+            unseen.append(file.relative_to(tmp_path).as_posix())
+        file.chmod(0o644)
+        file.write_bytes(whole)
+    assert unseen == []
+    assert len(cases) >= (len(SKILFUL) if damage is None else 33)
+
+
+def _skilful(run: RunDirectory, file: Path) -> Callable[[Path], object] | None:
+    if file.suffix == ".arrow":
+        return _reordered
+    return SKILFUL.get(file.relative_to(run.path).as_posix()) if file.is_relative_to(run.path) else None

@@ -87,6 +87,20 @@ def test_a_failure_at_any_boundary_leaves_the_old_or_the_new(
     assert number > 0
 
 
+@pytest.mark.parametrize("write", [_write_file, _write_folder])
+def test_the_new_name_is_flushed_to_the_disk_too(
+    write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[object] = []
+    flush, rename = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (done.append(os.fstat(handle).st_ino), flush(handle)))
+    monkeypatch.setattr(Path, "replace", lambda path, target: (done.append(path.name), rename(path, target))[1])
+    write(tmp_path / "target")
+    assert [isinstance(entry, str) for entry in done[-2:]] == [True, False]
+    assert done[-1] == tmp_path.stat().st_ino
+    assert len(done) >= 3  # the content before the name
+
+
 def test_a_link_stays_a_link_and_a_file_keeps_its_permissions(tmp_path: Path) -> None:
     shared = tmp_path / "share" / "decisions.csv"
     shared.parent.mkdir()

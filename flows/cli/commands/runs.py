@@ -38,10 +38,12 @@ def show(
     """Show a run: iterations, why it stopped, where everything lies; with --removed every removed image."""
     from flows.terminal.answer import write_rows
     from flows.terminal.run import show_removed, show_run
+    from irp_core.run.lasting import check_results
 
     opened = find_run(run)
     if not opened.has_results():
         raise InputError(f"{run}: is not finished; go on with `irp refine --resume {opened.path}`.")
+    check_results(opened)
     if as_ is not Format.table:
         table, kind = (opened.removals(), "removals") if removed else (opened.iterations(), "iterations")
         write_rows(table, as_.value, kind, {"run": opened.run_id, **opened.summary()})

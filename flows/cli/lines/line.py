@@ -9,12 +9,14 @@ import typer
 from rich.console import Console
 
 from flows.cli.lines.demo import line_demo
+from flows.cli.project import InProject, place_from_project
 from flows.cli.session import prefect_session
 from irp_core.errors import InputError
 
 __all__ = ["line"]
 
 line = typer.Typer(
+    cls=InProject,
     help="Retrain a line's detector on the images that arrive: docs/retraining.md.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -35,15 +37,24 @@ LineName = Annotated[str, typer.Argument(metavar="LINE", help="The line's name."
 @line.command()
 def add(
     name: Annotated[str, typer.Argument(metavar="LINE", help="A name: letters, digits, - and _.")],
-    inbox: Annotated[str, typer.Option(help="Folder, or address (s3://plant/line3), where the images arrive.")],
+    inbox: Annotated[
+        str,
+        typer.Option(
+            help="Folder, or address (s3://plant/line3), where the images arrive.", callback=place_from_project
+        ),
+    ],
     golden: Annotated[
-        str | None, typer.Option(help="Folder of labelled images: a sub-folder good, one per defect.")
+        str | None,
+        typer.Option(help="Folder of labelled images: a sub-folder good, one per defect.", callback=place_from_project),
     ] = None,
     cron: Annotated[str | None, typer.Option(help='When a round starts, as cron writes it: "0 2 * * *".')] = None,
     min_new: Annotated[int | None, typer.Option(help="New images that make a round; default 200.")] = None,
     policy: Annotated[str | None, typer.Option(help="Who promotes: manual (default), golden or always.")] = None,
     remote: Annotated[
-        str | None, typer.Option(help="Where the training sets go: a DVC remote, a folder or an address.")
+        str | None,
+        typer.Option(
+            help="Where the training sets go: a DVC remote, a folder or an address.", callback=place_from_project
+        ),
     ] = None,
     webhook: Annotated[str | None, typer.Option(help="Address that is told of events.")] = None,
 ) -> None:

@@ -74,5 +74,9 @@ def test_a_line_is_added_and_mistakes_are_said(plant: Plant, tmp_path: Path) -> 
     ):
         code, said = irp(tmp_path, *arguments)
         assert code != 0 and expected in said, (arguments, said)
-    code, said = irp(plant.project, "line", "status", "line3")
+    inside = plant.project / "somewhere" / "inside"
+    (inside / "in").mkdir(parents=True)
+    code, said = irp(inside, "line", "add", "line9", "--inbox", "in")
+    assert code == 0 and load_line("line9", plant.project).inbox == "somewhere/inside/in", said
+    code, said = irp(inside, "line", "status", "line3")
     assert code == 0 and "12 images, 12 of them new (a round needs 10)" in said

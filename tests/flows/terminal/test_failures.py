@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import pytest
 
 import flows.cli.main as command
 from flows.terminal.failures import sentence
+from tasks.runtime.run_log import log_of, logged
 
 ROOT = Path(__file__).parents[3]
 
@@ -78,6 +81,46 @@ def test_the_command_says_it_and_keeps_the_traceback(
     assert said.count("\n") == 1
     assert "runs/a/scores.parquet: no space is left" in said
     assert "Traceback" in (tmp_path / ".irp" / "errors.log").read_text()
+
+
+def test_a_run_has_one_log_with_its_steps_and_the_reason_and_the_terminal_names_it(
+    in_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import flows.refine as refining
+
+    (log,) = in_workspace.glob("*.log")
+    told = log.read_text()
+    for step in ("iterations/00/train: made in", "iterations/01/decide: made in", "operating: made in"):
+        assert f"{in_workspace.name}/{step}" in told
+    assert "Finished in state Completed()" in told and f"ends: the run {in_workspace.name}" in told
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("the step failed") from _os(errno.ENOSPC, "runs/a/scores.parquet")
+
+    copy = tmp_path / "runs" / in_workspace.name
+    shutil.copytree(in_workspace, copy)
+    monkeypatch.setattr(refining, "start_parent", lambda _: "")
+    monkeypatch.setattr(refining, "fail_parent", lambda *_: None)
+    monkeypatch.setattr(refining, "_refine_and_report", broken)
+    monkeypatch.setattr(sys, "argv", ["irp", "refine", "--resume", str(copy)])
+    monkeypatch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "scores.parquet: no space is left" in said
+    named = Path(said.split("(Log: ")[1].rstrip(")"))
+    assert (tmp_path / named).samefile(copy / log.name)
+    told = (copy / log.name).read_text().removeprefix(told)
+    assert "RuntimeError: the step failed" in told and "OSError: [Errno 28]" in told
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyError) as raised, logged(tmp_path / "no folder" / "run.log", "a run"):
+        logging.getLogger("irp_core.run").warning("damaged")
+        raise KeyError("x")
+    assert log_of(raised.value) is None
+    assert "Logging error" not in capsys.readouterr().err
 
 
 def test_a_sigterm_is_said_and_has_its_own_code() -> None:

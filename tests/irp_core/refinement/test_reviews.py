@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -182,6 +184,25 @@ def test_events_are_appended_and_read_back_as_written(tmp_path: Path) -> None:
     assert len(found) == 2
     assert found.iloc[0].to_dict() == first
     assert empty_removals().columns.tolist() == REMOVAL_SCHEMA.names
+
+
+def test_projects_that_share_a_file_by_links_lose_none_of_each_others_decisions(tmp_path: Path) -> None:
+    shared = tmp_path / "share" / "decisions.csv"
+    append_events(shared, [said("kept_by_review", A, "2026-01-01", "first")])
+    shared.chmod(0o640)
+    links = [tmp_path / name / "decisions.csv" for name in ("left", "right")]
+    for link in links:
+        link.parent.mkdir()
+        link.symlink_to(shared)
+
+    def decide(number: int) -> None:
+        append_events(links[number % 2], [said("kept_by_review", B, f"2026-01-02T00:{number:02d}", f"{number}")])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(decide, range(24)))
+    assert sorted(read_events(shared)["reviewer"]) == sorted(["first", *map(str, range(24))])
+    assert all(link.is_symlink() for link in links)
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o640
 
 
 def test_the_later_decision_wins_whatever_its_zone_and_form() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import io
+import os
 import re
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -115,6 +117,9 @@ def test_a_data_set_is_downloaded_checked_and_ready_to_read(
     publisher: Publisher, ksdd2_zip: bytes, tmp_path: Path
 ) -> None:
     ksdd2 = source("ksdd2", publisher, ksdd2_zip)
+    left = tmp_path / ".ksdd2.killed_0.tmp"  # of a fetch that was killed an hour ago while it unpacked
+    (left / "train").mkdir(parents=True)
+    os.utime(left, (time.time() - 3600,) * 2)
     done = fetch(ksdd2, tmp_path)
     assert done.root == tmp_path / "ksdd2"
     assert len(scan(done.root).manifest) == 14

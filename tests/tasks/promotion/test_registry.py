@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -84,6 +86,42 @@ def test_what_a_kill_left_half_done_the_next_one_completes(
         assert again.aliases() == {"champion": "2", "previous": "1"}
         assert again.state("2") == "promoted"
         assert all(record.done for record in again.records())
+
+
+@pytest.mark.parametrize("first", ["the other one's", "ours"])
+def test_two_machines_that_promote_at_once_find_out_and_the_last_one_stands(
+    first: str, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two projects, so that no lock is shared, with a client each on one store; both saw version 1 in service."""
+    for place in ("left", "right"):
+        (tmp_path / place).mkdir()
+    with contextlib.chdir(tmp_path / "left"), open_registry(LINE, params) as ours:
+        ours.promote("1", "ada", "the first")
+        begin = registries.begin_record
+
+        def in_between(*arguments: Any, **values: Any) -> Any:
+            monkeypatch.setattr(registries, "begin_record", begin)
+            mine = None if first == "the other one's" else begin(*arguments, **values)
+            with contextlib.chdir(tmp_path / "right"):
+                other = Registry(LINE, params, client_of(params))
+                made = other.promote("3", "bob", "elsewhere")
+            assert made.replaced == ("1" if mine is None else "2")  # the truth, whatever it began with
+            return mine or begin(*arguments, **values)
+
+        monkeypatch.setattr(registries, "begin_record", in_between)
+        if first == "ours":
+            with pytest.raises(InputError, match=r"line3/3 was promoted by bob elsewhere, which stands"):
+                ours.promote("2", "ada", "better")
+            served = ["1", "2", "3"]
+        else:
+            assert ours.promote("2", "ada", "better").replaced == "3"
+            served = ["1", "3", "2"]
+        records = ours.records()
+        assert [record.version for record in records] == served
+        assert [record.replaced for record in records] == [None, *served[:-1]]
+        assert all(record.done for record in records)
+        assert ours.aliases() == {"champion": served[-1], "previous": served[-2]}
+        assert ours.roll_back("ada", "neither").replaced == served[-2]
 
 
 def test_who_and_why_are_asked_for_and_what_is_in_service_is_not_refused(registry: Registry) -> None:
