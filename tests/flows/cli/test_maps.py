@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from flows.cli.main import app
+from irp_core.errors import InputError
 from irp_core.run.directory import RunDirectory
 
 
@@ -33,5 +35,6 @@ def test_score_writes_a_map_beside_each_score(in_workspace: Path, plant: Path, t
             assert raw.size == image.size
             # The file's values are the map's: the highest one is the score, in units of the threshold.
             assert np.asarray(raw).max() / 1024 <= row.score / threshold + 1 / 1024
-    inside = CliRunner().invoke(app, ["score", str(in_workspace), str(folder), "--maps", str(folder / "maps")])
-    assert inside.exit_code == 2 and not (folder / "maps").exists()
+    with pytest.raises(InputError, match="must lie outside"):
+        CliRunner().invoke(app, [*command, str(mapped), "--maps", str(folder / "maps")], catch_exceptions=False)
+    assert not (folder / "maps").exists()
