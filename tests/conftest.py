@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +29,7 @@ TINY = [
     "views.score=2",
     "features.scales=[64,32]",
     "features.kurtosis_scale=128",
+    "features.cell_scale=128",
     "differnet.blocks=2",
     "differnet.hidden=16",
     "training.epochs=4",
@@ -69,7 +74,15 @@ def tiny() -> Params:
 
 def make_workspace(path: Path) -> Path:
     """A git + DVC repository in `path`."""
-    path.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(_empty_repository(), path, dirs_exist_ok=True)
+    return path
+
+
+@cache
+def _empty_repository() -> Path:
+    """One git + DVC repository for the whole process, to be copied: making one takes a second."""
+    path = Path(tempfile.mkdtemp(prefix="irp-repository-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
     subprocess.run(["git", "init", "-q", "."], cwd=path, check=True)
     for key, value in (("user.name", "tester"), ("user.email", "tester@example.org")):
         subprocess.run(["git", "config", key, value], cwd=path, check=True)
