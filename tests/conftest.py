@@ -100,7 +100,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One real Prefect server for the whole session, with a database of its own."""
-    from tasks.runtime.prefect_server import prefect_server
+    from tasks.runtime.prefect_server import prefect_server, without_heartbeats
 
     folder = tmp_path_factory.mktemp("prefect")
     patch = pytest.MonkeyPatch()
@@ -108,5 +108,6 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     patch.delenv("PREFECT_API_URL", raising=False)
     with prefect_server(folder / "server.log") as wait:
         wait()
-        yield os.environ["PREFECT_API_URL"]
+        with without_heartbeats():
+            yield os.environ["PREFECT_API_URL"]
     patch.undo()
