@@ -44,7 +44,7 @@ def load_model(name: str, params: Params, *, max_pixels: int, allow: Collection[
     Raises:
         InputError: no such model, or one that cannot be used.
     """
-    inspector = open_inspector(name, params, allow=allow)
+    inspector = open_inspector(name, params, allow=allow, maps=None)
     limit = min(max_pixels, inspector.images.max_pixels)
     inspector.images = inspector.images.model_copy(update={"max_pixels": limit})
     inspector.find_small_batches()
