@@ -12,7 +12,24 @@ from typer.testing import CliRunner
 
 from flows.cli.main import app
 from irp_core.errors import InputError
+from irp_core.results.located import maps_metrics, maps_sentence
 from irp_core.run.directory import RunDirectory
+from tasks.tracking.queries import client_of
+
+
+def test_how_well_maps_hit_is_told_wherever_the_run_is(in_workspace: Path) -> None:
+    run = RunDirectory(in_workspace)
+    summary = run.summary()
+    found, sentence = summary["maps"]["metrics"], maps_sentence(summary)
+    assert found["defective"] > 0 and 0.0 <= found["defects_hit"] <= 1.0 and 0.0 <= found["aupro"] <= 1.0
+    tracked = run.mlflow()
+    assert tracked is not None and sentence is not None
+    metrics = client_of(run.params()).get_run(tracked["run"]).data.metrics
+    assert {name: metrics[f"map_{name}"] for name in maps_metrics(summary)} == maps_metrics(summary)
+    assert sentence in run.report.read_text(encoding="utf-8")
+    assert f"AUPRO {found['aupro']:.3f}" in sentence
+    shown = CliRunner().invoke(app, ["show", str(in_workspace)], catch_exceptions=False).output
+    assert "Maps against the masks of" in shown
 
 
 def test_score_writes_a_map_beside_each_score(in_workspace: Path, plant: Path, tmp_path: Path) -> None:
