@@ -11,10 +11,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from flows.cli.main import app
+from irp_core.config.lines import PromotionPolicy
 from irp_core.errors import InputError
+from irp_core.promotion import compare
 from irp_core.results.located import maps_metrics, maps_sentence
 from irp_core.run.directory import RunDirectory
+from tasks.promotion.comparing import _overlays
 from tasks.tracking.queries import client_of
+from tests.irp_core.promotion.evidence import evidence
 
 
 def test_how_well_maps_hit_is_told_wherever_the_run_is(in_workspace: Path) -> None:
@@ -30,6 +34,18 @@ def test_how_well_maps_hit_is_told_wherever_the_run_is(in_workspace: Path) -> No
     assert f"AUPRO {found['aupro']:.3f}" in sentence
     shown = CliRunner().invoke(app, ["show", str(in_workspace)], catch_exceptions=False).output
     assert "Maps against the masks of" in shown
+
+
+def test_the_comparison_shows_what_the_challenger_sees(in_workspace: Path, plant: Path) -> None:
+    before, after = np.zeros(40), np.zeros(40)
+    after[:3] = 9.0
+    policy = PromotionPolicy()
+    comparison = compare(evidence("line3/6", scores=before), evidence("line3/7", scores=after), policy)
+    there = dict(zip(comparison.flips["image_id"], sorted((plant / "test" / "good").iterdir())[:2], strict=False))
+    found = _overlays(comparison, RunDirectory(in_workspace), lambda image_id, md5: there.get(image_id))
+    assert set(found) == set(there) and len(found) == 2
+    assert {image.size for image in found.values()} == {(64, 64)}
+    assert _overlays(comparison, RunDirectory(in_workspace / "none"), lambda *_: None) == {}
 
 
 def test_score_writes_a_map_beside_each_score(in_workspace: Path, plant: Path, tmp_path: Path) -> None:
