@@ -23,6 +23,7 @@ from irp_core.report.lineage import Lineage
 from irp_core.report.run_maps import RunMaps
 from irp_core.report.thumbnails import THUMBNAIL, Find, jpeg_uri, thumbnail_uri
 from irp_core.results.left_out import left_out
+from irp_core.results.located import maps_sentence
 from irp_core.results.thresholds import operating_sentence, removal_sentence
 from irp_core.run.directory import RunDirectory
 from irp_core.run.prepared import PreparedSet
@@ -94,7 +95,9 @@ def render(
         gallery=gallery,
         truth_known=any(card["truth"] != "unknown" for card in gallery),
         gallery_left_out=max(0, len(ordered) - _GALLERY),
-        thresholds=[said for said in (removal_sentence(summary), operating_sentence(summary)) if said],
+        thresholds=[
+            said for said in (removal_sentence(summary), operating_sentence(summary), maps_sentence(summary)) if said
+        ],
         approved=approval(run.reviews()),
         left_out={file: lines for file, lines in left_out(PreparedSet(run.path)).items() if lines},
         origin=lineage.origin,

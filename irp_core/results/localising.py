@@ -71,7 +71,9 @@ def fit_localiser(run: RunDirectory, iteration: int, features: StoredFeatures, f
     return {"detector": name, "scale": scale.model_dump(mode="json")}
 
 
-def measure_maps(run: RunDirectory, detector: Path, name: str, features: StoredFeatures) -> PixelMetrics | None:
+def measure_maps(
+    run: RunDirectory, detector: Path, name: str, features: StoredFeatures, threshold: float
+) -> PixelMetrics | None:
     """How well maps hit the defects of the test images; None where there is no mask. Evaluation only.
 
     Maps and masks are compared at the size of the view (`images.size`).
@@ -79,6 +81,7 @@ def measure_maps(run: RunDirectory, detector: Path, name: str, features: StoredF
     Args:
         detector: folder of the saved detector, which localises.
         name: its name, which may be another package's: the run trained it.
+        threshold: of the maps.
     """
     params, rows = run.params(), testing_rows(run.manifest())
     rows = rows[rows["label"].notna()]
@@ -86,7 +89,7 @@ def measure_maps(run: RunDirectory, detector: Path, name: str, features: StoredF
         return None
     localiser = load_detector(detector, resolve_device(params.features.device), allow=[name])
     assert isinstance(localiser, Localises)
-    collected = PixelScores()
+    collected = PixelScores(threshold)
     for first in range(0, len(rows), _AT_ONCE):
         some = rows.iloc[first : first + _AT_ONCE]
         seen: FeatureSet = features.read(some, params.views.score, localiser.needs)
