@@ -21,6 +21,7 @@ from irp_core.inspection.mapped import KINDS, map_png
 from irp_core.regular_file import shown
 from tasks.serve.batching import Batcher
 from tasks.serve.door import Limits
+from tasks.serve.line import line_figures, line_of
 from tasks.serve.metrics import Metrics
 from tasks.serve.model import LoadedModel, ServedModel
 
@@ -33,6 +34,7 @@ def make_app(served: ServedModel, batcher: Batcher, metrics: Metrics, limits: Li
     """The application; `tasks.serve.door.Door` stands before it."""
     # One map at a time is drawn: an image has fifty million pixels at most, and each of many would take its memory.
     drawing = ThreadPoolExecutor(1, "irp-draw")
+    line = line_of(served.reference)
     app = FastAPI(title="irp serve", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.post("/score")
@@ -65,8 +67,9 @@ def make_app(served: ServedModel, batcher: Batcher, metrics: Metrics, limits: Li
     @app.get("/metrics")
     def figures() -> Response:
         current = served.current
-        metrics.model.clear()
-        metrics.model.labels(current.name).set(1)
+        metrics.set_model(current.name)
+        if line is not None:
+            metrics.set_line(line, line_figures(line))
         metrics.loaded.set(current.loaded)
         metrics.threshold.set(current.inspector.threshold)
         metrics.registry_reached.set(served.registry_reached)
