@@ -28,6 +28,8 @@ def names() -> set[str]:
     """Every series that /metrics may have."""
     found: set[str] = set()
     for family in text_string_to_metric_families(Metrics().text().decode()):
+        if family.name.endswith("_created"):  # when a histogram was made: of no use to anybody
+            continue
         endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(family.type, ("",))
         found |= {family.name + ending for ending in endings}
     return found
