@@ -16,6 +16,7 @@ from benchmarks import (
     choosing_report,
     detector_choice,
     extraction,
+    feedback,
     folds,
     kinds,
     line_round,
@@ -34,6 +35,7 @@ SMALLEST = {
     extraction: {"GOOD": 2, "BATCH": 1, "ROUNDS": 2},
     training: {"IMAGES": 8, "WIDTHS": {128: 1, 2048: 1}, "PAPER_IMAGES": 4, "PAPER_WIDTH": 16},
     line_round: {"KNOWN": 14, "NEW": 4},
+    feedback: {"GOOD": 4, "DEFECTIVE": 6, "ANSWERS": 2, "SEEDS": (0,)},
     folds: {"IMAGES": 20, "DIMENSIONS": 16, "FOLDS": 2, "EPOCHS": 1},
 }
 
