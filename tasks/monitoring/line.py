@@ -66,7 +66,7 @@ def watch_line(line: Line, params: Params, version: str, since: datetime) -> Lin
     line_folder = LineFolder(line.name).make()
     folder = line_folder.monitoring / f"{version}-{since:%Y%m%dT%H%M%S}"
     folder.mkdir(parents=True, exist_ok=True)
-    table_file, told_file, page = folder / "images.parquet", folder / "told.json", folder / "monitoring.html"
+    table_file, told_file, page = folder / "measured.parquet", folder / "told.json", folder / "monitoring.html"
     with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
         known = pd.read_parquet(table_file) if table_file.exists() else pd.DataFrame(columns=[*MEASURED, "seen"])
         images = Ledger(line_folder.ledger).images()
