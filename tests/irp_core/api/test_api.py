@@ -55,7 +55,7 @@ def test_of_a_large_set_some_images_say_where(folder: Path, tmp_path: Path, monk
     found = refine(folder, **settings)
     drawn = sorted(found.images["md5"])[:9]
     assert found.summary["maps"]["scale"]["images"] == len(set(drawn) & set(found.kept["md5"]))
-    stores = [FeatureStore(file.parent, json.loads(file.read_text())) for file in tmp_path.glob("*/spec.json")]
+    stores = [FeatureStore(tmp_path, json.loads(file.read_text())) for file in tmp_path.glob("*/spec.json")]
     held = [sorted(md5 for md5 in found.images["md5"] if not list(store.missing([md5], 1))) for store in stores]
     assert sorted(map(len, held)) == [9, 24, 24, 24]
     assert drawn in held
