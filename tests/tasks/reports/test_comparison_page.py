@@ -74,5 +74,10 @@ def test_no_width_makes_it_scroll_sideways(page: Path) -> None:
             )
             browser.get(page.as_uri())
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+            overlay = browser.find_element("css selector", "img.map")
+            for key_pressed in (True, False):  # one key shows the maps and hides them again
+                browser.find_element("tag name", "body").send_keys("m")
+                assert overlay.is_displayed() is key_pressed
+                assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     finally:
         browser.quit()
