@@ -9,11 +9,18 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from flows.paper.places import PAGE, TABLES
+from flows.paper.places import BENCHMARKS, PAGE, STUDIED, STUDIES, TABLES
 from irp_core.atomic import atomic_path
 from irp_core.config import Params
 from irp_core.methods import METHODS, iterative
+from irp_core.paper.paper_settings import (
+    paper_rows,
+    paper_settings_reading,
+    paper_settings_table,
+    paper_settings_times,
+)
 from irp_core.paper.reading import reading
+from irp_core.paper.reference import load_reference
 from irp_core.paper.study_reading import protocol_table, study_reading
 from irp_core.paper.table_text import markdown
 from irp_core.params_file import load_params
@@ -38,9 +45,10 @@ _WHY = {
 _PLUMBING = {"tracking", "snapshots", "run", "sweep", "study", "figures"}
 
 
-def write_page(params: Params, runs: pd.DataFrame, summary: pd.DataFrame, studies: Mapping[str, pd.DataFrame]) -> None:
-    """Write the page from the tables in `docs/results/tables/`."""
-    between = pd.read_csv(TABLES / "differences.csv")
+def write_page(params: Params) -> None:
+    """Write the page from the tables in `docs/results/`: those of the sweep, of the studies and of the benchmarks."""
+    runs, summary, between = (pd.read_csv(TABLES / f"{name}.csv") for name in ("runs", "table3", "differences"))
+    studies = {name: pd.read_csv(STUDIES / f"{name}.csv") for name in STUDIED}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=jinja2.StrictUndefined,
@@ -64,10 +72,32 @@ def write_page(params: Params, runs: pd.DataFrame, summary: pd.DataFrame, studie
         sentences=reading(runs, summary, between),
         settings=_differing(params),
         studied=study_reading(studies["lambda"], studies["memory"], studies["protocols"], params.refinement.lambda_),
-        protocols=markdown(protocol_table(studies["protocols"])),
+        protocols=markdown(protocol_table(studies["protocols"])) if len(studies["protocols"]) else None,
+        studied_sets=_studied_sets(studies),
+        **_benchmarks(),
     )
     with atomic_path(PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _studied_sets(studies: Mapping[str, pd.DataFrame]) -> str:
+    """What the studies were made of: data sets, widths and epochs."""
+    groups = studies["memory"].groupby(["entity", "width"], sort=False)["epoch"].max()
+    return ", ".join(f"{entity} at hidden {width}: {epochs} epochs" for (entity, width), epochs in groups.items())
+
+
+def _benchmarks() -> dict[str, Any]:
+    """What the page shows of the paper's own settings and of the transformations."""
+    runs, losses, times = (pd.read_csv(BENCHMARKS / f"{name}.csv") for name in ("runs", "losses", "times"))
+    paper = load_params(Path("params/paper.yaml"))
+    return {
+        "their_rows": markdown(paper_rows(load_reference(), ("bottle", "screw"), (0, 10, 20, 30, 40, 50))),
+        "theirs": markdown(paper_settings_table(runs, load_reference())),
+        "theirs_said": paper_settings_reading(runs, losses, paper.training.epochs * paper.views.train),
+        "theirs_levels": ", ".join(f"{level}" for level in sorted(set(runs["level"]))),
+        "times": markdown(paper_settings_times(times, losses)),
+        "transformations": (BENCHMARKS / "transformations.md").read_text(encoding="utf-8"),
+    }
 
 
 def _command(params: Params) -> str:
