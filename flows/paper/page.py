@@ -30,6 +30,7 @@ __all__ = ["write_page"]
 # Why a setting differs from the paper's profile (params/paper.yaml).
 _WHY = {
     "images.size": "cost: the frozen network is three times cheaper",
+    "views.train": "cost; the paper draws 4 at random in each of 400 epochs (decision 21)",
     "views.score": "cost; the bank of views is fixed (decision 1)",
     "views.jitter_degrees": "four views at right angles need no interpolation",
     "features.backbone": "AlexNet's weights are a download; the one named here is at hand",
@@ -37,6 +38,7 @@ _WHY = {
     "differnet.hidden": "cost: 172 million parameters take days on two cores",
     "differnet.standardize": "with it a few epochs reach what a hundred reach without",
     "training.epochs": "by convergence of the training loss (decision 11)",
+    "training.precision": "bfloat16 pays for wide flows only (decision 20)",
     "training.retrain_epochs": "a warm start goes on from a trained model",
     "refinement.removal": "both are run: eq. 6 as `irp`, Algorithm 1 as `irp_max_one`",
     "refinement.retrain": "cost: from scratch every removal costs a whole training",
@@ -48,7 +50,8 @@ _PLUMBING = {"tracking", "snapshots", "run", "sweep", "study", "figures"}
 def write_page(params: Params) -> None:
     """Write the page from the tables in `docs/results/`: those of the sweep, of the studies and of the benchmarks."""
     runs, summary, between = (pd.read_csv(TABLES / f"{name}.csv") for name in ("runs", "table3", "differences"))
-    studies = {name: pd.read_csv(STUDIES / f"{name}.csv") for name in STUDIED}
+    files = {name: STUDIES / f"{name}.csv" for name in STUDIED}
+    studies = {name: pd.read_csv(file) for name, file in files.items() if file.is_file()}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=jinja2.StrictUndefined,
@@ -71,19 +74,25 @@ def write_page(params: Params) -> None:
         ],
         sentences=reading(runs, summary, between),
         settings=_differing(params),
-        studied=study_reading(studies["lambda"], studies["memory"], studies["protocols"], params.refinement.lambda_),
-        protocols=markdown(protocol_table(studies["protocols"])) if len(studies["protocols"]) else None,
-        studied_sets=_studied_sets(studies),
+        **_studies(studies, params),
         **_benchmarks(),
     )
     with atomic_path(PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _studied_sets(studies: Mapping[str, pd.DataFrame]) -> str:
-    """What the studies were made of: data sets, widths and epochs."""
+def _studies(studies: Mapping[str, pd.DataFrame], params: Params) -> dict[str, Any]:
+    """What the page shows of the studies; without their tables their sections are left out."""
+    if set(studies) != set(STUDIED):
+        return {"studied": None, "studied_sets": None, "protocols": None}
     groups = studies["memory"].groupby(["entity", "width"], sort=False)["epoch"].max()
-    return ", ".join(f"{entity} at hidden {width}: {epochs} epochs" for (entity, width), epochs in groups.items())
+    sets = [f"{entity} at hidden {width}: {epochs} epochs" for (entity, width), epochs in groups.items()]
+    protocols = studies["protocols"]
+    return {
+        "studied": study_reading(studies["lambda"], studies["memory"], protocols, params.refinement.lambda_),
+        "studied_sets": ", ".join(sets),
+        "protocols": markdown(protocol_table(protocols)) if len(protocols) else None,
+    }
 
 
 def _benchmarks() -> dict[str, Any]:
@@ -137,6 +146,10 @@ def _differing(params: Params) -> list[dict[str, str]]:
             entity: getattr(params.sweep.training_of(entity, params.training), key) for entity in params.sweep.entities
         }
         ours["training"][key] = ", ".join(f"{entity} {epochs}" for entity, epochs in each.items())
+    ours["detector"]["name"] = params.sweep.detector
+    preset = METHODS["irp"].preset
+    for settings in (ours["refinement"], paper["refinement"]):
+        settings |= {key: preset[key] for key, given in settings.items() if given is None and key in preset}
     rows = []
     for section, values in ours.items():
         if section in _PLUMBING:

@@ -71,12 +71,14 @@ def _compared(group: pd.DataFrame) -> str:
     parts = []
     for reading, said in ((_IN, "scores in sample"), (_OUT, "scores out of fold")):
         gain = 100 * (wide[reading] - wide["vanilla"])
-        each = ", ".join(f"{points:+.1f} at {level} %" for level, points in gain.items())
-        parts.append(f"with {said} the refinement changes AUROC by {each} points")
+        each = ", ".join(f"{points:+.1f} points at {level} %" for level, points in gain.items())
+        parts.append(f"with {said} the refinement changes AUROC by {each}")
     text = "; ".join(parts)
     if "oracle" in wide:
         best = (100 * (wide["oracle"] - wide["vanilla"])).dropna()
-        text += "; without its defects " + ", ".join(f"{points:+.1f} at {level} %" for level, points in best.items())
+        text += "; without its defects " + ", ".join(
+            f"{points:+.1f} points at {level} %" for level, points in best.items()
+        )
     return f"against training once, {text}."
 
 

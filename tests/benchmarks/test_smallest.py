@@ -117,7 +117,7 @@ def test_the_papers_settings_are_run_and_told(plant: Path, tmp_path: Path, monke
     assert table["paper, IRP"] == "–"
     compared, removed, loss = paper_settings_reading(runs, losses, 16)
     gain = 100 * (runs["auroc"].iloc[1] - runs["auroc"].iloc[0])
-    assert f"with scores in sample the refinement changes AUROC by {gain:+.1f} at 20 % points" in compared
+    assert f"with scores in sample the refinement changes AUROC by {gain:+.1f} points at 20 %" in compared
     out = runs.iloc[2]
     assert f"out-of-fold scores remove {out['removed_bad']} of {out['n_injected']}" in removed
     assert loss.endswith("this is 25 % of the paper's training.")

@@ -124,7 +124,8 @@ def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
     blocked.unlink()
     mended = dvc(project, "repro")
     assert mended.returncode == 0, mended.stderr
-    assert stages_run(mended.stdout) == [first, "tables", "figures", "page"]
+    began, *after = stages_run(mended.stdout)
+    assert (began, sorted(after)) == (first, ["figures", "page", "tables"])
     assert f"Cell 2 of 2: {ENTITY}, 0 % defective" in mended.stdout
     assert "All 2 cells are done" in mended.stdout
     assert dvc(project, "status").stdout.strip() == "Data and pipelines are up to date."
