@@ -158,7 +158,7 @@ def test_the_default_method_may_be_swept_beside_the_papers(
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     set_params(tmp_path, SMALL)
-    swept = ["vanilla", "robust"]
+    swept = ["vanilla", "robust", "careful"]
     set_params(
         tmp_path,
         {
@@ -190,6 +190,7 @@ def test_the_default_method_may_be_swept_beside_the_papers(
     assert list(runs.index) == swept
     assert runs.loc["robust", "removed_bad"] + runs.loc["robust", "removed_good"] > 0
     assert "minus vanilla" in (results / "tables" / "differences-robust.md").read_text()
+    assert runs.loc["careful", "stop_reason"]  # the default, which asks: what it removes of so few images is its affair
     assert "| robust" in (results / "tables" / "table1.md").read_text()
     assert "robust (`robust`)" in (tmp_path / "docs" / "results.md").read_text()
     assert "robust" in (results / "figures" / "figure1.svg").read_text()
