@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from irp_core.methods import METHODS
-from irp_core.statistics.metrics import recovery
+from irp_core.statistics.recovery import recovery
 
 __all__ = ["alarm_table", "auroc_figure", "auroc_table", "removal_table", "summary_table"]
 

@@ -12,7 +12,7 @@ from flows.refine import refine
 from irp_core.methods import METHODS, in_order
 from irp_core.refinement.policy import epochs_per_iteration
 from irp_core.run.directory import RunDirectory
-from irp_core.statistics.metrics import recovery
+from irp_core.statistics.recovery import recovery
 
 __all__ = ["compare", "comparison_table", "options_of"]
 

@@ -93,6 +93,7 @@ def download_model(model: str, params: Params, temporary: Path) -> Path:
     """
     from mlflow.exceptions import MlflowException
 
+    from tasks.tracking.artifacts import DELETED_TAG
     from tasks.tracking.queries import client_of, model_version
     from tasks.tracking.reader import TrackedRun
 
@@ -102,6 +103,8 @@ def download_model(model: str, params: Params, temporary: Path) -> Path:
         if found is None:
             raise MlflowException(f"no model {model}")
         run = client.get_run(found.run_id)
+        if deleted := run.data.tags.get(DELETED_TAG):
+            raise InputError(f"{model}: its weights were deleted {deleted} (irp gc); its data set is still to be had.")
         downloaded = Path(client.download_artifacts(found.run_id, MODEL, str(temporary)))
     except MlflowException:
         raise no_model(model, params) from None

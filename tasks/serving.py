@@ -20,7 +20,7 @@ import irp_core
 from irp_core.atomic import read_json_object
 from irp_core.hashing import file_sha256
 from irp_core.model_files import DETECTOR, INSPECTOR
-from irp_core.serving import _load_pyfunc  # models saved by versions up to 0.1 name this module
+from irp_core.serving import NO_MAP, _load_pyfunc  # models saved by versions up to 0.1 name this module
 
 __all__ = ["CARD", "CODE", "LIBRARIES", "_load_pyfunc", "save_pyfunc"]
 
@@ -60,6 +60,8 @@ curl localhost:5000/invocations -H 'Content-Type: application/json' \\
 The answer has a row per image: `md5` of what was sent, `score`, `threshold`, `decision` (`normal` or `anomalous`), and
 `error` where the image cannot be read. At most 64 images per request.
 
+Where in the image: {maps}
+
 A column `path` of files is read where the environment has `IRP_ALLOW_PATHS=1`, which is for batches on your own
 machine: a server that has it set reads whatever file a request names.
 
@@ -67,6 +69,11 @@ machine: a server that has it set reads whatever file a request names.
 Images from another camera, light or product than the training set's are anomalous to it. The threshold was taken from
 the training images and says nothing of how many defects are missed.
 """
+
+
+_MAPS = """with `params={"map": "png"}` (HTTP: `"params": {"map": "png"}` beside `dataframe_split`) each row has a
+column `map`, the image with what the model sees over it (a PNG file in base64; `raw`: 16 bits, 1024 is the map's
+threshold), and `boxes`, the rectangles (left, top, right, bottom) around what exceeds its threshold, in pixels."""
 
 
 def save_pyfunc(model: Path, destination: Path) -> None:
@@ -90,7 +97,7 @@ def save_pyfunc(model: Path, destination: Path) -> None:
 
 def _signature() -> Any:
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
     from mlflow.types.schema import AnyType
 
     # Any: bytes and arrays in Python, base64 over HTTP.
@@ -105,7 +112,8 @@ def _signature() -> Any:
         ColSpec(DataType.string, "decision", required=False),
         ColSpec(DataType.string, "error", required=False),
     ]
-    return ModelSignature(Schema(given), Schema(answered))
+    asked = ParamSchema([ParamSpec("map", DataType.string, NO_MAP)])
+    return ModelSignature(Schema(given), Schema(answered), asked)
 
 
 def _example() -> pd.DataFrame:
@@ -129,5 +137,6 @@ def _card(model: Path) -> str:
         size=f"{size} x {size} pixels" if isinstance(size, int) else " x ".join(map(str, size)) + " pixels",
         crop=described["images"].get("crop", "none"),
         threshold=described["threshold"],
+        maps=_MAPS if described.get("maps") else "this model makes no maps.",
         rate="an unknown share" if rate is None else f"{100 * float(rate):g} %",
     )

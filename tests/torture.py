@@ -4,9 +4,11 @@
     make torture KILLS=4 SEED=7       # fewer, at moments that were drawn before
     python -m tests.torture --data path/to/images -S refinement.method=robust
 
-Each kill is a `kill -9` of `irp refine` at a random moment of its length, in a workspace of its own. Before half of
-them are started again, a byte of a random file that was left is flipped. Every run has to end, by the same command,
-with the tables and weights of the run that nobody killed, and to pass `irp audit verify`.
+Each kill is a `kill -9` of `irp refine`, in a workspace of its own: two of five at a random moment of its length
+(imports and databases included), the others a moment after a random step. Before half of them are started again, a byte
+of a random file that was left is flipped. Besides, one in ten kills the temporary Prefect server under a run. Every run
+has to end, by the same command, with the tables and weights of the run that nobody killed, and to pass `irp audit
+verify`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -95,24 +98,34 @@ def _torture(command: Command, folder: Path, kills: int, rng: random.Random) -> 
     whole, lengths = _reference(command, folder)
     print(f"nobody killed: {lengths['fresh']:.0f} s with a fresh database, {lengths['ready']:.0f} s with a ready one")
     (run,) = whole.glob("runs/*")
-    expected, counts = table_hashes(run), Counter[str]()
+    expected, counts, steps = table_hashes(run), Counter[str](), _steps(whole)
     for number in range(kills):
         kind = "fresh" if number % 2 == 0 else "ready"
-        after = rng.uniform(0.05, 0.98) * lengths[kind]
+        server = number % 10 == 5
+        share, by_clock = rng.uniform(0.05, 0.98), number % 5 < 2
         for attempt in range(10):  # a machine that was busy before makes a run that ends too soon to be killed
             workspace = make_workspace(folder / f"kill-{number}-{attempt}")
             if kind == "ready":
                 _make_ready(whole, workspace)
-            said = _killed(command, workspace, after * 0.7**attempt)
+            process, began = command.start(workspace), time.monotonic()
+            sooner = share * 0.7**attempt
+            if by_clock:
+                time.sleep(sooner * lengths[kind])
+            else:
+                while _steps(workspace) < sooner * steps and process.poll() is None:
+                    time.sleep(0.01)
+                time.sleep(rng.uniform(0, 0.3))
+            said = _killed_server(process) if server else _killed(process)
             if said is not None:
                 break
             shutil.rmtree(workspace)
         if said is None:
             raise SystemExit(f"kill {number + 1}: the run ended before it, ten times")
-        if number % 4 > 1 and (name := _flip(workspace, rng)):
+        said += f" after {time.monotonic() - began:.1f} s, {_steps(workspace)} of {steps} steps"
+        if number % 4 > 1 and not server and (name := _flip(workspace, rng)):
             said += f", {name} damaged"
         wrong = command.finish(workspace) or _differences(workspace, run.name, expected)
-        counts[f"{kind}: {'identical' if wrong is None else 'DIFFERENT'}"] += 1
+        counts[f"{kind}{', server' * server}: {'identical' if wrong is None else 'DIFFERENT'}"] += 1
         counts["damaged before it was started again"] += "damaged" in said
         print(f"kill {number + 1} of {kills}, {kind} database, {said}: {wrong or 'identical'}", flush=True)
         shutil.rmtree(workspace, ignore_errors=True)
@@ -146,15 +159,27 @@ def _make_ready(whole: Path, workspace: Path) -> None:
         shutil.copy2(file, workspace / ".irp" / file.name)
 
 
-def _killed(command: Command, workspace: Path, after: float) -> str | None:
-    """Start a run and kill it; returns when that was, or None where it had ended."""
-    process = command.start(workspace)
-    time.sleep(after)
+def _steps(workspace: Path) -> int:
+    """How far a run is: its finished steps and the segments of its features."""
+    return sum(len(list(workspace.glob(files))) for files in ("runs/*/**/step.json", ".irp/features/*/*.arrow"))
+
+
+def _killed(process: subprocess.Popen[bytes]) -> str | None:
+    """Kill a run; None where it had ended."""
     process.kill()
-    if process.wait() >= 0:
-        return None
-    steps = len(list(workspace.glob("runs/*/iterations/*/*/step.json")))
-    return f"after {after:.1f} s and {steps} steps"
+    return None if process.wait() >= 0 else "run"
+
+
+def _killed_server(process: subprocess.Popen[bytes]) -> str | None:
+    """Kill the Prefect server of a run that goes on, and wait for the run; None where there was none any more."""
+    children = " ".join(file.read_text() for file in Path(f"/proc/{process.pid}/task").glob("*/children"))
+    for child in children.split() if process.poll() is None else ():
+        if b"prefect.server.api.server" in Path(f"/proc/{child}/cmdline").read_bytes():
+            os.kill(int(child), signal.SIGKILL)
+            return f"server (the run ended with code {process.wait()})"
+    process.kill()
+    process.wait()
+    return None
 
 
 def _flip(workspace: Path, rng: random.Random) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -33,6 +34,7 @@ def carry_out(app: Callable[..., Any]) -> None:
         raise KeyboardInterrupt
 
     show_notices()
+    logging.raiseExceptions = False  # a line that cannot be logged is no news for the terminal
     signal.signal(signal.SIGTERM, on_sigterm)
     try:
         if app(standalone_mode=False) == 130:  # what typer makes of Ctrl-C
@@ -51,11 +53,22 @@ def carry_out(app: Callable[..., Any]) -> None:
         # click's own complaints (unknown option …), whichever copy of click typer brings along.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             _fail(error.format_message(), error.exit_code)
-        from flows.terminal.failures import note, sentence
+        from flows.terminal.failures import is_of_a_silent_server, note, sentence
 
         if said := sentence(error):
-            _fail(f"{said}{note(error)}", 1)
+            try:
+                _fail(f"{said}{note(error)}", 1)
+            finally:
+                if is_of_a_silent_server(error):
+                    _leave(1)
         raise
+
+
+def _leave(code: int) -> None:
+    """End at once: Prefect would ask the silent server for every event that is left, seven seconds each."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _logged(error: BaseException) -> str:

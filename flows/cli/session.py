@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,16 @@ from rich.console import Console
 
 from tasks.runtime.progress import is_quiet
 
-__all__ = ["close_session", "compare_methods", "left_off", "prefect_session"]
+__all__ = ["OF_COMMANDS", "close_session", "compare_methods", "left_off", "prefect_session"]
 
 _STARTED = time.perf_counter()
+# The terminal shows our own progress and summary, and errors as one sentence from `main`; every log line still reaches
+# the Prefect API. A server that died is waited for 14 s per question (2 + 4 + 8), not 62.
+OF_COMMANDS = {
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_CLIENT_MAX_RETRIES": "3",
+}
 
 
 def left_off(no_dvc: bool, no_prefect: bool = False) -> list[str]:
@@ -34,26 +41,26 @@ def prefect_session(
         orchestrate: whether there is to be a server at all; without one, tasks and flows are called as functions.
         schedules: the server starts runs by the clock and on events, too.
     """
+    for name, value in OF_COMMANDS.items():
+        os.environ.setdefault(name, value)
     if not orchestrate:
         from tasks.runtime.without_prefect import without_prefect
 
-        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         meanwhile()
         with without_prefect():
             yield
         return
-    from tasks.runtime.prefect_server import prefect_server
+    from tasks.runtime.prefect_server import configured_api, prefect_server, without_heartbeats
 
-    # The terminal shows our own progress and summary, and errors as one sentence from `main`; every log
-    # line still reaches the Prefect API.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    heard = schedules or configured_api() is not None  # the temporary server has nobody who listens to heartbeats
     with prefect_server(Path(".irp/prefect-server.log"), schedules=schedules) as wait:
         meanwhile()
         with Console(stderr=True, quiet=is_quiet()).status("Starting Prefect …"):
             import flows.compare  # noqa: F401  (the long imports, while the server starts)
 
             wait()
-        yield
+        with nullcontext() if heard else without_heartbeats():
+            yield
 
 
 def close_session(runs: list[Path]) -> None:

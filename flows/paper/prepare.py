@@ -33,8 +33,7 @@ def prepare_entity(entity: str, params: Params) -> None:
     with atomic_directory(top) as folder:
         images = PreparedSet(folder / scanned(entity).name)
         images.write_manifest(found.manifest)
-        images.write_left_out(found.quarantine, found.duplicates)
-        images.write_notices(found.ignored, found.near_copies, found.notes)
+        images.write_found(found)
         for level in sweep.levels:
             noise = params.contamination.model_copy(
                 update={"fraction": level / 100, "max_fraction": sweep.max_level / 100}

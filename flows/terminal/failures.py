@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tasks.runtime.run_log import log_of
 
-__all__ = ["note", "sentence"]
+__all__ = ["is_of_a_silent_server", "note", "sentence"]
 
 _LOG = Path(".irp/errors.log")
 
@@ -52,7 +52,7 @@ def sentence(error: BaseException) -> str | None:
             why = f"may not be read or written ({_reason(one)}); give the permission, or name another place"
             return f"{place}{why}. {_SAFE}"
     for one in chain:
-        if {kind.__name__ for kind in type(one).__mro__} & _NO_ANSWER:
+        if _is_no_answer(one):
             return f"A server no longer answers ({_reason(one)}); see that it runs. {_SAFE}"
         if isinstance(one, MemoryError) or "can't allocate memory" in str(one):
             return f"The memory is used up; close other programs, or lower features.batch_size. {_SAFE}"
@@ -61,6 +61,16 @@ def sentence(error: BaseException) -> str | None:
         if type(one).__name__ in ("OperationalError", "DatabaseError"):
             return f"The tracking store does not work ({_reason(one)}). {_SAFE}"
     return None
+
+
+def is_of_a_silent_server(error: BaseException) -> bool:
+    """Whether a server that no longer answers is the reason: what waits for an answer when the process ends waits in
+    vain."""
+    return any(_is_no_answer(one) for one in _chain(error))
+
+
+def _is_no_answer(error: BaseException) -> bool:
+    return bool({kind.__name__ for kind in type(error).__mro__} & _NO_ANSWER)
 
 
 def note(error: BaseException) -> str:

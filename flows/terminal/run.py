@@ -19,7 +19,7 @@ from irp_core.results.thresholds import operating_sentence, removal_sentence
 from irp_core.run.directory import RunDirectory
 from irp_core.run.overview import Line
 from irp_core.run.prepared import PreparedSet
-from irp_core.statistics.metrics import recovery_text
+from irp_core.statistics.recovery import recovery_text
 
 __all__ = ["show_comparison", "show_prepared", "show_removed", "show_run", "show_runs"]
 

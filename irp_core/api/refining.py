@@ -15,6 +15,7 @@ from irp_core.api.result import Result, review_command
 from irp_core.backbones import WEIGHT_SOURCES, load_backbone
 from irp_core.config import Features, Params
 from irp_core.data.manifest import manifest_digest, training_rows
+from irp_core.data.scan import scan_and_contaminate
 from irp_core.errors import InputError
 from irp_core.features.pipeline import Bar, FeaturePipeline, StoredFeatures
 from irp_core.features.pooled import resolve_device, resolve_precision
@@ -106,7 +107,8 @@ def _weights(features: Features) -> Path | None:
 def _prepare(run: RunDirectory, root: Path, params: Params, decisions: str | Path | pd.DataFrame | None) -> None:
     """Scan, and write what a run knows when it begins."""
     prepared = PreparedSet(run.path)
-    _, manifest = prepared.begin(root, params)
+    found, manifest = scan_and_contaminate(root, params)
+    prepared.write_found(found)
     expect_trainable(manifest, root)
     rows = training_rows(manifest)
     prepared.write_manifest(manifest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -60,3 +60,9 @@ class Training(Section):
     beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.8
     eps: Annotated[float, Field(gt=0.0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-5
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+
+    def result_keys(self) -> dict[str, Any]:
+        """As in a run's id and in a step's key: `precision` only where it is not the default, so that what was trained
+        before there was such a key is found again."""
+        return self.model_dump(mode="json", exclude={"precision"} if self.precision == "float32" else None)

@@ -35,5 +35,7 @@ class Retention(Section):
     run_days: Positive = 30
     keep_runs: Positive = 5
     weights_days: Positive = 90
+    keep_versions: Positive = 10
+    line_days: Positive | None = None
     cache_bytes: Positive | None = None
     store_bytes: Positive | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from irp_core.config import Dataset, Images
+from irp_core.config import Dataset, Images, Params
 from irp_core.data.companions import companions
+from irp_core.data.contamination import contaminate
 from irp_core.data.layouts import folder, ksdd2, mtd, mvtec
 from irp_core.data.layouts.listing import Entry
 from irp_core.data.layouts.names import Good
@@ -26,7 +27,7 @@ from irp_core.data.set_notes import Size, recommended_size, set_notes
 from irp_core.data.walk import EXTENSIONS, Ignored, Tree, walk
 from irp_core.errors import InputError
 
-__all__ = ["LAYOUTS", "Scan", "detect_layout", "is_labelled", "pictures_below", "scan"]
+__all__ = ["LAYOUTS", "Scan", "detect_layout", "is_labelled", "pictures_below", "scan", "scan_and_contaminate"]
 
 # In the order of detection: `folder` takes whatever no other layout claims.
 LAYOUTS: dict[str, ModuleType] = {"mtd": mtd, "mvtec": mvtec, "ksdd2": ksdd2, "folder": folder}
@@ -199,6 +200,43 @@ def scan(
         size=recommended_size(found),
         golden=golden_md5,
     )
+
+
+def scan_and_contaminate(
+    root: Path,
+    params: Params,
+    *,
+    earlier: Mapping[str, bool] | None = None,
+    known: KnownFiles | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Scan, pd.DataFrame]:
+    """What a run begins from: what `scan` finds in `root`, and the manifest that `contaminate` makes of it.
+
+    Args:
+        earlier: `known` of `contaminate`.
+        known, progress: see `scan`.
+    """
+    found = scan(
+        root,
+        params.dataset.layout,
+        good_names=params.dataset.good_names,
+        copies_from=params.dataset.near_copies,
+        images=params.images,
+        golden=Path(params.dataset.golden) if params.dataset.golden else None,
+        known=known,
+        workers=params.features.workers,
+        progress=progress,
+    )
+    manifest = contaminate(
+        found.manifest,
+        params.dataset,
+        params.contamination,
+        seed=params.run.seed,
+        near_copies=found.near_copies,
+        golden=found.golden,
+        known=earlier,
+    )
+    return found, manifest
 
 
 def _golden(folder: Path, images: Images, workers: int) -> dict[str, NDArray[np.uint8]]:

@@ -17,11 +17,12 @@ from irp_core.batches.sizes import alike_sizes, equal_batches
 from irp_core.config import DifferNetParams, Params, Training
 from irp_core.detectors.flow_folds import copy_of_one, stacked, train_stacked
 from irp_core.detectors.folds import score_folds
-from irp_core.detectors.normalizing_flow import NormalizingFlow, negative_log_likelihood
+from irp_core.detectors.normalizing_flow import NormalizingFlow, low_precision, negative_log_likelihood
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet, Local
+from irp_core.features.pooled import resolve_precision
 
 __all__ = ["DifferNet"]
 
@@ -83,7 +84,7 @@ class DifferNet:
             if self.params.standardize:
                 self._model.standardize(samples)
         model = self._model.train()
-        options = self.training
+        options, products = self.training, self._products()
         optimizer = self._adam(model.parameters())
         reports = []
         for epoch in range(1, epochs + 1):
@@ -91,7 +92,8 @@ class DifferNet:
             total = 0.0
             order = torch.randperm(len(samples), generator=generator).to(self.device)
             for batch in order.split(options.batch_size):
-                loss = negative_log_likelihood(*model(samples[batch]))
+                with low_precision(self.device, products):
+                    loss = negative_log_likelihood(*model(samples[batch]))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -181,6 +183,7 @@ class DifferNet:
             optimiser=self._adam,
             batch_size=self.training.batch_size,
             epochs=epochs,
+            products=self._products(),
         )
         for epoch, losses in enumerate(training, start=1):
             lost = losses[~np.isfinite(losses)]
@@ -197,6 +200,10 @@ class DifferNet:
             return scorer
 
         return score_folds(detector_of, features, folds)
+
+    def _products(self) -> torch.dtype:
+        """The type in which the subnets' matrices are multiplied in training; the weights are float32 either way."""
+        return resolve_precision(self.training.precision, self.device)
 
     def _adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
         options = self.training
@@ -223,7 +230,7 @@ class DifferNet:
             "detector": "differnet",
             "dimensions": self.dimensions,
             "differnet": self.params.model_dump(mode="json"),
-            "training": self.training.model_dump(mode="json"),
+            "training": self.training.result_keys(),
         }
         write_saved(directory, self._model.state_dict(), description)
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from irp_core.detectors.normalizing_flow import negative_log_likelihood
+from irp_core.detectors.normalizing_flow import low_precision, negative_log_likelihood
 
 __all__ = ["StackedLinear", "copy_of_one", "stacked", "train_stacked"]
 
@@ -75,6 +75,7 @@ def train_stacked(
     optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
     batch_size: int,
     epochs: int,
+    products: torch.dtype = torch.float32,
 ) -> Iterator[NDArray[np.float64]]:
     """Train K flows as each would train alone on its own samples; after each epoch, yield the K mean losses.
 
@@ -89,6 +90,7 @@ def train_stacked(
         generators: K, for the order of the batches.
         optimiser: makes one that treats each element of each parameter by itself, and skips a parameter without
             gradient, as Adam does.
+        products: the type in which the layers' matrices are multiplied.
     """
     leaves = list(many.parameters())
     # The optimiser sees the K flows' parameters as separate ones (views into the stack): it then counts each flow's
@@ -114,7 +116,8 @@ def train_stacked(
         for batch, counted in zip(index.split(batch_size, dim=1), present.split(batch_size, dim=1), strict=True):
             counts = counted.sum(dim=1, keepdim=True)
             weights = (counted / counts.clamp(min=1)).to(samples.device)
-            z, log_det = many(samples[batch])
+            with low_precision(samples.device, products):
+                z, log_det = many(samples[batch])
             losses = negative_log_likelihood(z, log_det, weights)
             for leaf in leaves:
                 leaf.grad = None

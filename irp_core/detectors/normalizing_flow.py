@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Coupling", "NormalizingFlow", "Subnet", "negative_log_likelihood"]
+__all__ = ["Coupling", "NormalizingFlow", "Subnet", "low_precision", "negative_log_likelihood"]
 
 
 class Subnet(nn.Module):
@@ -80,7 +80,8 @@ class Coupling(nn.Module):
         return torch.cat((y1, y2), dim=-1)
 
     def _scale_and_shift(self, subnet: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-        raw, shift = subnet(x).chunk(2, dim=-1)
+        # A subnet may multiply in bfloat16 (`Training.precision`); what is made of its numbers does not.
+        raw, shift = subnet(x).to(x.dtype).chunk(2, dim=-1)
         # 0.636 ≈ 2/π, as in DifferNet: atan reaches ±π/2.
         return self.clamp * 0.636 * torch.atan(raw / self.clamp), shift
 
@@ -125,3 +126,11 @@ def negative_log_likelihood(z: Tensor, log_det: Tensor, weights: Tensor | None =
     of_samples = 0.5 * z.square().sum(dim=-1) - log_det
     reduced = of_samples.mean() if weights is None else (weights * of_samples).sum(dim=-1)
     return reduced / z.shape[-1]
+
+
+def low_precision(device: torch.device, products: torch.dtype) -> torch.autocast:
+    """Multiply the subnets' matrices in `products`, forwards and backwards; float32 changes nothing.
+
+    The weights, their gradients, the optimiser and all of the coupling outside its subnets stay float32.
+    """
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=products == torch.bfloat16)

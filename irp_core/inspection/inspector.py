@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from PIL import Image
 
 from irp_core.backbones import load_backbone
 from irp_core.data.walk import walk
-from irp_core.detectors import Localises, PadsBatches, load_detector
+from irp_core.detectors import PadsBatches, load_detector
 from irp_core.errors import InputError
 from irp_core.features.extraction import network_passes, rows_of
 from irp_core.features.feature_set import FeatureSet, Local
@@ -26,9 +27,9 @@ from irp_core.features.images import decode, resized
 from irp_core.features.local import feature_set, local_feature, row_shape
 from irp_core.features.pooled import PooledExtractor, resolve_device, resolve_precision
 from irp_core.features.view_bank import view_bank, views
+from irp_core.inspection.locating import Locator
 from irp_core.inspection.saving import BACKBONE, described_in
-from irp_core.localisation.maps import MapScale, view_map
-from irp_core.model_files import LOCALISER
+from irp_core.localisation.maps import MapScale
 from irp_core.regular_file import read_regular, shown
 
 __all__ = ["Inspector", "OnMap", "Seen", "image_files"]
@@ -52,7 +53,7 @@ class Inspector:
         directory: what `save_inspector` wrote.
         device: `auto`, `cpu`, `cuda` …
         allow: see `irp_core.detectors.load_detector`.
-        maps: whether maps will be asked for: then what says where is loaded, too.
+        maps: whether maps will be asked for: then what says where is loaded, too. None: where the model makes any.
 
     Raises:
         InputError: an incomplete folder, files that are not the ones it was saved with, or a detector of another
@@ -82,7 +83,7 @@ class Inspector:
     """
 
     def __init__(
-        self, directory: Path, device: str = "auto", *, allow: Collection[str] = (), maps: bool = False
+        self, directory: Path, device: str = "auto", *, allow: Collection[str] = (), maps: bool | None = False
     ) -> None:
         described = described_in(directory)
         self.threshold = described.threshold
@@ -95,25 +96,23 @@ class Inspector:
         self._batch = features.batch_size
         network = PooledExtractor(backbone, features.scales, target, resolve_precision(features.precision, target))
         self.detector = load_detector(directory, target, allow=allow)
-        self._localiser: Localises | None = None
-        self.scale: MapScale | None = None
-        """What maps are held against; None where none were asked for."""
-        needs = set(self.detector.needs)
-        if maps:
-            if described.maps is None:
-                raise InputError(
-                    f"{directory}: this model makes no maps: localisation.detector was null, or an older irp made it."
-                )
-            own = described.maps.sha256 is None
-            localiser = self.detector if own else load_detector(directory / LOCALISER, target, allow=allow)
-            if not isinstance(localiser, Localises):
-                raise InputError(f"{directory}: expected a detector that says where, found {described.maps.detector}.")
-            self._localiser, self.scale = localiser, described.maps.scale
-            needs |= set(localiser.needs)
-        local = [local_feature(need, backbone, features, self.images) for need in sorted(needs)]
+        needs = sorted(self.detector.needs)
+        local = [local_feature(need, backbone, features, self.images) for need in needs]
         self._first, others = network_passes(network, local)
         self._upright = [other for other in others if not set(other.features) <= set(self._first.features)]
         self._shapes = {need: row_shape(need, features, self.images) for need in needs}
+        self._locator: Locator | None = None
+        self.scale: MapScale | None = None
+        """What maps are held against; None where there are none."""
+        if maps and described.maps is None:
+            raise InputError(
+                f"{directory}: this model makes no maps: localisation.detector was null, or an older irp made it."
+            )
+        if maps is not False and described.maps is not None:
+            self.scale = described.maps.scale
+            self._locator = Locator(
+                directory, described.maps, self.detector, network, backbone, features, self.images, target, allow=allow
+            )
 
     def score(
         self,
@@ -146,15 +145,13 @@ class Inspector:
         with ThreadPoolExecutor(workers) as pool:
             for chunk in _chunks(paths, 4 * workers):
                 loaded = list(pool.map(load, chunk))
-                features = self._features_of(loaded)
-                maps = iter([] if features is None or on_map is None else self.maps(features))
-                for path, image, row in zip(chunk, loaded, self._rows(loaded, features), strict=True):
-                    rows.append({"path": shown(str(path)), **row})
-                    located = next(maps) if on_map and isinstance(image, Seen) else None
-                    if on_map and located is not None and row["score"] is not None:
-                        on_map(path, located)
-                    if progress:
-                        progress(len(rows), len(paths))
+                given = None if on_map is None else partial(_given_by_path, chunk, on_map)
+                rows += [
+                    {"path": shown(str(path)), **row}
+                    for path, row in zip(chunk, self.judge(loaded, given), strict=True)
+                ]
+                if progress:
+                    progress(len(rows), len(paths))
         without = {"md5": None, "score": None, "threshold": self.threshold, "decision": None}
         rows += [{"path": file, **without, "error": reason} for file, reason in (unusable or {}).items()]
         return pd.DataFrame(rows, columns=["path", "md5", "score", "threshold", "decision", "error"])
@@ -177,9 +174,23 @@ class Inspector:
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         return Seen(md5, views(upright, self._bank))
 
-    def judge(self, seen: Sequence[Seen | InputError]) -> list[dict[str, Any]]:
-        """A row each, `md5, score, threshold, decision, error`; an image that could not be seen has an `error`."""
-        return self._rows(seen, self._features_of(seen))
+    def judge(
+        self, seen: Sequence[Seen | InputError], on_map: Callable[[int, NDArray[np.float32]], None] | None = None
+    ) -> list[dict[str, Any]]:
+        """A row each, `md5, score, threshold, decision, error`; an image that could not be seen has an `error`.
+
+        Args:
+            on_map: given the place in `seen` and the map of each image that has a score; for an inspector with `maps`.
+        """
+        bank = [image.views for image in seen if isinstance(image, Seen)]
+        features = self.features(bank) if bank else None
+        rows = self._rows(seen, features)
+        if on_map is not None:
+            places = [place for place, image in enumerate(seen) if isinstance(image, Seen)]
+            for place, view in zip(places, self.locate(seen, features), strict=True):
+                if rows[place]["score"] is not None:
+                    on_map(place, view)
+        return rows
 
     def _rows(self, seen: Sequence[Seen | InputError], features: FeatureSet | None) -> list[dict[str, Any]]:
         scores = iter([] if features is None else self.detector.score(features).tolist())
@@ -203,6 +214,8 @@ class Inspector:
             self._first.find_small_batches(side, self._batch)
         for upright in self._upright:
             upright.find_small_batches(self.images.shape, self._batch)
+        if self._locator is not None:
+            self._locator.find_small_batches()
         if isinstance(self.detector, PadsBatches):
             self.detector.find_small_batches()
 
@@ -222,20 +235,27 @@ class Inspector:
             local |= {name: one for name, one in found.items() if name != "pooled"}
         return feature_set(pooled, local, self._shapes)
 
-    def maps(self, features: FeatureSet) -> Iterator[NDArray[np.float32]]:
-        """The map (height, width) of the view of each image.
+    def locate(
+        self, seen: Sequence[Seen | InputError], features: FeatureSet | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """The map (height, width) of the view of each image that could be seen.
+
+        Args:
+            features: `features` of these images, where they are known; without, no more is computed than maps need.
 
         Raises:
-            ValueError: an inspector without `maps`.
+            ValueError: an inspector that was opened without `maps`, or of a model that makes none.
         """
-        if self._localiser is None:
-            raise ValueError("Inspector.maps needs an inspector that was opened with maps=True.")
-        for cells in self._localiser.maps(features).numpy():
-            yield view_map(cells, self.images.shape)
-
-    def _features_of(self, seen: Sequence[Seen | InputError]) -> FeatureSet | None:
+        if self._locator is None:
+            raise ValueError("Inspector.locate needs maps=True, and a model that makes maps.")
         bank = [image.views for image in seen if isinstance(image, Seen)]
-        return self.features(bank) if bank else None
+        if features is None and bank and self._locator.own:
+            features = self.features(bank)
+        yield from self._locator([views_[0] for views_ in bank], features)
+
+
+def _given_by_path(paths: Sequence[Path], on_map: OnMap, place: int, view: NDArray[np.float32]) -> None:
+    on_map(paths[place], view)
 
 
 def _of_pixels(pixels: NDArray[Any], max_pixels: int) -> Image.Image:

@@ -24,7 +24,7 @@ from irp_core.localisation.maps import MapScale
 from irp_core.model_files import DETECTOR, INSPECTOR, LOCALISER, WEIGHTS
 from irp_core.statistics.finite import finite_threshold
 
-__all__ = ["BACKBONE", "SavedMaps", "described_in", "save_inspector"]
+__all__ = ["BACKBONE", "Maps", "SavedMaps", "described_in", "save_inspector"]
 
 BACKBONE = "backbone.safetensors"
 
@@ -101,7 +101,7 @@ def _save_localiser(directory: Path, maps: SavedMaps) -> dict[str, Any]:
     return described
 
 
-class _Maps(BaseModel):
+class Maps(BaseModel):
     """What `inspector.json` says of maps; `sha256` by file of folder `localiser`, null where there is none."""
 
     detector: str
@@ -119,7 +119,7 @@ class _Described(BaseModel):
     detector_sha256: str
     description_sha256: str | None = None  # irp up to 0.7 noted neither of these
     backbone_sha256: str | None = None
-    maps: _Maps | None = None  # irp up to 0.12 made none
+    maps: Maps | None = None  # irp up to 0.12 made none
 
 
 def described_in(directory: Path) -> _Described:
@@ -144,7 +144,7 @@ def described_in(directory: Path) -> _Described:
     return described
 
 
-def _localiser_digests(maps: _Maps | None) -> dict[str, str]:
+def _localiser_digests(maps: Maps | None) -> dict[str, str]:
     """The digest of each file of the folder `localiser`; a file that is named by none is not read."""
     digests = (maps.sha256 if maps else None) or {}
     return {name: digests.get(name, "none noted") for name in (DETECTOR, WEIGHTS)} if digests else {}

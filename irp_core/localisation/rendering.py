@@ -17,11 +17,13 @@ from irp_core.localisation.geometry import Geometry
 from irp_core.localisation.maps import MapScale
 from irp_core.localisation.regions import Found
 
-__all__ = ["RAW_THRESHOLD", "colours", "overlay", "raw_map"]
+__all__ = ["LARGEST", "RAW_THRESHOLD", "colours", "overlay", "raw_map"]
 
 RAW_THRESHOLD = 1024
 """Value of a raw map where the score is the threshold; 0 is where the view shows nothing."""
-_LARGEST = 4096  # pixels, longest side of an overlay
+LARGEST = 4096
+"""Longest side of an overlay, in pixels."""
+_STRIP = 256  # rows that are coloured at a time, which bounds memory
 _SOLID = 0.72  # opacity of the colour at the upper end
 _TABLE = (np.asarray(matplotlib.colormaps["plasma"](np.linspace(0.15, 1.0, 256)))[:, :3] * 255).round()
 
@@ -33,29 +35,28 @@ def colours(values: NDArray[np.float32], scale: MapScale) -> tuple[NDArray[np.fl
 
 
 def overlay(image: Image.Image, view: NDArray[np.float32], scale: MapScale, geometry: Geometry,
-            found: Found) -> Image.Image:  # fmt: skip
+            found: Found, largest: int = LARGEST) -> Image.Image:  # fmt: skip
     """The upright image in grey with its map in colour, an outline around what exceeds the threshold and a rectangle
     around that; a cross where the map is highest if nothing does.
 
-    As large as the image, at most 4096 pixels long.
+    As large as the image, at most `largest` pixels long.
     """
-    factor = min(1.0, _LARGEST / max(image.size))
+    factor = min(1.0, largest / max(image.size))
     values = geometry.to_image(view, factor)
     height, width = values.shape
-    # Not more grey than the eye needs to see colours that are the map's: a third of the image's own is left.
     small = np.asarray(image if factor == 1.0 else image.resize((width, height), Image.Resampling.LANCZOS))
-    grey = small.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    base = grey[..., None] + (small - grey[..., None]) / 3.0
-    colour, opacity = colours(values, scale)
-    mixed = base * (1.0 - opacity[..., None]) + colour * opacity[..., None]
+    mixed = np.empty((height, width, 3), dtype=np.uint8)
+    for first in range(0, height, _STRIP):
+        rows = slice(first, first + _STRIP)
+        mixed[rows] = _coloured(small[rows], values[rows], scale)
     line = max(1, round(min(height, width) / 256))
     above = values > scale.threshold
     if above.any():
         outer = ndimage.binary_dilation(above, iterations=line)
         inner = ndimage.binary_erosion(above, iterations=line, border_value=1)
-        mixed[outer & ~above] = 0.0
-        mixed[above & ~inner] = 255.0
-    picture = Image.fromarray(mixed.clip(0, 255).round().astype(np.uint8))
+        mixed[outer & ~above] = 0
+        mixed[above & ~inner] = 255
+    picture = Image.fromarray(mixed)
     draw = ImageDraw.Draw(picture)
     for region in found.regions:
         left, top, right, bottom = (round(side * factor) for side in region.box)
@@ -70,6 +71,16 @@ def overlay(image: Image.Image, view: NDArray[np.float32], scale: MapScale, geom
             draw.line((x - arm, y, x + arm, y), fill=colour_, width=wide)
             draw.line((x, y - arm, x, y + arm), fill=colour_, width=wide)
     return picture
+
+
+def _coloured(pixels: NDArray[np.uint8], values: NDArray[np.float32], scale: MapScale) -> NDArray[np.uint8]:
+    # Not more grey than the eye needs to see colours that are the map's: a third of the image's own is left.
+    grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    base = grey[..., None] + (pixels - grey[..., None]) / 3.0
+    colour, opacity = colours(values, scale)
+    mixed = base * (1.0 - opacity[..., None]) + colour * opacity[..., None]
+    coloured: NDArray[np.uint8] = mixed.clip(0, 255).round().astype(np.uint8)
+    return coloured
 
 
 def raw_map(view: NDArray[np.float32], scale: MapScale, geometry: Geometry) -> NDArray[np.uint16]:

@@ -8,16 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from irp_core.atomic import atomic_path, write_json
 from irp_core.config import Images
 from irp_core.errors import InputError
-from irp_core.features.image_formats import decode, orientation_of
-from irp_core.localisation.geometry import NORMAL, ORIENTATION, Geometry, as_stored
+from irp_core.localisation.drawn import drawn
 from irp_core.localisation.maps import MapScale
-from irp_core.localisation.regions import find_regions
-from irp_core.localisation.rendering import RAW_THRESHOLD, overlay, raw_map
+from irp_core.localisation.rendering import RAW_THRESHOLD
 from irp_core.regular_file import read_regular
 from irp_core.text.spreadsheet import escaped
 
@@ -70,27 +67,19 @@ class MapWriter:
 
     def _write(self, path: Path, view: NDArray[np.float32]) -> dict[str, object]:
         content = read_regular(path, self._images.max_bytes)
-        image, orientation = decode(content, self._images), orientation_of(content)
-        geometry = Geometry(image.width, image.height, self._images.shape, self._images.crop)
-        found = find_regions(view, self._scale.threshold, geometry)
+        found = drawn(content, view, self._scale, self._images)
         stem = self._place(path)
         shown, raw = stem.with_name(f"{stem.name}.overlay.png"), stem.with_name(f"{stem.name}.map.png")
         shown.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(shown) as temporary:
-            overlay(image, view, self._scale, geometry, found).save(temporary, "PNG")
-        stored = np.ascontiguousarray(as_stored(raw_map(view, self._scale, geometry), orientation))
-        exif = Image.Exif()
-        if orientation != NORMAL:
-            exif[ORIENTATION] = orientation
-        with atomic_path(raw) as temporary:
-            Image.fromarray(stored).save(temporary, "PNG", exif=exif)
+        for file, png in ((shown, found.overlay_png()), (raw, found.raw_png())):
+            with atomic_path(file) as temporary:
+                temporary.write_bytes(png)
+        says = found.says()
         return {
             "overlay": shown.relative_to(self._folder).as_posix(),
             "map": raw.relative_to(self._folder).as_posix(),
-            "score": found.score,
-            "x": found.peak[0],
-            "y": found.peak[1],
-            "boxes": json.dumps([region.box for region in found.regions]),
+            **says,
+            "boxes": json.dumps(says["boxes"]),
         }
 
     def _place(self, path: Path) -> Path:

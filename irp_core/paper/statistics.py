@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from irp_core.statistics.metrics import recovery
+from irp_core.statistics.recovery import recovery
 
 __all__ = ["CELL", "MEASURES", "add_recovery", "entity_means", "paired_differences", "summarise"]
 

@@ -23,7 +23,7 @@ from irp_core.results.left_out import left_out
 from irp_core.results.thresholds import operating_sentence, removal_sentence
 from irp_core.run.directory import RunDirectory
 from irp_core.run.prepared import PreparedSet
-from irp_core.statistics.metrics import recovery_text
+from irp_core.statistics.recovery import recovery_text
 
 __all__ = ["render"]
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
 
 from irp_core.atomic import atomic_path
-from irp_core.config import Params
-from irp_core.data.contamination import contaminate
 from irp_core.data.manifest import read_manifest, read_table, training_rows, write_manifest, write_table
-from irp_core.data.scan import Scan, scan
 from irp_core.data.schemas import (
     CROP_LOSS_SCHEMA,
     DUPLICATES_SCHEMA,
@@ -22,10 +19,12 @@ from irp_core.data.schemas import (
     NOTES_SCHEMA,
     QUARANTINE_SCHEMA,
 )
-from irp_core.data.seen.known_files import KnownFiles
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.run.files import CROP_LOSS, DUPLICATES, IGNORED, MANIFEST, NEAR_COPIES, NOTES, QUARANTINE
+
+if TYPE_CHECKING:  # scanning brings Pillow and SciPy along; reading what it found needs neither
+    from irp_core.data.scan import Scan
 
 __all__ = ["PreparedSet", "expect_trainable"]
 
@@ -58,47 +57,10 @@ class PreparedSet:
         write_table(near_copies, self.path / NEAR_COPIES, NEAR_COPIES_SCHEMA)
         write_table(notes, self.path / NOTES, NOTES_SCHEMA)
 
-    def begin(
-        self,
-        root: Path,
-        params: Params,
-        *,
-        earlier: Mapping[str, bool] | None = None,
-        known: KnownFiles | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> tuple[Scan, pd.DataFrame]:
-        """Scan and contaminate `root` as the parameters say, and write what was left out of the set.
-
-        Args:
-            earlier: see `contaminate`, `known`.
-            known, progress: see `scan`.
-
-        Returns:
-            What the scan found, and the manifest. It is not written: a set is complete when it is there.
-        """
-        found = scan(
-            root,
-            params.dataset.layout,
-            good_names=params.dataset.good_names,
-            copies_from=params.dataset.near_copies,
-            images=params.images,
-            golden=Path(params.dataset.golden) if params.dataset.golden else None,
-            known=known,
-            workers=params.features.workers,
-            progress=progress,
-        )
-        manifest = contaminate(
-            found.manifest,
-            params.dataset,
-            params.contamination,
-            seed=params.run.seed,
-            near_copies=found.near_copies,
-            golden=found.golden,
-            known=earlier,
-        )
+    def write_found(self, found: Scan) -> None:
+        """Write all of a scan but the manifest, which comes last: a set is complete when it is there."""
         self.write_left_out(found.quarantine, found.duplicates)
         self.write_notices(found.ignored, found.near_copies, found.notes)
-        return found, manifest
 
     def quarantine(self) -> pd.DataFrame:
         return self._table(QUARANTINE, QUARANTINE_SCHEMA)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-__all__ = ["Detection", "Removal", "detection", "recovery", "recovery_text", "removal"]
+__all__ = ["Detection", "Removal", "detection", "removal"]
 
 
 @dataclass(frozen=True)
@@ -49,28 +48,3 @@ def removal(removed_is_injected: Sequence[bool], injected_total: int) -> Removal
         precision=bad / count if count else None,
         recall=bad / injected_total if injected_total else None,
     )
-
-
-def recovery(method: float, vanilla: float, oracle: float) -> float | None:
-    """(method - vanilla) / (oracle - vanilla): the share of the lost AUROC that came back.
-
-    None where the oracle is not above vanilla: there is nothing to recover.
-
-    Example:
-        >>> recovery(method=0.875, vanilla=0.75, oracle=1.0)
-        0.5
-    """
-    gap = oracle - vanilla
-    return (method - vanilla) / gap if gap > 0 and math.isfinite(gap) else None
-
-
-def recovery_text(value: float | None) -> str:
-    """A recovery as people read it: below nothing it is no share, and over a small gap it would be minus hundreds of %.
-
-    Example:
-        >>> recovery_text(0.5), recovery_text(-1.56), recovery_text(None)
-        ('50 %', 'none', '–')
-    """
-    if value is None or math.isnan(value):
-        return "–"
-    return "none" if value < 0 else f"{100 * value:.0f} %"

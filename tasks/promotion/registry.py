@@ -25,6 +25,7 @@ from irp_core.config import Params
 from irp_core.config.lines import Line
 from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
+from tasks.tracking.artifacts import DELETED_TAG
 from tasks.tracking.queries import client_of
 from tasks.tracking.records import (
     ASKED,
@@ -43,6 +44,8 @@ __all__ = [
     "CHAMPION",
     "PREVIOUS",
     "ROUND",
+    "STATE",
+    "WAITING",
     "Registry",
     "open_registry",
     "split_version",
@@ -158,7 +161,7 @@ class Registry:
         champion = self.aliases().get(CHAMPION)
         if champion == number:
             raise InputError(f"{self.line.name}/{number}: is in service already.")
-        self.version(number)
+        self._expect_weights(number)
         return self._do(PROMOTED, number, champion, by, why, **record)
 
     def refuse(self, number: str, by: str, why: str, **record: Any) -> Record:
@@ -201,7 +204,13 @@ class Registry:
         if target not in served or target == champion:
             known = ", ".join(sorted(served - {champion}, key=int)) or "none"
             raise InputError(f"{self.line.name}/{target}: expected a version that was in service before ({known}).")
+        self._expect_weights(target)
         return self._do(ROLLED_BACK, champion, target, by, why)
+
+    def _expect_weights(self, number: str) -> None:
+        """Refuse to put a version into service that is none any more."""
+        if deleted := self.version(number).tags.get(DELETED_TAG):
+            raise InputError(f"{self.line.name}/{number}: its weights were deleted {deleted} (irp gc).")
 
     def carry_out(self, record: Record) -> None:
         """Make the aliases say what a record says, if no later one says otherwise; to do it again changes nothing."""

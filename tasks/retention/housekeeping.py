@@ -13,6 +13,7 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.features.store import drop_store, store_sizes
 from irp_core.retention import Item
+from tasks.retention.lines import delete_of_line, held_versions, line_items
 from tasks.retention.runs import delete_run, run_items
 from tasks.retention.weights import delete_weights, weight_items
 from tasks.tracking.queries import client_of, experiments, registered_versions, runs_tagged
@@ -24,7 +25,8 @@ _RECENT = 86400.0  # seconds: one run writes the rows of several extractors
 
 
 def inventory(params: Params) -> list[Item]:
-    """Run folders, weights in the tracking store, features and images in DVC's cache, each with why it is needed.
+    """Run folders, weights in the tracking store, features, what lines keep, and images in DVC's cache, each with why
+    it is needed.
 
     Raises:
         InputError: the tracking store cannot be opened.
@@ -34,8 +36,9 @@ def inventory(params: Params) -> list[Item]:
     in_service = {run: names for run, names in registered.items() if any("@" in name for name in names)}
     items = [
         *run_items(params, client, in_service),
-        *weight_items(client, registered),
+        *weight_items(client, held_versions(client, registered, params.retention.keep_versions)),
         *_feature_items(Path(params.features.store)),
+        *line_items(client),
     ]
     if not params.snapshots.enabled:
         return items
@@ -87,6 +90,8 @@ def delete(made: pd.DataFrame, params: Params) -> list[str]:
                 delete_weights(client, name)
             elif kind == "features":
                 drop_store(Path(params.features.store), name)
+            elif kind in ("image", "round"):
+                delete_of_line(kind, name)
         except Exception as error:  # a share or a server that blinked: the next time it is tried again
             problems.append(f"{kind} {name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
     try:

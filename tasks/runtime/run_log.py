@@ -40,7 +40,7 @@ def logged(file: Path, what: str) -> Iterator[None]:
             yield
         except Exception as error:
             log.say(f"failed: {''.join(traceback.format_exception(error)).rstrip()}")
-            if log_of(error) is None and file.is_file():
+            if log_of(error) is None and file.is_file():  # else an inner log has it
                 error.add_note(f"{_NOTE}{file}")
             raise
         except BaseException as stop:
@@ -50,9 +50,16 @@ def logged(file: Path, what: str) -> Iterator[None]:
 
 
 def log_of(error: BaseException) -> str | None:
-    """The log that has an error's traceback; None where none has."""
-    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(_NOTE)]
-    return notes[0].removeprefix(_NOTE) if notes else None
+    """The log that has the traceback of an error, or of one that it followed on; None where none has."""
+    seen: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in seen:
+        for note in getattr(one, "__notes__", ()):
+            if note.startswith(_NOTE):
+                return str(note).removeprefix(_NOTE)
+        seen.append(one)
+        one = one.__cause__ or one.__context__
+    return None
 
 
 class _File(logging.FileHandler):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import queue
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from numpy.typing import NDArray
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from irp_core import __version__
+from irp_core.inspection.mapped import KINDS, map_png
 from irp_core.regular_file import shown
 from tasks.serve.batching import Batcher
 from tasks.serve.door import Limits
@@ -26,6 +31,8 @@ _RAW = ("image/", "application/octet-stream")
 
 def make_app(served: ServedModel, batcher: Batcher, metrics: Metrics, limits: Limits) -> FastAPI:
     """The application; `tasks.serve.door.Door` stands before it."""
+    # One map at a time is drawn: an image has fifty million pixels at most, and each of many would take its memory.
+    drawing = ThreadPoolExecutor(1, "irp-draw")
     app = FastAPI(title="irp serve", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.post("/score")
@@ -33,7 +40,7 @@ def make_app(served: ServedModel, batcher: Batcher, metrics: Metrics, limits: Li
         started = time.perf_counter()
         status = 500
         try:
-            answer = await _score(request, batcher, metrics, limits)
+            answer = await _score(request, batcher, drawing, metrics, limits)
             status = answer.status_code
             return answer
         except HTTPException as refused:
@@ -73,14 +80,29 @@ def make_app(served: ServedModel, batcher: Batcher, metrics: Metrics, limits: Li
     return app
 
 
-async def _score(request: Request, batcher: Batcher, metrics: Metrics, limits: Limits) -> Response:
+async def _score(
+    request: Request, batcher: Batcher, drawing: ThreadPoolExecutor, metrics: Metrics, limits: Limits
+) -> Response:
+    kind = _map_asked(request)
     images = await _images(request, limits)
-    futures = []
+    if kind and len(images) > limits.maps:
+        raise HTTPException(413, f"expected at most {limits.maps} images with map={kind}, found {len(images)}")
+    futures: list[asyncio.Future[Any]] = []
     try:
         for _, content in images:
-            futures.append(asyncio.wrap_future(batcher.submit(content)))
+            futures.append(asyncio.wrap_future(batcher.submit(content, mapped=kind is not None)))
         async with asyncio.timeout(limits.seconds):
             results = await asyncio.gather(*futures)
+            maps: list[dict[str, Any] | None] = []
+            if kind is not None:
+                if results[0][0].inspector.scale is None:
+                    raise HTTPException(409, f"{results[0][0].name} makes no maps")
+                loop = asyncio.get_running_loop()
+                futures += [
+                    loop.run_in_executor(drawing, _drawn, content, view, model, kind)
+                    for (_, content), (model, _, view) in zip(images, results, strict=True)
+                ]
+                maps = await asyncio.gather(*futures[len(images) :])
     except queue.Full:
         raise HTTPException(503, "busy: too many images wait; try again in a moment", {"Retry-After": "1"}) from None
     except TimeoutError:
@@ -89,18 +111,36 @@ async def _score(request: Request, batcher: Batcher, metrics: Metrics, limits: L
         for future in futures:
             future.cancel()  # of no effect on those that are done
     rows = []
-    for (name, _), (model, row) in zip(images, results, strict=True):
+    for place, ((name, _), (model, row, _)) in enumerate(zip(images, results, strict=True)):
         metrics.images.labels(row["decision"] or "error").inc()
         if row["score"] is not None and model.inspector.threshold > 0:
             metrics.scores.observe(row["score"] / model.inspector.threshold)
-        rows.append({"name": name, "model": model.name, **row})
+        rows.append({"name": name, "model": model.name, **row, **({"map": maps[place]} if kind else {})})
     return JSONResponse({"images": rows})
+
+
+def _map_asked(request: Request) -> str | None:
+    """Which kind of map the address asks for: `?map=png` or `?map=raw`."""
+    if unknown := sorted(set(request.query_params) - {"map"}):
+        raise HTTPException(400, f"expected no parameter but map in the address, found {shown(unknown[0])[:60]}")
+    kind = request.query_params.get("map")
+    if kind is not None and kind not in KINDS:
+        raise HTTPException(400, f"map must be one of {', '.join(KINDS)}; found {shown(kind)[:60]}")
+    return kind
+
+
+def _drawn(content: bytes, view: NDArray[np.float32] | None, model: LoadedModel, kind: str) -> dict[str, Any] | None:
+    if view is None:  # an image without a score
+        return None
+    try:
+        png, says = map_png(content, view, model.inspector, kind)
+    except MemoryError:
+        raise HTTPException(507, "the map needs more memory than there is") from None
+    return {**says, "png": base64.b64encode(png).decode()}
 
 
 async def _images(request: Request, limits: Limits) -> list[tuple[str | None, bytes]]:
     """(name, bytes) of each image of a request: of the parts of a form that are files, or of the body itself."""
-    if unknown := sorted(set(request.query_params)):
-        raise HTTPException(400, f"expected no parameters in the address, found {shown(unknown[0])[:60]}")
     kind = request.headers.get("content-type", "application/octet-stream").strip().lower()
     if kind.startswith("multipart/form-data"):
         found: list[tuple[str | None, bytes]] = []
@@ -127,6 +167,7 @@ def _described(model: LoadedModel) -> dict[str, Any]:
         "threshold": inspector.threshold,
         "image_size": list(inspector.images.shape),
         "max_pixels": inspector.images.max_pixels,
+        "maps": inspector.scale is not None,
         "loaded": model.loaded,
         "irp": __version__,
     }

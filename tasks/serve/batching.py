@@ -9,13 +9,17 @@ from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from irp_core.errors import InputError
 from irp_core.inspection import Inspector, Seen
 from tasks.serve.model import LoadedModel
 
 __all__ = ["Batcher"]
 
-Answer = tuple[LoadedModel, dict[str, Any]]
+Answer = tuple[LoadedModel, dict[str, Any], NDArray[np.float32] | None]
+Job = tuple[bytes, bool, Future[Answer]]
 _MOST = 8  # images of a batch
 
 
@@ -32,7 +36,7 @@ class Batcher:
 
     def __init__(self, model: Callable[[], LoadedModel], *, waiting: int = 128, workers: int = 2) -> None:
         self._model = model
-        self._queue: queue.Queue[tuple[bytes, Future[Answer]] | None] = queue.Queue(waiting)
+        self._queue: queue.Queue[Job | None] = queue.Queue(waiting)
         self._pool = ThreadPoolExecutor(workers, "irp-decode")
         self._thread = threading.Thread(target=self._run, name="irp-score", daemon=True)
         self._thread.start()
@@ -41,14 +45,17 @@ class Batcher:
     def waiting(self) -> int:
         return self._queue.qsize()
 
-    def submit(self, content: bytes) -> Future[Answer]:
-        """The model that scored the image, and its row (`Inspector.judge`), in the future.
+    def submit(self, content: bytes, *, mapped: bool = False) -> Future[Answer]:
+        """The model that scored the image, its row (`Inspector.judge`) and its map, in the future.
+
+        Args:
+            mapped: whether a map is asked for; there is none where the model makes none, or the image has no score.
 
         Raises:
             queue.Full: too many wait.
         """
         future: Future[Answer] = Future()
-        self._queue.put_nowait((content, future))
+        self._queue.put_nowait((content, mapped, future))
         return future
 
     def close(self) -> None:
@@ -66,7 +73,7 @@ class Batcher:
                 if job is None:
                     ended = True
                     break
-                if not job[1].cancelled():  # whoever asked has gone
+                if not job[2].cancelled():  # whoever asked has gone
                     batch.append(job)
                 if len(batch) == _MOST:
                     break
@@ -77,14 +84,22 @@ class Batcher:
             if batch:
                 self._score(batch)
 
-    def _score(self, batch: list[tuple[bytes, Future[Answer]]]) -> None:
+    def _score(self, batch: list[Job]) -> None:
         model = self._model()
+        # Apart: what needs no map does not wait for those that do.
+        for mapped in (False, True):
+            if alike := [job for job in batch if job[1] == mapped]:
+                self._score_alike(model, alike, mapped and model.inspector.scale is not None)
+
+    def _score_alike(self, model: LoadedModel, batch: list[Job], mapped: bool) -> None:
         try:
             seen = list(self._pool.map(lambda job: _see(model.inspector, job[0]), batch))
-            results: list[Any] = [(model, row) for row in model.inspector.judge(seen)]
+            maps: dict[int, NDArray[np.float32]] = {}
+            rows = model.inspector.judge(seen, maps.__setitem__ if mapped else None)
+            results: list[Any] = [(model, row, maps.get(place)) for place, row in enumerate(rows)]
         except Exception as error:  # a batch that fails takes no other with it
             results = [error] * len(batch)
-        for (_, future), result in zip(batch, results, strict=True):
+        for (_, _, future), result in zip(batch, results, strict=True):
             with suppress(InvalidStateError):  # given up meanwhile
                 if isinstance(result, Exception):
                     future.set_exception(result)

@@ -27,6 +27,7 @@ class Limits:
         body: bytes of a request.
         together: bytes of the requests that are being read or scored.
         images: of a request.
+        maps: of a request: each costs more to draw than its score, and may have megabytes.
         pixels: of an image.
         seconds: until a request has arrived whole, and again until it is answered.
     """
@@ -34,6 +35,7 @@ class Limits:
     body: int = 32_000_000
     together: int = 256_000_000
     images: int = 32
+    maps: int = 8
     pixels: int = 50_000_000
     seconds: float = 30.0
 

@@ -47,7 +47,9 @@ def load_model(name: str, params: Params, *, max_pixels: int, allow: Collection[
         InputError: no such model, or one that cannot be used.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        inspector = Inspector(model_folder(name, params, Path(temporary)), params.features.device, allow=allow)
+        inspector = Inspector(
+            model_folder(name, params, Path(temporary)), params.features.device, allow=allow, maps=None
+        )
     limit = min(max_pixels, inspector.images.max_pixels)
     inspector.images = inspector.images.model_copy(update={"max_pixels": limit})
     inspector.find_small_batches()

@@ -19,6 +19,7 @@ from irp_core import __version__
 from irp_core.config import Params, digest
 from irp_core.data.crop_loss import count_lost, crop_loss
 from irp_core.data.manifest import manifest_digest, training_rows
+from irp_core.data.scan import scan_and_contaminate
 from irp_core.data.seen.known_files import KnownFiles
 from irp_core.data.set_notes import Size
 from irp_core.data.split.hash_split import sides
@@ -45,13 +46,14 @@ def make_manifest(root: Path, params: Params, output: Path, before: Path | None 
     """
     prepared = PreparedSet(output)
     with bar("Reading images") as advance:
-        found, manifest = prepared.begin(
+        found, manifest = scan_and_contaminate(
             root,
             params,
             earlier=sides(PreparedSet(before).manifest()) if before else None,
             known=KnownFiles(Path(params.features.store), params.images),
             progress=advance,
         )
+    prepared.write_found(found)
     crop = params.images.crop
     measured = crop_loss(root, manifest, crop, workers=params.features.workers)
     prepared.write_crop_loss(measured)

@@ -45,9 +45,9 @@ def train_detector(run_path: str, iteration: int, features: StoredFeatures) -> s
     parent = run.key("train", iteration - 1) if warm_start else None
     kind = detector_class(params.detector.name)
     key = digest(
-        "train", rows.to_dict("list"), params.detector, params.differnet, params.patch_knn, params.training,
-        params.views.train, epochs, seed, features.fingerprint, {need: features.local[need] for need in kind.needs},
-        parent, *later_settings([params.detector.name], params),
+        "train", rows.to_dict("list"), params.detector, params.differnet, params.patch_knn,
+        params.training.result_keys(), params.views.train, epochs, seed, features.fingerprint,
+        {need: features.local[need] for need in kind.needs}, parent, *later_settings([params.detector.name], params),
     )  # fmt: skip
     other = None if again else run.shares_with()
 
@@ -121,7 +121,7 @@ def _scoring_key(run: RunDirectory, iteration: int, features: StoredFeatures, po
         return digest("score", run.key("train", iteration), params.views.score)
     return digest(
         "score", run.training_set(iteration).to_dict("list"), iteration == 0, scorers(policy, params),
-        repr(policy), params.differnet, params.patch_knn, params.training, params.refinement.folds,
+        repr(policy), params.differnet, params.patch_knn, params.training.result_keys(), params.refinement.folds,
         params.refinement.repeats, params.run.seed, features.fingerprint, features.local, params.views.score,
         *later_settings(scorers(policy, params), params),
     )  # fmt: skip

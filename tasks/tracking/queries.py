@@ -15,7 +15,15 @@ from irp_core.config import Params
 from irp_core.errors import InputError
 from tasks.tracking.database import ensure_database
 
-__all__ = ["client_of", "experiments", "model_version", "registered_versions", "runs_tagged", "versions_of"]
+__all__ = [
+    "all_versions",
+    "client_of",
+    "experiments",
+    "model_version",
+    "registered_versions",
+    "runs_tagged",
+    "versions_of",
+]
 
 
 _ANSWER_SECONDS = 10
@@ -101,10 +109,24 @@ def registered_versions(client: MlflowClient) -> dict[str, list[str]]:
         for alias, version in dict(model.aliases).items():
             aliases.setdefault((model.name, str(version)), []).append(f"@{alias}")
     found: dict[str, list[str]] = {}
-    for version in _pages(client.search_model_versions):
+    for version in all_versions(client):
         name = " ".join([f"{version.name}/{version.version}", *aliases.get((version.name, str(version.version)), [])])
         found.setdefault(str(version.run_id), []).append(name)
     return found
+
+
+def all_versions(client: MlflowClient, name: str | None = None) -> Iterator[Any]:
+    """The versions of all registered models, or of one; with their aliases where one is named."""
+    if name is None:
+        yield from _pages(client.search_model_versions)
+        return
+    try:
+        aliases = dict(client.get_registered_model(name).aliases)
+    except MlflowException:  # nothing was registered yet
+        return
+    for version in _pages(client.search_model_versions, filter_string=f"name='{name}'"):
+        version.aliases = [alias for alias, number in aliases.items() if str(number) == str(version.version)]
+        yield version
 
 
 def versions_of(client: MlflowClient, mlflow_run: str) -> list[Any]:

@@ -53,7 +53,11 @@ def result_params(params: Params) -> dict[str, Any]:
 
     The others may be other ones the next time that the same run is asked for.
     """
-    stable = {"images": params.images.pixels(), "views": params.views.result_keys()}
+    stable = {
+        "images": params.images.pixels(),
+        "views": params.views.result_keys(),
+        "training": params.training.result_keys(),
+    }
     plain = params.model_dump(mode="json", exclude=_NOT_IDENTITY) | stable
     for section, keys in _LATER.items():
         defaults = getattr(Params(), section).model_dump(mode="json")

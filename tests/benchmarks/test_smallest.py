@@ -32,7 +32,7 @@ SMALLEST = {
     audit: {"IMAGES": 60, "MODELS": 2, "TIMES": 1},
     snapshots: {"ROWS": 20, "FILES": 5, "TIMES": 1},
     extraction: {"GOOD": 2, "BATCH": 1, "ROUNDS": 2},
-    training: {"IMAGES": 8, "WIDTHS": {128: 1, 2048: 1}},
+    training: {"IMAGES": 8, "WIDTHS": {128: 1, 2048: 1}, "PAPER_IMAGES": 4, "PAPER_WIDTH": 16},
     line_round: {"KNOWN": 14, "NEW": 4},
     folds: {"IMAGES": 20, "DIMENSIONS": 16, "FOLDS": 2, "EPOCHS": 1},
 }

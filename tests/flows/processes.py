@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli.session import OF_COMMANDS
+
 __all__ = ["Command", "irp"]
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +58,8 @@ def irp(*arguments: str, cwd: Path, output: Path | None = None) -> Command:
     assert "PREFECT_API_URL" in os.environ, "the test has to ask for the fixture prefect_api"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # as the commands do it
+        for name, value in OF_COMMANDS.items():
+            patch.setenv(name, value)
         _FORKS.set_forkserver_preload(_IMPORTED)
         forkserver.ensure_running()
     output = output or cwd.with_name(f"{cwd.name}-output")

@@ -9,12 +9,14 @@ from irp_core.config import Retention
 from irp_core.retention import Item, Kind, plan
 
 DAY = 86400.0
-POLICY = Retention(run_days=30, keep_runs=3, weights_days=60, cache_bytes=5_000, store_bytes=2_000)
+POLICY = Retention(
+    run_days=30, keep_runs=3, weights_days=60, cache_bytes=5_000, store_bytes=2_000, keep_versions=5, line_days=40
+)
 
 ITEMS = st.lists(
     st.builds(
         Item,
-        st.sampled_from(["run", "weights", "cache", "features"]),
+        st.sampled_from(["run", "weights", "cache", "features", "image", "round"]),
         st.uuids().map(str),
         st.integers(0, 1_000),
         st.floats(0, 400 * DAY),
@@ -50,12 +52,13 @@ def test_what_is_needed_stays_and_the_rest_obeys_the_bounds(items: list[Item], n
 
 
 def test_without_a_bound_nothing_of_the_cache_goes() -> None:
-    items = [Item("cache", "a", 10**12, 0.0), Item("features", "b", 10**12, 0.0)]
+    items = [Item(kind, kind, 10**12, 0.0) for kind in ("cache", "features", "image")]
     assert not plan(items, Retention(), now=10**9)["delete"].any()
 
 
 def test_a_year_of_nights_stays_bounded() -> None:
-    """Each night a run with its weights, 20 images and their features; every tenth version goes into service."""
+    """Each night a run with its weights, a round, 20 images and their features; the line trains on 30 nights. Every
+    tenth version goes into service, the others are refused."""
     items: list[Item] = []
     champion = previous = -1
     most: dict[Kind, int] = {}
@@ -64,12 +67,18 @@ def test_a_year_of_nights_stays_bounded() -> None:
         if night % 10 == 0:
             champion, previous = night, champion
         items += [Item("run", f"run-{night}", 100, now, "line3"), Item("weights", f"weights-{night}", 50, now, "line3")]
-        items += [Item("cache", f"image-{night}-{k}", 10, now) for k in range(20)]
-        items.append(Item("features", f"segment-{night}", 100, now))
+        items += [Item("cache", f"image-{night}-{k}", 20, now) for k in range(10)]
+        items += [Item("image", f"taken-{night}-{k}", 40, now, "line3") for k in range(5)]
+        items += [Item("features", f"segment-{night}", 100, now), Item("round", f"round-{night}", 30, now, "line3")]
+        served = range(night - night % 10, -1, -10)[: POLICY.keep_versions]
 
-        def needed(item: Item, champion: int = champion, previous: int = previous) -> Item:
+        def needed(
+            item: Item, champion: int = champion, previous: int = previous, served: range = served, night: int = night
+        ) -> Item:
             of = int(item.name.split("-")[1])
             why = {champion: "champion", previous: "previous"}.get(of) if item.kind != "features" else None
+            if (item.kind == "weights" and of in served) or (item.kind == "image" and of > night - 30):
+                why = "a rollback, or the next round"
             return Item(item.kind, item.name, item.bytes, item.since, item.group, why)
 
         items = [needed(item) for item in items]
@@ -79,10 +88,13 @@ def test_a_year_of_nights_stays_bounded() -> None:
         left = {item.name for item in items}
         for kept in (champion, previous):
             if kept >= 0:
-                assert {f"run-{kept}", f"weights-{kept}", f"image-{kept}-0"} <= left
-        for kind in ("run", "weights", "cache", "features"):
+                assert {f"run-{kept}", f"weights-{kept}", f"image-{kept}-0", f"taken-{kept}-0"} <= left
+        assert {f"weights-{of}" for of in served} <= left
+        for kind in ("run", "weights", "cache", "features", "image", "round"):
             most[kind] = max(most.get(kind, 0), sum(item.bytes for item in items if item.kind == kind))
     assert most["run"] <= (POLICY.run_days + 3) * 100
-    assert most["weights"] <= (POLICY.weights_days + 3) * 50
+    assert most["weights"] <= (POLICY.weights_days + 1 + POLICY.keep_versions) * 50
+    assert most["image"] <= (POLICY.line_days or 0) * 200 + 3 * 200
+    assert most["round"] <= (POLICY.run_days + 3) * 30
     assert most["cache"] <= 5_000
     assert most["features"] <= 2_000

@@ -119,6 +119,7 @@ def test_the_model_says_what_it_is(saved: Path) -> None:
     signature = Model.load(str(saved)).signature
     assert signature is not None
     assert signature.outputs.input_names() == list(ANSWER)
+    assert [param.name for param in signature.params] == ["map"]
     assert "| detector | `differnet` |" in (saved / CARD).read_text()
     assert (saved / "input_example.json").is_file()
 

@@ -17,6 +17,8 @@ _NAMES = {
     "weights": "weights in MLflow",
     "cache": "images in DVC's cache",
     "features": "features",
+    "image": "images of lines",
+    "round": "rounds of lines",
 }
 _LISTED = 20
 
@@ -49,7 +51,7 @@ def gc(
         )
     console.print(table)
     going = made[made["delete"]]
-    for row in going[going["kind"] != "cache"].head(_LISTED).itertuples():
+    for row in going[~going["kind"].isin(("cache", "image"))].head(_LISTED).itertuples():
         console.print(f"{row.name}: {row.reason}", soft_wrap=True)
     for problem in problems:
         console.print(f"[yellow]Not deleted:[/yellow] {problem}", soft_wrap=True)

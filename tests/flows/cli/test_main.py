@@ -30,6 +30,13 @@ ROOT = Path(__file__).parents[3]
         (["review", "absent"], "expected a run (its folder, its id"),
         (["score", "absent", "."], "expected"),
         (["refine", ".", "--lambda", "2"], "No such option: --lambda"),
+        # No option without effect: what a run that is resumed, or a comparison, does not obey is refused.
+        (["refine", "--resume", "x", "-S", "run.seed=1"], "--set-param goes with PATH alone"),
+        (["refine", "--resume", "x", "-p", "x.yaml"], "--params goes with PATH alone"),
+        (["refine", "--resume", "x", "--manifest", "x"], "--manifest goes with PATH alone"),
+        (["refine", "--resume", "x", "--compare", "irp"], "--compare goes with PATH alone"),
+        (["refine", "--resume", "x", "--no-dvc"], "--no-dvc goes with PATH alone"),
+        (["refine", ".", "--compare", "irp", "--manifest", "x"], "--manifest goes with one method alone"),
     ],
 )
 def test_a_users_mistake_is_one_sentence(

@@ -14,7 +14,7 @@ from flows.cli.main import main
 from flows.terminal import run as terminal
 from irp_core.config import Review, Tracking
 from irp_core.run.directory import RunDirectory
-from irp_core.statistics.metrics import recovery_text
+from irp_core.statistics.recovery import recovery_text
 from tests.flows.processes import irp
 
 

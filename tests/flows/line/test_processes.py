@@ -1,10 +1,12 @@
-"""Killed at every stage a round goes on as the same; two lines at once do not mix; a line has one round at a time."""
+"""Killed at every stage, or with the server killed, a round goes on as the same; lines do not mix, and rounds wait."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -67,11 +69,33 @@ def test_killed_at_every_stage_it_is_the_same_round(undisturbed: Plant, tmp_path
             time.sleep(0.002)
         command.process.kill()
         assert command.wait() == -signal.SIGKILL, f"ended before stage {stage}: {command.stderr}"
+    # And the server, under a round that goes on: what it was asked for in that moment may be lost, the round is not.
     command = irp("line", "run", "line3", cwd=plant.project)
-    assert command.wait() == 0, command.stderr
+    begun = sessions(plant)
+    while sessions(plant) == begun and command.process.is_alive():
+        time.sleep(0.002)
+    os.kill(server(), signal.SIGKILL)
+    if code := command.wait():
+        assert code == 1 and "A server no longer answers" in command.stderr, command.stderr
+        assert len(command.stderr.splitlines()) == 1
+        command = irp("line", "run", "line3", cwd=plant.project)
+        assert command.wait() == 0, command.stderr
     assert "line3/1 is in service" in command.stdout
     assert "Traceback" not in command.stdout + command.stderr
     assert told(plant) == told(undisturbed)
+
+
+def sessions(plant: Plant) -> int:
+    """How often anybody was at work on the round."""
+    return sum(log.read_text().count("begins: round") for log in plant.project.glob("lines/*/rounds/*/round.log"))
+
+
+def server() -> int:
+    """The session's Prefect server: it is started again when it dies, as a unit of systemd is."""
+    listed = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(os.getpid())]
+    told = subprocess.run(listed, capture_output=True, text=True, check=True).stdout
+    (number,) = [line.split()[0] for line in told.splitlines() if "prefect.server.api.server" in line]
+    return int(number)
 
 
 @pytest.mark.timeout(600)

@@ -83,6 +83,22 @@ def test_the_command_says_it_and_keeps_the_traceback(
     assert "Traceback" in (tmp_path / ".irp" / "errors.log").read_text()
 
 
+def test_after_a_silent_server_nothing_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def silent(*_: object, **__: object) -> Any:
+        raise httpx.ConnectError("All connection attempts failed")
+
+    left: list[int] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "app", silent)
+    monkeypatch.setattr(os, "_exit", left.append)
+    with pytest.raises(SystemExit):
+        command.main()
+    assert left == [1]
+    assert "A server no longer answers" in capsys.readouterr().err
+
+
 def test_a_run_has_one_log_with_its_steps_and_the_reason_and_the_terminal_names_it(
     in_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,8 +89,7 @@ def assert_it_can_be_written(found: Scan, output: Path) -> None:
     """Whatever the names are, the tables hold them, and the counts by folder add up."""
     prepared = PreparedSet(output)
     prepared.write_manifest(found.manifest)
-    prepared.write_left_out(found.quarantine, found.duplicates)
-    prepared.write_notices(found.ignored, found.near_copies, found.notes)
+    prepared.write_found(found)
     pd.testing.assert_frame_equal(prepared.quarantine(), found.quarantine, check_dtype=False)
     counts = counts_by_folder(prepared.manifest(), prepared.quarantine(), prepared.ignored())
     total = len(found.manifest) + len(found.quarantine) + int(found.ignored["files"].sum())

@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from flows.cli.main import app
@@ -50,6 +52,64 @@ def test_what_the_image_copies_exists() -> None:
         for name in line.split():
             assert (ROOT / name).exists()
             assert f"!{name}" in ignored
+
+
+def test_the_image_has_every_file_that_the_packages_have(tmp_path: Path) -> None:
+    """A template that pyproject.toml does not name, or a link to a file that is not copied, is missing there alone."""
+    for line in re.findall(r"^COPY (.+) \S+$", (COMPOSE.parent / "Dockerfile").read_text(), re.MULTILINE):
+        for name in line.split():
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=lambda *_: {"__pycache__"})
+            else:
+                shutil.copy2(ROOT / name, tmp_path / name)
+    patterns = tomllib.loads((tmp_path / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    installed = {
+        file.relative_to(tmp_path)
+        for name, globs in patterns.items()
+        for glob in globs
+        for file in (tmp_path / name.replace(".", "/")).glob(glob)
+        if file.is_file()
+    }
+    there = {
+        file.relative_to(ROOT)
+        for package in ("irp_core", "tasks", "flows")
+        for file in (ROOT / package).rglob("*")
+        if file.is_file() and file.suffix not in (".py", ".pyc")
+    }
+    assert there
+    assert there == installed
+
+
+def test_whatever_compose_names_exists() -> None:
+    """Services, volumes, files and configurations by their names; commands, and the variables that Prefect, MLflow and
+    this project read. `test_deploying` starts the services where PostgreSQL is installed."""
+    import mlflow.environment_variables
+    from prefect.settings import Settings
+    from prefect.settings.legacy import _get_valid_setting_names
+
+    content = yaml.safe_load(interpolated(COMPOSE.read_text(), SECRETS))
+    services = content["services"]
+    ours = "".join(file.read_text() for file in (ROOT / "tasks").rglob("*.py"))
+    prefect_reads = _get_valid_setting_names(Settings)
+    for name, service in services.items():
+        assert set(service.get("depends_on", {})) <= set(services), name
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source in content["volumes"] or Path(source).is_absolute() or (COMPOSE.parent / source).is_file()
+        assert {config["source"] for config in service.get("configs", [])} <= set(content["configs"])
+        for variable in service.get("environment", {}):
+            reader = variable.partition("_")[0]
+            known = {
+                "PREFECT": variable in prefect_reads,
+                "MLFLOW": hasattr(mlflow.environment_variables, variable),
+                "IRP": f'"{variable}"' in ours,
+                "POSTGRES": variable in ("POSTGRES_USER", "POSTGRES_PASSWORD"),  # of the image's documentation
+            }
+            assert known[reader], variable
+        if name != "postgres":
+            assert metadata.entry_points(group="console_scripts", name=service["command"][0])
+    build = services["worker"]["build"]
+    assert (COMPOSE.parent / build["context"] / build["dockerfile"]).is_file()
 
 
 def test_the_unit_s_command_exists() -> None:

@@ -7,8 +7,6 @@ import hashlib
 import io
 import os
 import re
-import subprocess
-import sys
 import tarfile
 import threading
 import time
@@ -356,10 +354,3 @@ def test_the_sources_are_told_honestly() -> None:
         assert all(url.startswith("https://") for url in (*known.urls, known.page, known.license_url))
         assert known.sha256 is None or re.fullmatch("[0-9a-f]{64}", known.sha256)
         assert "the publisher gives none" in known.sha256_source
-
-
-def test_a_download_does_not_wait_for_torch() -> None:
-    modules = "flows.cli.main, tasks.fetch.data_sets, tasks.fetch.sources, tasks.reports.thumbnails"
-    code = f"import sys, {modules}; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import socket
 import struct
 import threading
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 import torch
@@ -23,15 +26,18 @@ from PIL import Image
 from irp_core.backbones import load_backbone
 from irp_core.config import Params
 from irp_core.detectors import Gaussian
+from irp_core.detectors.cells.patch_gaussian import PatchGaussian
 from irp_core.errors import InputError
+from irp_core.features.cells import cell_grid
 from irp_core.features.feature_set import FeatureSet
-from irp_core.inspection import Inspector, save_inspector
+from irp_core.inspection import Inspector, SavedMaps, save_inspector
 from irp_core.serving import ServedInspector
+from tasks.scoring import score_images
 from tasks.serve.door import Limits
 from tasks.serve.model import LoadedModel, ServedModel, load_model
 from tasks.serve.service import Service
 
-LIMITS = Limits(body=200_000, together=2_000_000, images=4, pixels=100_000, seconds=2.0)
+LIMITS = Limits(body=200_000, together=2_000_000, images=4, maps=3, pixels=100_000, seconds=2.0)
 TOKEN = "a-token-of-the-test"
 
 
@@ -40,7 +46,16 @@ def make_model(folder: Path, params: Params, seed: int, threshold: float) -> Pat
     detector = Gaussian(torch.device("cpu"))
     detector.fit(FeatureSet(np.random.default_rng(seed).normal(size=(8, 2, 512)).astype(np.float32)))
     detector.save(folder / "trained")
-    save_inspector(folder, folder / "trained", load_backbone("bundled", None), params, {"threshold": threshold})
+    maps = None
+    if seed == 0:  # one of them says where
+        cells = np.random.default_rng(seed).normal(size=(8, *cell_grid(params.features, params.images), 64))
+        beside = PatchGaussian(params.patch_gaussian, torch.device("cpu"))
+        beside.fit(FeatureSet(np.zeros((8, 1, 2), dtype=np.float32), cells=cells.astype(np.float16)))
+        (folder / "beside").mkdir()
+        beside.save(folder / "beside")
+        scale = {"low": 0.5, "threshold": 1.0, "high": 1.5, "false_alarm_rate": 0.05, "images": 8, "basis": "quantile"}
+        maps = SavedMaps("patch_gaussian", scale, folder / "beside")
+    save_inspector(folder, folder / "trained", load_backbone("bundled", None), params, {"threshold": threshold}, maps)
     return folder
 
 
@@ -89,6 +104,52 @@ def test_service_mlflow_and_files_score_the_same(
     alone = [client.post("/score", content=content).json()["images"][0] for content in contents]
     for found in (rows, alone, ServedInspector(models[0]).predict(contents).to_dict("records")):
         assert [{key: row[key] for key in of_files[0]} for row in found] == of_files
+
+
+def test_a_map_has_the_same_bytes_wherever_it_is_asked_for(
+    client: httpx.Client, models: list[Path], pictures: list[Path], tiny: Params, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(pictures[0]).crop((0, 0, 64, 40)).save(folder / "turned.jpg", exif=exif)
+    (folder / "plain.png").write_bytes(pictures[1].read_bytes())
+    scored = score_images(str(models[0]), folder, tiny, maps=tmp_path / "out").set_index("path")
+    written = pd.read_csv(tmp_path / "out" / "maps.csv").set_index("path")
+    images = {path: path.read_bytes() for path in sorted(folder.iterdir())}
+    for kind, column in (("png", "overlay"), ("raw", "map")):
+        files = [("images", (path.name, content)) for path, content in images.items()]
+        answer = client.post(f"/score?map={kind}", files=[*files, ("images", ("text", b"none"))])
+        served = ServedInspector(models[0]).predict([*images.values(), b"none"], params={"map": kind})
+        rows = answer.json()["images"]
+        assert rows[2]["map"] is None and rows[2]["error"] and pd.isna(served["map"][2])
+        for place, path in enumerate(map(str, images)):
+            expected = (tmp_path / "out" / written.loc[path, column]).read_bytes()
+            assert base64.b64decode(rows[place]["map"]["png"]) == base64.b64decode(served["map"][place]) == expected
+            assert (
+                rows[place]["map"]["boxes"] == json.loads(served["boxes"][place]) == json.loads(written["boxes"][path])
+            )
+            assert rows[place]["score"] == served["score"][place] == scored["score"][path]
+    pixels = np.asarray(Image.open(pictures[1]))
+    (of_pixels,) = ServedInspector(models[0]).predict(pixels, params={"map": "png"})["map"]
+    assert base64.b64decode(of_pixels) == (tmp_path / "out" / "plain.png.overlay.png").read_bytes()
+
+
+def test_a_map_that_cannot_be_had_is_refused_in_words(
+    client: httpx.Client, models: list[Path], pictures: list[Path]
+) -> None:
+    content = pictures[0].read_bytes()
+    for address, count, status, said in (
+        ("/score?map=gif", 1, 400, "png, raw"),
+        ("/score?path=/etc/passwd", 1, 400, "no parameter but map"),
+        ("/score?map=png", 4, 413, "at most 3 images"),
+    ):
+        answer = client.post(address, files=[("images", (f"{n}.png", content)) for n in range(count)])
+        assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.text
+    for folder, kind, said in ((models[0], "gif", "none, png, raw"), (models[1], "png", "makes no maps")):
+        with pytest.raises(InputError, match=said):
+            ServedInspector(folder).predict([content], params={"map": kind})
 
 
 def test_an_unreadable_image_is_an_answer_beside_the_others(client: httpx.Client, pictures: list[Path]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -161,9 +159,3 @@ def test_a_check_that_breaks_down_over_dvc_is_a_finding() -> None:
 
     (found,) = _carried_out("DVC list", checks())
     assert (found.status, found.detail) == ("failed", "cannot be recomputed: the remote is gone")
-
-
-def test_a_question_waits_for_neither_torch_nor_prefect() -> None:
-    rooms = "tasks.tracking.reader, tasks.audit.questions, tasks.audit.verify, tasks.audit.whatif"
-    code = f"import sys, {rooms}; sys.exit(len({{'torch', 'prefect'}} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
