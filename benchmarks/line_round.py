@@ -20,6 +20,7 @@ __all__ = ["BENCHMARKS"]
 
 KNOWN, NEW, SIZE = 2000, 200, 64
 GOLDEN = Batch(60, 40)
+FEATURES = {"scales": [SIZE, SIZE // 2], "kurtosis_scale": 128}
 _TRAINING = ("extract", "train", "score", "operating threshold")  # of the run: what the images themselves cost
 
 
@@ -70,7 +71,7 @@ def _line(folder: Path) -> Line:
         promotion=PromotionPolicy(mode="always"),
         params={
             "images": {"size": SIZE},
-            "features": {"scales": [SIZE, SIZE // 2], "kurtosis_scale": 128},
+            "features": FEATURES,
             "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
         },
     )

@@ -130,6 +130,11 @@ def _prepare_run(root: str, params: Params, inputs: RunInputs) -> RunDirectory:
     with tempfile.TemporaryDirectory() as prepared:
         prepare(root, params.model_dump(mode="json"), prepared)
         run = create_run(Path(root), params, Path(prepared), inputs)
+    if params.views.score > params.views.train:
+        tell(
+            f"views.score ({params.views.score}) is more than views.train ({params.views.train}): images are scored at "
+            "angles that nothing was trained on, which may cost most of the AUROC (docs/decisions/0021)."
+        )
     run.add_time("read images", time.perf_counter() - started)
     if params.run.outputs == "full" and not run.has_results() and (expected := estimate(run)):
         tell(str(expected))

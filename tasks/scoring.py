@@ -18,7 +18,7 @@ from irp_core.run.files import MODEL
 from irp_core.run.lasting import check_results
 from tasks.runtime.progress import bar
 
-__all__ = ["download_model", "local_model", "model_folder", "no_model", "score_images"]
+__all__ = ["download_model", "local_model", "model_folder", "no_model", "open_inspector", "score_images"]
 
 
 def score_images(
@@ -36,19 +36,31 @@ def score_images(
         InputError: no such model, one whose files were changed since it was logged, or no images.
     """
     files, unusable = image_files(path)
+    inspector = open_inspector(model, params, allow=allow, maps=maps is not None)
+    writer = None
+    if maps is not None and inspector.scale is not None:
+        writer = MapWriter(maps, path if path.is_dir() else path.parent, inspector.scale, inspector.images)
+    with bar("Scoring") as advance:
+        table = inspector.score(
+            files, workers=params.features.workers, progress=advance, unusable=unusable, on_map=writer
+        )
+    if writer is not None:
+        writer.finish()
+    return table
+
+
+def open_inspector(model: str, params: Params, *, allow: Collection[str] = (), maps: bool | None = False) -> Inspector:
+    """The detector of a run or of a registered model, in memory: nothing of what was fetched for it stays.
+
+    Args:
+        model, allow: as `score_images`.
+        maps: as `Inspector`.
+
+    Raises:
+        InputError: no such model, or one that cannot be used.
+    """
     with tempfile.TemporaryDirectory() as temporary:
-        folder = model_folder(model, params, Path(temporary))
-        inspector = Inspector(folder, params.features.device, allow=allow, maps=maps is not None)
-        writer = None
-        if maps is not None and inspector.scale is not None:
-            writer = MapWriter(maps, path if path.is_dir() else path.parent, inspector.scale, inspector.images)
-        with bar("Scoring") as advance:
-            table = inspector.score(
-                files, workers=params.features.workers, progress=advance, unusable=unusable, on_map=writer
-            )
-        if writer is not None:
-            writer.finish()
-        return table
+        return Inspector(model_folder(model, params, Path(temporary)), params.features.device, allow=allow, maps=maps)
 
 
 def model_folder(model: str, params: Params, temporary: Path) -> Path:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +29,7 @@ TINY = [
     "views.score=2",
     "features.scales=[64,32]",
     "features.kurtosis_scale=128",
+    "features.cell_scale=128",
     "differnet.blocks=2",
     "differnet.hidden=16",
     "training.epochs=4",
@@ -69,7 +74,15 @@ def tiny() -> Params:
 
 def make_workspace(path: Path) -> Path:
     """A git + DVC repository in `path`."""
-    path.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(_empty_repository(), path, dirs_exist_ok=True)
+    return path
+
+
+@cache
+def _empty_repository() -> Path:
+    """One git + DVC repository for the whole process, to be copied: making one takes a second."""
+    path = Path(tempfile.mkdtemp(prefix="irp-repository-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
     subprocess.run(["git", "init", "-q", "."], cwd=path, check=True)
     for key, value in (("user.name", "tester"), ("user.email", "tester@example.org")):
         subprocess.run(["git", "config", key, value], cwd=path, check=True)
@@ -87,7 +100,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One real Prefect server for the whole session, with a database of its own."""
-    from tasks.runtime.prefect_server import prefect_server
+    from tasks.runtime.prefect_server import prefect_server, without_heartbeats
 
     folder = tmp_path_factory.mktemp("prefect")
     patch = pytest.MonkeyPatch()
@@ -95,5 +108,6 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     patch.delenv("PREFECT_API_URL", raising=False)
     with prefect_server(folder / "server.log") as wait:
         wait()
-        yield os.environ["PREFECT_API_URL"]
+        with without_heartbeats():
+            yield os.environ["PREFECT_API_URL"]
     patch.undo()

@@ -17,12 +17,19 @@ from pydantic import Field, field_validator, model_validator
 
 from irp_core.config.base import Positive, Section, Seed, Share
 
-__all__ = ["LINE_NAME", "Inbox", "Line", "PromotionPolicy"]
+__all__ = ["LINE_NAME", "Inbox", "Line", "Monitoring", "PromotionPolicy"]
 
 LINE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 """A line's name: it names a folder, a git branch, a registered model and deployments."""
 
 _CRON_FIELD = re.compile(r"[\d*/,A-Za-z#-]+")
+
+
+def _checked_cron(cron: str | None) -> str | None:
+    fields = (cron or "").split()
+    if cron is not None and (len(fields) != 5 or not all(map(_CRON_FIELD.fullmatch, fields))):
+        raise ValueError(f'must be five fields as cron writes them, for example "0 2 * * *". Got {cron!r}.')
+    return cron
 
 
 class Inbox(Section):
@@ -59,6 +66,21 @@ class PromotionPolicy(Section):
     max_drift: Share = 0.3  # Kolmogorov-Smirnov distance of the champion's scores of new and of known images
 
 
+class Monitoring(Section):
+    """How the detector in service is watched (`irp_core.monitoring`): the first images after it was put into service
+    are the commissioning window, and those after them are held against it, window by window."""
+
+    cron: str | None = None  # when new images are scored and tested; null: by `irp monitor LINE`
+    reference: Annotated[int, Field(ge=100)] = 200  # images of the commissioning window
+    window: Annotated[int, Field(ge=100)] = 100  # images of a window
+    retrain: bool = False  # whether drift begins a round, with fewer new images than `min_new`, too
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, cron: str | None) -> str | None:
+        return _checked_cron(cron)
+
+
 class Line(Section):
     """One line: where its images come from, when its detector is refined on them, and what is done with the result.
 
@@ -85,6 +107,7 @@ class Line(Section):
     history: Annotated[int, Field(ge=0)] | None = None
     taking: Inbox = Inbox()
     promotion: PromotionPolicy = PromotionPolicy()
+    monitoring: Monitoring = Monitoring()
     remote: str | None = None
     branch: str | None = None
     git_remote: str | None = None
@@ -98,10 +121,7 @@ class Line(Section):
     @field_validator("cron")
     @classmethod
     def _five_fields(cls, cron: str | None) -> str | None:
-        fields = (cron or "").split()
-        if cron is not None and (len(fields) != 5 or not all(map(_CRON_FIELD.fullmatch, fields))):
-            raise ValueError(f'must be five fields as cron writes them, for example "0 2 * * *". Got {cron!r}.')
-        return cron
+        return _checked_cron(cron)
 
     @field_validator("timezone")
     @classmethod

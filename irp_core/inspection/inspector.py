@@ -32,7 +32,7 @@ from irp_core.inspection.saving import BACKBONE, described_in
 from irp_core.localisation.maps import MapScale
 from irp_core.regular_file import read_regular, shown
 
-__all__ = ["Inspector", "OnMap", "Seen", "image_files"]
+__all__ = ["Inspector", "OnMap", "OnSeen", "Seen", "image_files"]
 
 OnMap = Callable[[Path, NDArray[np.float32]], None]
 """What is done with an image's map (height, width) of the view."""
@@ -44,6 +44,10 @@ class Seen:
 
     md5: str
     views: list[NDArray[np.uint8]]
+
+
+OnSeen = Callable[[Path, Seen], None]
+"""What is done with an image that was read."""
 
 
 class Inspector:
@@ -122,6 +126,7 @@ class Inspector:
         progress: Callable[[int, int], None] | None = None,
         unusable: Mapping[str, str] | None = None,
         on_map: OnMap | None = None,
+        on_seen: OnSeen | None = None,
     ) -> pd.DataFrame:
         """Score image files: columns `path, md5, score, threshold, decision, error`, one row per file.
 
@@ -133,13 +138,17 @@ class Inspector:
             progress: told how many of how many are done.
             unusable: files that are known to be unreadable, with the reason: rows at the end.
             on_map: given the map of each image that has a score; for an inspector with `maps`.
+            on_seen: given each image that could be read, by one of the threads that decode.
         """
 
         def load(path: Path) -> Seen | InputError:
             try:
-                return self.see(read_regular(path, self.images.max_bytes))
+                image = self.see(read_regular(path, self.images.max_bytes))
             except InputError as error:
                 return error
+            if on_seen is not None:
+                on_seen(path, image)
+            return image
 
         rows: list[dict[str, object]] = []
         with ThreadPoolExecutor(workers) as pool:

@@ -41,6 +41,11 @@ class LineFolder:
         return self.path / "rounds"
 
     @property
+    def monitoring(self) -> Path:
+        """What was seen of the detectors in service: a folder per time that one was put into service."""
+        return self.path / "monitoring"
+
+    @property
     def remote(self) -> Path:
         """Where the training sets go if nothing else is named; of all lines, so that they share their images."""
         return Path(_FOLDER) / "remote"

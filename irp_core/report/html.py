@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from irp_core.atomic import atomic_path
 
-__all__ = ["write_html"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["svg", "write_html"]
 
 _SHARED = Path(__file__).parent / "templates"
 
@@ -35,3 +40,14 @@ def write_html(template: Path, output: Path, filters: Mapping[str, Callable[...,
     with atomic_path(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return output
+
+
+def svg(figure: Figure) -> str:
+    """A figure as it stands in a page: as wide as its place."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    # Inline: no XML prolog, and a size that follows the page.
+    return re.sub(
+        r'(<svg[^>]*?) height="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text[text.index("<svg") :])
+    )

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup, escape
-from matplotlib.figure import Figure
 
 from irp_core.methods import METHODS
 from irp_core.plots import iteration_curves, score_histograms
 from irp_core.refinement.reviews import approval
 from irp_core.removals import GONE
-from irp_core.report.html import write_html
+from irp_core.report.html import svg, write_html
 from irp_core.report.lineage import Lineage
 from irp_core.report.thumbnails import Find, thumbnail_uri
 from irp_core.results.left_out import left_out
@@ -84,8 +81,8 @@ def render(
         comparison=None if comparison is None else comparison.to_dict("records"),
         has_recovery=comparison is not None and "recovery" in comparison,
         methods=METHODS,
-        curves=_svg(iteration_curves(iterations, references)),
-        histograms=_svg(score_histograms(scores, thresholds)),
+        curves=svg(iteration_curves(iterations, references)),
+        histograms=svg(score_histograms(scores, thresholds)),
         gallery=gallery,
         truth_known=any(card["truth"] != "unknown" for card in gallery),
         gallery_left_out=max(0, len(ordered) - _GALLERY),
@@ -127,14 +124,4 @@ def _commands(sentence: str) -> Markup:
     return Markup("").join(
         Markup("<code>{}</code>").format(Markup(part)) if number % 2 else Markup(part)
         for number, part in enumerate(parts)
-    )
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    # Inline: no XML prolog, and a size that follows the page.
-    return re.sub(
-        r'(<svg[^>]*?) height="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text[text.index("<svg") :])
     )

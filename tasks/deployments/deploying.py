@@ -13,7 +13,24 @@ import tasks.runtime.environment  # noqa: F401  (before Prefect is imported)
 from irp_core.errors import InputError
 from tasks.deployments.lost_runs import HEARTBEAT_SECONDS, notice_lost_runs
 
-__all__ = ["Deployed", "deploy"]
+__all__ = ["Deployed", "Trigger", "deploy", "prefect_triggers"]
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """An event that starts a run.
+
+    Attributes:
+        event: its name.
+        resource: id of what it happened to.
+        labels: further labels that the resource must have.
+        parameters: of the run, besides the deployment's own.
+    """
+
+    event: str
+    resource: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -27,7 +44,7 @@ class Deployed:
         cron: five fields, or None.
         timezone: of `cron`.
         interval: seconds between runs, or None.
-        starts_on: (event, resource id) whose occurrence starts a run, or None.
+        starts_on: what starts a run.
         when_busy: a run that is due while another runs waits (`ENQUEUE`) or is dropped (`CANCEL_NEW`).
         description: shown in Prefect's pages.
     """
@@ -38,7 +55,7 @@ class Deployed:
     cron: str | None = None
     timezone: str = "UTC"
     interval: int | None = None
-    starts_on: tuple[str, str] | None = None
+    starts_on: Sequence[Trigger] = ()
     when_busy: Literal["ENQUEUE", "CANCEL_NEW"] = "ENQUEUE"
     description: str = ""
 
@@ -107,7 +124,6 @@ def _ensure_pool(client: Any, pool: str) -> None:
 def _apply(client: Any, wanted: Deployed, project: Path, pool: str, environment: Mapping[str, str]) -> None:
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import RunnerDeployment
-    from prefect.events import DeploymentEventTrigger
     from prefect.schedules import Cron, Interval
     from prefect.types.entrypoint import EntrypointType
 
@@ -116,17 +132,7 @@ def _apply(client: Any, wanted: Deployed, project: Path, pool: str, environment:
         schedules.append(Cron(wanted.cron, timezone=wanted.timezone))
     if wanted.interval:
         schedules.append(Interval(wanted.interval))
-    triggers: list[Any] = []
-    if wanted.starts_on:
-        event, resource = wanted.starts_on
-        triggers.append(
-            DeploymentEventTrigger(
-                name=f"{event} starts {wanted.full_name}",
-                expect={event},
-                match={"prefect.resource.id": resource},
-                parameters=dict(wanted.parameters),
-            )
-        )
+    triggers = prefect_triggers(wanted.starts_on, wanted.full_name, wanted.parameters)
     deployment = RunnerDeployment.from_flow(
         wanted.flow,
         name=wanted.name,
@@ -149,6 +155,21 @@ def _apply(client: Any, wanted: Deployed, project: Path, pool: str, environment:
     if not schedules:  # `apply` leaves those of an earlier deployment as they are
         for schedule in client.read_deployment_schedules(made):
             client.delete_deployment_schedule(made, schedule.id)
+
+
+def prefect_triggers(triggers: Sequence[Trigger], name: str, parameters: Mapping[str, Any]) -> list[Any]:
+    """As Prefect knows them, of the deployment `name` (FLOW/NAME) with its parameters."""
+    from prefect.events import DeploymentEventTrigger
+
+    return [
+        DeploymentEventTrigger(
+            name=f"{trigger.event} starts {name}",
+            expect={trigger.event},
+            match={"prefect.resource.id": trigger.resource, **trigger.labels},
+            parameters={**parameters, **trigger.parameters},
+        )
+        for trigger in triggers
+    ]
 
 
 def _delete_others(client: Any, wanted: set[str], project: Path) -> list[str]:

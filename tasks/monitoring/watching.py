@@ -1,22 +1,22 @@
-"""Watch a detector in service: its scores of new images, and the images themselves, against a commissioning window."""
+"""Watch a detector: its scores of new images, and the images themselves, against a commissioning window."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
-from irp_core.config import Images, Params
-from irp_core.errors import InputError
-from irp_core.features.images import decode, resized
-from irp_core.monitoring.drift import WINDOW, drift
-from irp_core.monitoring.health import MEASURES, health, health_drift
-from irp_core.regular_file import read_regular
-from tasks.scoring import score_images
+from irp_core.config import Params
+from irp_core.inspection import Inspector, Seen, image_files
+from irp_core.monitoring.drift import WINDOW
+from irp_core.monitoring.health import health
+from irp_core.monitoring.watched import MEASURED, Watched, watched
+from tasks.runtime.progress import bar
+from tasks.scoring import open_inspector
 
-__all__ = ["watch"]
+__all__ = ["measured", "watch"]
 
 
 def watch(
@@ -27,40 +27,44 @@ def watch(
     *,
     window: int = WINDOW,
     allow: Collection[str] = (),
-) -> pd.DataFrame:
-    """A row per window of new images: those of `drift`, the path of its `first` image, and what `changed` in them.
-
-    Images that cannot be read do not count.
+) -> Watched:
+    """Hold a folder of new images against one of the commissioning window. Images that cannot be read do not count.
 
     Args:
-        model: as `score_images`.
-        reference: folder of the commissioning window: images that came after the detector was put into service.
-        new: folder of new images, taken in the order of their paths.
+        model: as `tasks.scoring.score_images`.
+        reference: images that came after the detector was put into service.
+        new: new images, taken in the order of their paths.
+        window: images per window.
 
     Raises:
         InputError: as `score_images` and `drift`.
     """
-    before, now = (_scored(model, folder, params, allow) for folder in (reference, new))
-    table = drift(before, now, window=window)
-    firsts, changes = [], []
-    for number in range(len(table)):
-        rows = now.iloc[number * window : (number + 1) * window]
-        firsts.append(str(rows["path"].iloc[0]))
-        changes.append("; ".join(health_drift(before, rows)["says"]))
-    return table.assign(first=firsts, changed=changes)
+    inspector = open_inspector(model, params, allow=allow)
+    before, now = (measured(inspector, _named(folder), params) for folder in (reference, new))
+    return watched(model, before, now, size=window)
 
 
-def _scored(model: str, folder: Path, params: Params, allow: Collection[str]) -> pd.DataFrame:
-    table = score_images(model, folder, params, allow=allow)
-    table = table[table["score"].notna()].sort_values("path", ignore_index=True)
-    with ThreadPoolExecutor(params.features.workers) as pool:
-        figures = list(pool.map(lambda path: _health(Path(path), params.images), table["path"]))
-    return pd.concat([table, pd.DataFrame(figures, columns=list(MEASURES))], axis=1)
+def _named(folder: Path) -> list[tuple[str, Path]]:
+    """The images below a folder by their paths in it."""
+    return [(file.relative_to(folder).as_posix(), file) for file in sorted(image_files(folder)[0])]
 
 
-def _health(path: Path, images: Images) -> dict[str, float]:
-    try:
-        decoded = decode(read_regular(path, images.max_bytes), images)
-    except InputError:  # scored a moment ago: it has gone since
-        return {}
-    return health(resized(decoded, images.shape, images.crop))
+def measured(inspector: Inspector, images: Sequence[tuple[str, Path]], params: Params) -> pd.DataFrame:
+    """Scores and health of images, each decoded once: a row of `MEASURED` per image that has a score, in their order.
+
+    Args:
+        images: name and file of each.
+    """
+    found: dict[Path, dict[str, float]] = {}
+
+    def note(path: Path, seen: Seen) -> None:
+        found[path] = health(Image.fromarray(seen.views[0]))
+
+    with bar("Scoring") as advance:
+        table = inspector.score(
+            [path for _, path in images], workers=params.features.workers, progress=advance, on_seen=note
+        )
+    table = table.assign(image=[name for name, _ in images], path=[str(path) for _, path in images])
+    table = table[table["score"].notna()]
+    figures = pd.DataFrame([found[Path(path)] for path in table["path"]], index=table.index)
+    return pd.concat([table, figures], axis=1).reindex(columns=list(MEASURED)).reset_index(drop=True)

@@ -18,16 +18,17 @@ from tasks.runtime.prefect_server import configured_api
 __all__ = ["inbox_ready", "tell"]
 
 
-def tell(line: Line, event: str, payload: Mapping[str, Any]) -> list[str]:
+def tell(line: Line, event: str, payload: Mapping[str, Any], by: str = "round") -> list[str]:
     """Tell people, and Prefect's automations, what happened on a line.
 
     The webhook gets JSON: `id` (of this event, the same in every retry), `event` (`irp.promoted`), `line`, `occurred`
     (ISO 8601, UTC), `text` (one or two sentences for people) and `payload`. Prefect gets an event of that name and
-    payload with the resource `irp.line.NAME`, where a server is configured.
+    payload with the resource `irp.line.NAME`, where a server is configured; its label `irp.by` says who noticed.
 
     Args:
         event: one of `EVENTS`.
         payload: JSON values; `version` and `reason` go into the text.
+        by: what noticed it: a `round`, or `monitor`.
 
     Returns:
         What failed, a sentence each; it is logged as a warning, too. A line goes on whatever happens here.
@@ -49,7 +50,7 @@ def tell(line: Line, event: str, payload: Mapping[str, Any]) -> list[str]:
         "text": sentence(event, line.name, plain),
         "payload": plain,
     }
-    problems = [_emit(message)]
+    problems = [_emit(message, by)]
     if line.webhook:
         problems.append(post(line.webhook, message))
     told = [f"{line.name}: {message['event']} did not reach {problem}" for problem in problems if problem]
@@ -67,11 +68,11 @@ def inbox_ready(line: str, payload: Mapping[str, Any]) -> None:
         "text": f"{line}: new images lie in the inbox.",
         "payload": dict(payload),
     }
-    if problem := _emit(message):
+    if problem := _emit(message, "inbox"):
         logging.getLogger(__name__).warning("%s: %s did not reach %s", line, INBOX_READY, problem)
 
 
-def _emit(message: Mapping[str, Any]) -> str | None:
+def _emit(message: Mapping[str, Any], by: str) -> str | None:
     """Hand the event to Prefect, which sends it in the background; what failed, else None."""
     if configured_api() is None:  # Prefect takes a second to import, and a rollback should not wait for it
         return None
@@ -80,7 +81,11 @@ def _emit(message: Mapping[str, Any]) -> str | None:
 
     if PREFECT_API_URL.value() is None:  # else Prefect would start a server for it
         return None
-    resource = {"prefect.resource.id": resource_id(message["line"]), "prefect.resource.name": message["line"]}
+    resource = {
+        "prefect.resource.id": resource_id(message["line"]),
+        "prefect.resource.name": message["line"],
+        "irp.by": by,
+    }
     try:
         emit_event(
             message["event"],

@@ -149,6 +149,11 @@ class Registry:
         last = _changes(self.records())[-1:]
         return last[0] if last and last[0].event == ROLLED_BACK else None
 
+    def in_service_since(self) -> str | None:
+        """When the version in service was put there (UTC, ISO 8601); None where none is."""
+        last = _changes(self.records())[-1:]
+        return last[0].at if last else None
+
     def promote(self, number: str, by: str, why: str, **record: Any) -> Record:
         """Put a version into service.
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.inspection import Inspector
-from tasks.scoring import model_folder
+from tasks.scoring import open_inspector
 
 __all__ = ["LoadedModel", "ServedModel", "load_model"]
 
@@ -46,10 +44,7 @@ def load_model(name: str, params: Params, *, max_pixels: int, allow: Collection[
     Raises:
         InputError: no such model, or one that cannot be used.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        inspector = Inspector(
-            model_folder(name, params, Path(temporary)), params.features.device, allow=allow, maps=None
-        )
+    inspector = open_inspector(name, params, allow=allow, maps=None)
     limit = min(max_pixels, inspector.images.max_pixels)
     inspector.images = inspector.images.model_copy(update={"max_pixels": limit})
     inspector.find_small_batches()

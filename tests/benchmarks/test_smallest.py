@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,19 +23,27 @@ from benchmarks import (
     line_round,
     run,
     scale,
+    serving,
     snapshots,
     training,
 )
 from irp_core.config import Params
+from irp_core.demo.line import Batch
 from irp_core.features.store import FeatureStore
 from tests.conftest import TINY
 
-SMALLEST = {
+SMALLEST: dict[ModuleType, dict[str, Any]] = {
     audit: {"IMAGES": 60, "MODELS": 2, "TIMES": 1},
     snapshots: {"ROWS": 20, "FILES": 5, "TIMES": 1},
     extraction: {"GOOD": 2, "BATCH": 1, "ROUNDS": 2},
     training: {"IMAGES": 8, "WIDTHS": {128: 1, 2048: 1}, "PAPER_IMAGES": 4, "PAPER_WIDTH": 16},
-    line_round: {"KNOWN": 14, "NEW": 4},
+    line_round: {
+        "KNOWN": 14,
+        "NEW": 4,
+        "GOLDEN": Batch(3, 3),
+        "FEATURES": {"scales": [64], "kurtosis_scale": 128, "cell_scale": 64},
+    },
+    serving: {"_ROUNDS": 2},
     folds: {"IMAGES": 20, "DIMENSIONS": 16, "FOLDS": 2, "EPOCHS": 1},
 }
 
@@ -46,7 +56,9 @@ def in_this_process(arguments: list[str], code: Path) -> None:
     assert done.exit_code == 0, done.output
 
 
-def test_make_bench_measures_everything(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_make_bench_measures_everything(
+    prefect_api: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for module, sizes in SMALLEST.items():
         for name, size in sizes.items():
             monkeypatch.setattr(module, name, size)

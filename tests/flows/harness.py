@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from irp_core.params_file import load_params
@@ -16,8 +20,25 @@ TABLES = ("manifest", "scores", "removals", "images", "iterations", "test_scores
 
 
 def store_of(workspace: Path) -> str:
-    """The tracking store of a workspace, by its absolute path: MLflow keeps one engine per address and process."""
-    return f"sqlite:///{workspace.resolve()}/mlflow.db"
+    """The tracking store of a workspace, by its absolute path: MLflow keeps one engine per address and process.
+
+    Its database is there already: MLflow's migrations take seconds (`tests/tasks/tracking/test_database.py` is theirs).
+    """
+    database = workspace.resolve() / "mlflow.db"
+    if not database.exists() and workspace.is_dir():
+        shutil.copyfile(_empty_database(), database)
+    return f"sqlite:///{database}"
+
+
+@cache
+def _empty_database() -> Path:
+    """One database for the whole process, to be copied."""
+    from tasks.tracking.database import ensure_database
+
+    folder = Path(tempfile.mkdtemp(prefix="irp-database-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    ensure_database(f"sqlite:///{folder}/mlflow.db")
+    return folder / "mlflow.db"
 
 
 def refine_in(workspace: Path, data: Path, overrides: Sequence[str] = (), **options: object) -> Path:

@@ -63,6 +63,8 @@ def irp(*arguments: str, cwd: Path, output: Path | None = None) -> Command:
         _FORKS.set_forkserver_preload(_IMPORTED)
         forkserver.ensure_running()
     output = output or cwd.with_name(f"{cwd.name}-output")
+    for suffix in (".stdout", ".stderr"):  # there to be read while it starts
+        output.with_suffix(suffix).write_bytes(b"")
     process = _FORKS.Process(target=_run, args=(arguments, cwd, output, dict(os.environ)))
     process.start()
     return Command(process, output)

@@ -27,7 +27,7 @@ ENTITY = "tiny"
 SMALL: dict[str, dict[str, Any]] = {
     "images": {"size": 64},
     "views": {"train": 2, "score": 2},
-    "features": {"scales": [64, 32]},
+    "features": {"scales": [64, 32], "cell_scale": 128},
     "differnet": {"blocks": 2, "hidden": 16},
     "training": {"epochs": 2, "retrain_epochs": 1},
     "refinement": {"lambda": 1.15, "max_iterations": 2, "max_one_iterations": 2},
@@ -88,6 +88,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, plant: Path) -> Path:
     set_params(workspace, SMALL)
     (workspace / "data" / "raw").mkdir(parents=True)
     (workspace / "data" / "raw" / ENTITY).symlink_to(plant, target_is_directory=True)
+    store_of(workspace)
     for command in (
         ["init", "-q"],
         ["config", "user.name", "tester"],

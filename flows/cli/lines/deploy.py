@@ -59,17 +59,18 @@ def deploy(
 
 
 def deployments_of(lines: Iterable[Line], project: Path, gc: str | None = None) -> list[Deployed]:
-    """Of each line `watch`, `retrain` and `promote`, and the project's housekeeping.
+    """Of each line `retrain`, `watch`, `monitor` and `promote`, and the project's housekeeping.
 
     Args:
         gc: when housekeeping deletes, as cron writes it; None: it has no schedule.
     """
     from flows.housekeeping import housekeeping
+    from flows.line.monitor import monitor
     from flows.line.promote import promote
     from flows.line.retrain import retrain
+    from flows.line.serving import starts_of_rounds
     from flows.line.watch import watch
     from tasks.deployments import Deployed
-    from tasks.notify import INBOX_READY, resource_id
 
     made = []
     for line in lines:
@@ -81,7 +82,7 @@ def deployments_of(lines: Iterable[Line], project: Path, gc: str | None = None) 
                 given,
                 cron=line.cron,
                 timezone=line.timezone,
-                starts_on=(INBOX_READY, resource_id(line.name)),
+                starts_on=starts_of_rounds(line),
                 description=f"A round of {line.name}: by its schedule, and when enough new images lie in the inbox.",
             ),
             Deployed(
@@ -91,6 +92,15 @@ def deployments_of(lines: Iterable[Line], project: Path, gc: str | None = None) 
                 interval=line.taking.poll,
                 when_busy="CANCEL_NEW",
                 description=f"Look into the inbox of {line.name}.",
+            ),
+            Deployed(
+                line.name,
+                monitor,
+                given,
+                cron=line.monitoring.cron,
+                timezone=line.timezone,
+                when_busy="CANCEL_NEW",
+                description=f"Whether new images of {line.name} still look like those its detector began with.",
             ),
             Deployed(
                 line.name,

@@ -13,6 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.main import app, main
+from tests.conftest import TINY, make_workspace
+from tests.flows.harness import store_of
 from tests.flows.processes import irp
 
 ROOT = Path(__file__).parents[3]
@@ -111,9 +113,8 @@ def test_show_and_runs_and_score(in_workspace: Path, plant: Path, tmp_path: Path
 
 
 def test_the_demo_compares_methods_quietly_and_leaves_nothing_running(tmp_path: Path, prefect_api: str) -> None:
-    from tests.conftest import TINY, make_workspace
-
     workspace = make_workspace(tmp_path / "w")
+    store_of(workspace)
     (workspace / "params.yaml").write_text("{}\n")
     options = [part for override in (*TINY, "contamination.set_size=60") for part in ("-S", override)]
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -43,6 +44,32 @@ def test_polls_tell_when_a_round_is_due_and_when_nothing_comes(plant: Plant, mon
     poll()
     poll()
     assert told == ["inbox_silent"]  # once
+
+
+def test_the_schedule_of_one_process_is_what_the_line_says(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deployments of `irp line watch`, as a real server takes them; Prefect's `serve` then starts what is due, as
+    `test_schedule` and `test_deploying` see it of a worker."""
+    from prefect.client.orchestration import get_client
+
+    from flows.line import serving
+
+    served: list[Any] = []
+    monkeypatch.setattr(serving, "serve", lambda *deployments, **_: served.extend(deployments))
+    line = plant.line().model_copy(update={"cron": "0 2 * * *", "timezone": "Europe/Berlin"})
+    serving.watch_line(line, plant.project)
+    with get_client(sync_client=True) as client:
+        rounds, polls = (client.read_deployment(deployment.apply()) for deployment in served)
+        (trigger,) = client.read_automations_by_name("irp.inbox.ready starts retrain/line3")
+    (night,), (poll,) = (found.schedules for found in (rounds, polls))
+    assert (night.schedule.cron, night.schedule.timezone) == ("0 2 * * *", "Europe/Berlin")
+    assert poll.schedule.interval.total_seconds() == line.taking.poll
+    assert rounds.parameters == polls.parameters == {"line": "line3", "project": str(plant.project.resolve())}
+    # A round that is due waits for the one at work; a poll that is due does not.
+    assert [found.global_concurrency_limit.limit for found in (rounds, polls)] == [1, 1]
+    assert [found.concurrency_options.collision_strategy for found in (rounds, polls)] == ["ENQUEUE", "CANCEL_NEW"]
+    assert trigger.trigger.expect == {"irp.inbox.ready"}
+    assert trigger.trigger.match.root == {"prefect.resource.id": "irp.line.line3"}
+    assert trigger.actions[0].deployment_id == rounds.id
 
 
 def irp(project: Path, *arguments: str) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,12 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def fitted(name: str) -> Detector:
+    """Shared by the tests, which only score with it and save it."""
+    return _fitted(name)
+
+
+@cache
+def _fitted(name: str) -> Detector:
     detector = make(name)
     detector.fit(features(40, 0), epochs=5, seed=3)
     return detector

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from irp_core.config.lines import Inbox, Line, PromotionPolicy
+from irp_core.config.lines import Inbox, Line, Monitoring, PromotionPolicy
 from irp_core.errors import InputError
 from irp_core.line.definition import line_names, line_params, load_line, write_line
 
@@ -82,7 +82,7 @@ def test_the_page_names_every_setting_with_its_default() -> None:
     for name, field in Line.model_fields.items():
         if name == "name":
             continue
-        nested = {"taking": Inbox, "promotion": PromotionPolicy}.get(name)
+        nested = {"taking": Inbox, "promotion": PromotionPolicy, "monitoring": Monitoring}.get(name)
         fields = {f"{name}.{key}": inner for key, inner in nested.model_fields.items()} if nested else {name: field}
         for key, known in fields.items():
             if known.is_required():

@@ -24,7 +24,7 @@ from flows.cli.main import app
 from irp_core.config.lines import Line
 from irp_core.errors import InputError
 from irp_core.line.definition import write_line
-from tasks.deployments import Deployed, deploy
+from tasks.deployments import Deployed, Trigger, deploy
 from tasks.deployments.lost_runs import notice_lost_runs
 from tasks.notify import EVENTS, INBOX_READY, resource_id
 from tests.flows.test_second_clone import PROGRAMS, free_port, postgres
@@ -160,10 +160,10 @@ def test_a_schedule_and_an_event_start_runs_one_after_another(
             {"line": "line3"},
             cron="0 2 * * *",
             timezone="Europe/Berlin",
-            starts_on=(INBOX_READY, resource_id("line3")),
+            starts_on=[Trigger(INBOX_READY, resource_id("line3"))],
         ),
         Deployed("line3", flows.watch, {"line": "line3"}, interval=30, when_busy="CANCEL_NEW"),
-        Deployed("line4", flows.retrain, {"line": "line4"}, starts_on=(INBOX_READY, resource_id("line4"))),
+        Deployed("line4", flows.retrain, {"line": "line4"}, starts_on=[Trigger(INBOX_READY, resource_id("line4"))]),
     ]
     deploy([Deployed("theirs", flows.retrain, {"line": "theirs"})], other, pool="irp")
     names, gone = deploy(wanted, project, pool="irp", environment={"WATCHED": "by night"})
@@ -203,7 +203,9 @@ def test_deploying_again_changes_what_changed_and_deletes_what_is_gone(
         return sorted((d["name"], len(d["schedules"])) for d in found), triggers
 
     first = [
-        Deployed("a", flows.retrain, {"line": "a"}, cron="0 2 * * *", starts_on=(INBOX_READY, resource_id("a"))),
+        Deployed(
+            "a", flows.retrain, {"line": "a"}, cron="0 2 * * *", starts_on=[Trigger(INBOX_READY, resource_id("a"))]
+        ),
         Deployed("b", flows.retrain, {"line": "b"}, cron="0 3 * * *"),
     ]
     deploy(first, tmp_path)
@@ -253,18 +255,18 @@ def test_irp_deploy_makes_a_project_s_deployments(
     write_line(Line(name="line8", inbox=str(tmp_path)), tmp_path)
     runner = CliRunner()
     said = runner.invoke(app, ["deploy", "--gc", "0 5 * * 0"], catch_exceptions=False).stdout
-    names = [f"{flow}/{line}" for line in ("line7", "line8") for flow in ("retrain", "watch", "promote")]
+    names = [f"{flow}/{line}" for line in ("line7", "line8") for flow in ("retrain", "watch", "monitor", "promote")]
     assert [line.split()[1] for line in said.splitlines() if line.startswith("deployed")] == [*names, "gc/project"]
     assert "prefect worker start --pool irp" in said
     found = platform.ask("deployments/filter", {"deployments": {"name": {"any_": ["line7", "line8", "project"]}}})
     assert {d["entrypoint"] for d in found} == {
-        "flows.line.retrain.retrain", "flows.line.watch.watch", "flows.line.promote.promote",
-        "flows.housekeeping.housekeeping",
+        "flows.line.retrain.retrain", "flows.line.watch.watch", "flows.line.monitor.monitor",
+        "flows.line.promote.promote", "flows.housekeeping.housekeeping",
     }  # fmt: skip
     assert {d["name"]: d["parameters"] for d in found}["project"] == {"deleting": True}
     (tmp_path / "params" / "lines" / "line8.yaml").unlink()
     again = runner.invoke(app, ["deploy"], catch_exceptions=False).stdout
-    assert again.count("deleted ") == 3
+    assert again.count("deleted ") == 4
     with pytest.raises(InputError, match="five fields"):
         runner.invoke(app, ["deploy", "--gc", "sometimes"], catch_exceptions=False)
     (tmp_path / "elsewhere").mkdir()

@@ -58,7 +58,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 @pytest.fixture(autouse=True)
 def without_prefect(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "prefect_api" not in request.fixturenames:
-        monkeypatch.setattr("tasks.notify.telling._emit", lambda message: None)
+        monkeypatch.setattr("tasks.notify.telling._emit", lambda *_: None)
 
 
 def line(webhook: str | None, name: str = "line3") -> Line:
