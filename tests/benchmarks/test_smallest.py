@@ -84,10 +84,12 @@ def test_the_comparison_and_its_report(plant: Path, tmp_path: Path, monkeypatch:
     table = pd.read_csv(runs)
     assert table["method"].tolist() == ["vanilla", "robust", "careful", "answered", "oracle"]
     assert table["auroc"].between(0, 1).all()
+    assert (table["fresh_good"] == 19).all()  # 8 of the test split, 11 that the training set has no room for
+    assert table["alarms"].between(0, 19).all()
     monkeypatch.setattr(sys, "argv", ["choosing_report", str(runs)])
     choosing_report.main()
     assert {file.name for file in runs.parent.iterdir()} == {
-        "runs.csv", "auroc.md", "removals.md", "summary.md", "auroc.png",
+        "runs.csv", "auroc.md", "removals.md", "summary.md", "alarms.md", "auroc.png",
     }  # fmt: skip
     before = runs.read_bytes()
     choosing._main([plant], settings, runs, "gaussian", "vanilla,oracle")  # nothing is left to do
