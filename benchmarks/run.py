@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tasks.runtime.environment  # noqa: F401
-from benchmarks import audit, extraction, folds, line_round, serving, snapshots, training
+from benchmarks import audit, extraction, feedback, folds, line_round, serving, snapshots, training
 
 BENCHMARKS = {
     **audit.BENCHMARKS,
@@ -22,6 +22,7 @@ BENCHMARKS = {
     **folds.BENCHMARKS,
     **line_round.BENCHMARKS,
     **serving.BENCHMARKS,
+    **feedback.BENCHMARKS,
 }
 
 

@@ -1,4 +1,4 @@
-"""What the site has beside the pages in docs/: the list of decisions, and the notebook as a page."""
+"""What the site has beside the pages in docs/: the list of decisions, and the notebooks as pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from mkdocs.structure.files import File, Files
 __all__ = ["Examples", "decisions_page", "notebook_page", "on_files"]
 
 DECISIONS = "decisions"
-NOTEBOOK = "python.ipynb"
+NOTEBOOKS = {"notebook.md": "python.ipynb", "maps-notebook.md": "maps.ipynb"}
+"""Page → notebook."""
 
 
 class Examples(Extension):
@@ -27,7 +28,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages (MkDocs calls this)."""
     docs = Path(config.docs_dir)
     files.append(File.generated(config, f"{DECISIONS}/index.md", content=decisions_page(docs / DECISIONS)))
-    files.append(File.generated(config, "notebook.md", content=notebook_page(docs / NOTEBOOK)))
+    for page, notebook in NOTEBOOKS.items():
+        files.append(File.generated(config, page, content=notebook_page(docs / notebook)))
     return files
 
 
@@ -54,4 +56,6 @@ def notebook_page(file: Path) -> str:
         )
         if printed.strip():
             parts.append(f"```text\n{printed.rstrip()}\n```")
+        pictures = [output.get("data", {}).get("image/png") for output in cell.outputs]
+        parts += [f"![shown](data:image/png;base64,{picture.strip()})" for picture in pictures if picture]
     return "\n\n".join(parts) + "\n"

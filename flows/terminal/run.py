@@ -15,6 +15,7 @@ from flows.terminal.left_out import show_folders, show_left_out
 from irp_core.methods import METHODS
 from irp_core.refinement.reviews import approval
 from irp_core.removals import REMOVED
+from irp_core.results.located import maps_sentence
 from irp_core.results.thresholds import operating_sentence, removal_sentence
 from irp_core.run.directory import RunDirectory
 from irp_core.run.overview import Line
@@ -111,7 +112,7 @@ def _show_findings(console: Console, summary: dict[str, Any]) -> None:
         if unsure > 0.02 * summary["n_start"]:
             text += f" About {unsure} more than were removed, but which is not certain: irp review shows them."
         console.print(text, highlight=False)
-    for said in (removal_sentence(summary), operating_sentence(summary)):
+    for said in (removal_sentence(summary), operating_sentence(summary), maps_sentence(summary)):
         if said:
             console.print(said, highlight=False, soft_wrap=True)
 

@@ -51,7 +51,7 @@ class Model:
         Raises:
             InputError: no detector there, or one whose files were changed.
         """
-        return Inspector(self._folder, self._device)
+        return Inspector(self._folder, self._device, maps=None)
 
     @property
     def threshold(self) -> float:
@@ -63,22 +63,37 @@ class Model:
         """The detector itself, for features."""
         return self.inspector.detector
 
-    def score(self, paths: str | Path | Iterable[str | Path], *, workers: int = 2) -> pd.DataFrame:
+    def score(
+        self, paths: str | Path | Iterable[str | Path], *, workers: int = 2, maps: str | Path | None = None
+    ) -> pd.DataFrame:
         """Score images: columns `path, md5, score, threshold, decision, error`, a row per image.
 
         Args:
             paths: an image, a folder (with all images below it), or a list of images. An image that cannot be read
                 has an `error` and no score.
             workers: threads that decode.
+            maps: folder into which each image's overlay and 16-bit map are written, with `maps.csv`
+                (`irp_core.localisation.writing.MapWriter`; docs/maps.md).
 
         Raises:
-            InputError: nothing there, or a folder without images.
+            InputError: nothing there, a folder without images, or maps of a model that makes none.
         """
+        root = Path()
         if isinstance(paths, str | Path):
             files, unusable = image_files(Path(paths))
+            root = Path(paths) if Path(paths).is_dir() else Path(paths).parent
         else:
             files, unusable = [Path(path) for path in paths], {}
-        return self.inspector.score(files, workers=workers, unusable=unusable)
+        if maps is None:
+            return self.inspector.score(files, workers=workers, unusable=unusable)
+        if self.inspector.scale is None:
+            raise InputError(f"{self._folder}: this model makes no maps: localisation.detector was null.")
+        from irp_core.localisation.writing import MapWriter
+
+        writer = MapWriter(Path(maps), root, self.inspector.scale, self.inspector.images)
+        table = self.inspector.score(files, workers=workers, unusable=unusable, on_map=writer)
+        writer.finish()
+        return table
 
 
 class Result(Model):

@@ -31,6 +31,10 @@ NEAR_COPIES_SCHEMA = pa.schema([("group", pa.string()), ("image_id", pa.string()
 NOTES_SCHEMA = pa.schema([("image_id", pa.string()), ("note", pa.string())])  # null: about the set
 CROP_LOSS_SCHEMA = pa.schema([("image_id", pa.string()), ("defect_pixels", pa.int64()), ("kept_pixels", pa.int64())])
 
+# Row by row from the top left; `rows` of them.
+CELLS_SCHEMA = pa.schema(
+    [("image_id", pa.string()), ("md5", pa.string()), ("rows", pa.int32()), ("cells", pa.list_(pa.float32()))]
+)
 TRAINING_SET_SCHEMA = pa.schema([("image_id", pa.string()), ("md5", pa.string())])
 SCORES_SCHEMA = pa.schema(
     [("image_id", pa.string()), ("md5", pa.string()), ("iteration", pa.int32()), ("score", pa.float64())]

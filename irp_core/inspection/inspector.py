@@ -29,7 +29,7 @@ from irp_core.features.pooled import PooledExtractor, resolve_device, resolve_pr
 from irp_core.features.view_bank import view_bank, views
 from irp_core.inspection.locating import Locator
 from irp_core.inspection.saving import BACKBONE, described_in
-from irp_core.localisation.maps import MapScale
+from irp_core.localisation.scale import MapScale
 from irp_core.regular_file import read_regular, shown
 
 __all__ = ["Inspector", "OnMap", "OnSeen", "Seen", "image_files"]

@@ -18,7 +18,7 @@ from irp_core.features.feature_set import FeatureSet
 from irp_core.features.local import feature_set, local_feature, row_shape
 from irp_core.features.pooled import PooledExtractor
 from irp_core.inspection.saving import Maps
-from irp_core.localisation.maps import view_map
+from irp_core.localisation.scale import view_map
 from irp_core.model_files import LOCALISER
 
 __all__ = ["Locator"]

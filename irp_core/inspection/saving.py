@@ -20,7 +20,7 @@ from irp_core.backbones import Backbone
 from irp_core.config import Features, Images, Params, Views
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
-from irp_core.localisation.maps import MapScale
+from irp_core.localisation.scale import MapScale
 from irp_core.model_files import DETECTOR, INSPECTOR, LOCALISER, WEIGHTS
 from irp_core.statistics.finite import finite_threshold
 

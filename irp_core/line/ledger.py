@@ -194,6 +194,12 @@ class Ledger:
         table = pd.DataFrame(rows, columns=list(_IMAGES), dtype=object)
         return table.astype({"round": "Int64", "held_out": "boolean", "taken_at": "float64"})
 
+    def last_taken(self) -> float | None:
+        """When the last image was taken, in seconds since the epoch; None: there is none."""
+        with self._open() as database:
+            found = database.execute("SELECT max(taken_at) FROM images").fetchone()[0]
+        return None if found is None else float(found)
+
     def facts(self, image_ids: Iterable[str], looked_with: str) -> dict[str, Facts]:
         """What is known of images, of those that were looked at with these settings."""
         wanted = sorted(set(image_ids))

@@ -13,9 +13,9 @@ from PIL import Image
 from irp_core.config import Images
 from irp_core.features.image_formats import decode, orientation_of
 from irp_core.localisation.geometry import NORMAL, ORIENTATION, Geometry, as_stored
-from irp_core.localisation.maps import MapScale
 from irp_core.localisation.regions import Found, find_regions
 from irp_core.localisation.rendering import LARGEST, overlay, raw_map
+from irp_core.localisation.scale import MapScale
 
 __all__ = ["Drawn", "drawn"]
 

@@ -28,6 +28,8 @@ class PixelMetrics:
         aupimo: mean over defective images of the share of their defect pixels that is found, over false-positive rates
             of the pixels of good images from 1e-5 to 1e-4 on a logarithmic scale (Bertoldo et al., BMVC 2024).
         peak_hits: share of the defective images whose map is highest on a defect.
+        defects_hit: share of the defects on which some pixel exceeds the maps' threshold.
+        good_marked: share of the good images of which some pixel does.
         images, defective: images with a known truth, and those of them with a mask.
         defects: connected components of the masks, at the size of the maps.
         vanished: components of the masks as they were drawn of which nothing is left at the size of the maps.
@@ -38,6 +40,8 @@ class PixelMetrics:
     aupro: float | None
     aupimo: float | None
     peak_hits: float | None
+    defects_hit: float | None
+    good_marked: float | None
     images: int
     defective: int
     defects: int
@@ -65,6 +69,9 @@ def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
 class PixelScores:
     """Collects maps and masks one image at a time; of good pixels only counts are kept.
 
+    Args:
+        threshold: of the maps, where it is known.
+
     Scores are counted in bins of a relative width of 1/8192: two that are closer may count as equal.
 
     Example:
@@ -76,11 +83,14 @@ class PixelScores:
         (1.0, 1.0, 1.0, 1.0)
     """
 
+    threshold: float | None = None
     _good: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_BINS, dtype=np.int64))
     _good_images: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_BINS, dtype=np.int64))
     _defects: list[NDArray[np.int32]] = field(default_factory=list)  # bins of each component's pixels
     _per_image: list[NDArray[np.int32]] = field(default_factory=list)  # … of each defective image's
     _hits: list[bool] = field(default_factory=list)
+    _highest: list[float] = field(default_factory=list)  # of each defect's pixels
+    _highest_good: list[float] = field(default_factory=list)  # of each good image's
     _images: int = 0
     _vanished: int = 0
     _without_mask: int = 0
@@ -110,9 +120,11 @@ class PixelScores:
         self._good += np.bincount(bins[~mask], minlength=_BINS)
         if not mask.any():
             self._good_images += np.bincount(bins.ravel(), minlength=_BINS)
+            self._highest_good.append(float(values.max()))
             return
         numbered, count = components(mask)
         self._defects += [bins[numbered == number] for number in range(1, count + 1)]
+        self._highest += [float(values[numbered == number].max()) for number in range(1, count + 1)]
         self._per_image.append(bins[mask])
         self._hits.append(bool(mask.flat[int(values.argmax())]))
 
@@ -127,12 +139,19 @@ class PixelScores:
             aupro=self._aupro() if self._defects and self._good.any() else None,
             aupimo=self._aupimo() if self._defects and self._good_images.any() else None,
             peak_hits=float(np.mean(self._hits)) if self._hits else None,
+            defects_hit=self._share_above(self._highest),
+            good_marked=self._share_above(self._highest_good),
             images=self._images,
             defective=len(self._per_image),
             defects=len(self._defects),
             vanished=self._vanished,
             without_mask=self._without_mask,
         )
+
+    def _share_above(self, highest: list[float]) -> float | None:
+        if self.threshold is None or not highest:
+            return None
+        return float(np.mean(np.array(highest) > self.threshold))
 
     def _auroc(self) -> float:
         below = np.cumsum(self._good) - self._good

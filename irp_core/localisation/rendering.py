@@ -14,10 +14,10 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from irp_core.localisation.geometry import Geometry
-from irp_core.localisation.maps import MapScale
 from irp_core.localisation.regions import Found
+from irp_core.localisation.scale import MapScale
 
-__all__ = ["LARGEST", "RAW_THRESHOLD", "colours", "overlay", "raw_map"]
+__all__ = ["LARGEST", "RAW_THRESHOLD", "colour_stops", "colours", "overlay", "raw_map"]
 
 RAW_THRESHOLD = 1024
 """Value of a raw map where the score is the threshold; 0 is where the view shows nothing."""
@@ -32,6 +32,17 @@ def colours(values: NDArray[np.float32], scale: MapScale) -> tuple[NDArray[np.fl
     """Colour (height, width, 3), 0 to 255, and opacity (height, width), 0 to 1, of scores (height, width)."""
     share = ((values - scale.low) / (scale.high - scale.low)).clip(0.0, 1.0)
     return _TABLE[(share * 255).round().astype(np.intp)], _SOLID * np.sqrt(share.astype(np.float64))
+
+
+def colour_stops(count: int = 9) -> list[str]:
+    """The colours from the lower end of the scale to the upper one, for the legend of a page.
+
+    Example:
+        >>> colour_stops(3)
+        ['#5601a4', '#d45270', '#f0f921']
+    """
+    rows = _TABLE[np.linspace(0, len(_TABLE) - 1, count).round().astype(np.intp)].astype(int)
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in rows]
 
 
 def overlay(image: Image.Image, view: NDArray[np.float32], scale: MapScale, geometry: Geometry,

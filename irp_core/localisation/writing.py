@@ -13,8 +13,8 @@ from irp_core.atomic import atomic_path, write_json
 from irp_core.config import Images
 from irp_core.errors import InputError
 from irp_core.localisation.drawn import drawn
-from irp_core.localisation.maps import MapScale
 from irp_core.localisation.rendering import RAW_THRESHOLD
+from irp_core.localisation.scale import MapScale
 from irp_core.regular_file import read_regular
 from irp_core.text.spreadsheet import escaped
 

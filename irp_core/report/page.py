@@ -9,14 +9,18 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup, escape
 
+from irp_core.config import Images
+from irp_core.localisation.rendering import colour_stops
 from irp_core.methods import METHODS
 from irp_core.plots import iteration_curves, score_histograms
 from irp_core.refinement.reviews import approval
 from irp_core.removals import GONE
 from irp_core.report.html import svg, write_html
 from irp_core.report.lineage import Lineage
-from irp_core.report.thumbnails import Find, thumbnail_uri
+from irp_core.report.run_maps import RunMaps
+from irp_core.report.thumbnails import THUMBNAIL, Find, jpeg_uri, thumbnail_uri
 from irp_core.results.left_out import left_out
+from irp_core.results.located import maps_sentence
 from irp_core.results.thresholds import operating_sentence, removal_sentence
 from irp_core.run.directory import RunDirectory
 from irp_core.run.prepared import PreparedSet
@@ -26,7 +30,7 @@ __all__ = ["render"]
 
 _TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 _SINGLES = 8  # images
-_GALLERY = 240  # images; about 8 KB each keeps the page under 5 MB
+_GALLERY = 240  # images; about 8 KB each, and as much for the map, keeps the page under 5 MB
 
 
 def render(
@@ -67,7 +71,8 @@ def render(
         "recovery": recovery_text,
         "commands": _commands,
     }
-    gallery = [_card(run, row, find) for row in shown.to_dict("records")]
+    run_maps = RunMaps(run)
+    gallery = [_card(run, row, find, run_maps) for row in shown.to_dict("records")]
     return write_html(
         _TEMPLATE,
         output,
@@ -75,7 +80,8 @@ def render(
         run_id=run.run_id,
         record=record,
         summary={"contamination": None, "operating": None, "outcome": None, **summary},  # of an older run
-        questions=_questions(run, summary.get("outcome") or {}, find),
+        questions=_questions(run, summary.get("outcome") or {}, find, run_maps),
+        maps={"stops": colour_stops()} if run_maps else None,
         iterations=iterations.to_dict("records"),
         labelled=bool(iterations["auroc"].notna().any()),
         comparison=None if comparison is None else comparison.to_dict("records"),
@@ -86,7 +92,9 @@ def render(
         gallery=gallery,
         truth_known=any(card["truth"] != "unknown" for card in gallery),
         gallery_left_out=max(0, len(ordered) - _GALLERY),
-        thresholds=[said for said in (removal_sentence(summary), operating_sentence(summary)) if said],
+        thresholds=[
+            said for said in (removal_sentence(summary), operating_sentence(summary), maps_sentence(summary)) if said
+        ],
         approved=approval(run.reviews()),
         left_out={file: lines for file, lines in left_out(PreparedSet(run.path)).items() if lines},
         origin=lineage.origin,
@@ -94,7 +102,7 @@ def render(
     )
 
 
-def _questions(run: RunDirectory, outcome: dict[str, Any], find: Find) -> list[dict[str, Any]]:
+def _questions(run: RunDirectory, outcome: dict[str, Any], find: Find, maps: RunMaps) -> list[dict[str, Any]]:
     """What is undecided: a caption and a few pictures of each group, and of the images that stand out by themselves."""
     groups = outcome.get("groups", [])
     singles = outcome.get("singles", [])
@@ -106,16 +114,21 @@ def _questions(run: RunDirectory, outcome: dict[str, Any], find: Find) -> list[d
     return [
         {
             "caption": caption,
-            "pictures": [{"name": name, "thumbnail": thumbnail_uri(find(name, md5[name]), images)} for name in names],
+            "pictures": [{"name": name, **_pictures(md5[name], find(name, md5[name]), images, maps)} for name in names],
         }
         for caption, names in shown
     ]
 
 
-def _card(run: RunDirectory, row: dict[str, Any], find: Find) -> dict[str, Any]:
+def _pictures(md5: str, file: Path | None, images: Images, maps: RunMaps) -> dict[str, str | None]:
+    return {"thumbnail": thumbnail_uri(file, images), "map": jpeg_uri(maps.jpeg(md5, file, THUMBNAIL))}
+
+
+def _card(run: RunDirectory, row: dict[str, Any], find: Find, maps: RunMaps) -> dict[str, Any]:
     known = row["label"] is not None and row["decision"] in GONE
     truth = {True: "right", False: "wrong"}.get(row["injected"], "unknown") if known else "unknown"
-    return {**row, "truth": truth, "thumbnail": thumbnail_uri(find(row["image_id"], row["md5"]), run.params().images)}
+    file = find(row["image_id"], row["md5"])
+    return {**row, "truth": truth, **_pictures(row["md5"], file, run.params().images, maps)}
 
 
 def _commands(sentence: str) -> Markup:

@@ -16,12 +16,13 @@ from irp_core.hashing import file_md5
 from irp_core.regular_file import read_regular
 from irp_core.run.directory import RunDirectory
 
-__all__ = ["Find", "jpeg", "original", "thumbnail_uri"]
+__all__ = ["THUMBNAIL", "Find", "as_jpeg", "jpeg", "jpeg_uri", "original", "thumbnail_uri"]
 
 Find = Callable[[str, str], Path | None]
 """(image_id, md5) → the file with this content; None where it is no longer had."""
 
-_THUMBNAIL = 144  # pixels
+THUMBNAIL = 144
+"""Side of a thumbnail, in pixels."""
 
 
 def original(run: RunDirectory, image_id: str, md5: str) -> Path | None:
@@ -42,12 +43,21 @@ def jpeg(path: Path, size: int, images: Images, quality: int = 80) -> bytes | No
     except InputError:
         return None
     image.thumbnail((size, size), Image.Resampling.LANCZOS)
+    return as_jpeg(image, quality)
+
+
+def as_jpeg(image: Image.Image, quality: int = 80) -> bytes:
+    """An image's file."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
-def thumbnail_uri(path: Path | None, images: Images, size: int = _THUMBNAIL) -> str | None:
+def thumbnail_uri(path: Path | None, images: Images, size: int = THUMBNAIL) -> str | None:
     """A thumbnail as a data URI, or None where the image is no longer there (a page outlives the data)."""
-    small = jpeg(path, size, images) if path else None
+    return jpeg_uri(jpeg(path, size, images) if path else None)
+
+
+def jpeg_uri(small: bytes | None) -> str | None:
+    """A file's bytes as a data URI."""
     return None if small is None else "data:image/jpeg;base64," + base64.b64encode(small).decode()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from irp_core.config import Images, Params
-from irp_core.data.manifest import testing_rows
+from irp_core.data.manifest import testing_rows, training_rows
 from irp_core.detectors import Localises, detector_class, load_detector
 from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet
@@ -16,30 +17,36 @@ from irp_core.features.images import decode_mask
 from irp_core.features.pipeline import StoredFeatures
 from irp_core.features.pooled import resolve_device
 from irp_core.localisation.geometry import Geometry, mask_in_view
-from irp_core.localisation.maps import map_scale, out_of_fold_maps, view_map
+from irp_core.localisation.out_of_fold import out_of_fold_maps
 from irp_core.localisation.pixel_metrics import PixelMetrics, PixelScores, components
+from irp_core.localisation.scale import map_scale, view_map
 from irp_core.refinement.scoring import localiser_name
 from irp_core.regular_file import read_regular
 from irp_core.run.directory import RunDirectory
+from irp_core.run.step_files import write_cells
 
 __all__ = ["fit_localiser", "measure_maps"]
 
 _AT_ONCE = 32  # images
+_KEPT = 2000  # images whose maps are kept for the pages, 2.3 KB each
 
 
 def fit_localiser(run: RunDirectory, iteration: int, features: StoredFeatures, folder: Path) -> dict[str, Any] | None:
     """The detector of the maps of model `iteration`, the last one, and their scale, from its training images.
 
+    Leaves the maps of the removed images in `folder`, and of the kept ones that are highest: what pages show.
+
     A final detector that says where makes its own maps; else one is fitted beside it on the same images, and saved into
     `folder`. The decision stays the final detector's.
 
     Returns:
-        `detector`, its name, and `scale` (`irp_core.localisation.maps.MapScale`); None where no maps are asked for, or
+        `detector`, its name, and `scale` (`irp_core.localisation.scale.MapScale`); None where no maps are asked for, or
         fewer than two different images are left.
     """
-    params, rows = run.params(), run.training_set(iteration)
+    params, rows = run.params(), training_rows(run.manifest())
+    inside = rows["image_id"].isin(run.training_set(iteration)["image_id"]).to_numpy()
     name, groups = localiser_name(params), run.groups(rows)
-    if name is None or len(set(groups)) < 2:
+    if name is None or len({group for group, kept in zip(groups, inside, strict=True) if kept}) < 2:
         return None
     kind = detector_class(name)
     seen = features.read(rows, params.views.score, kind.needs)
@@ -49,19 +56,24 @@ def fit_localiser(run: RunDirectory, iteration: int, features: StoredFeatures, f
         lambda: kind.build(seen, params, device),
         seen,
         groups,
+        inside,
         folds=params.operating.folds,
         epochs=epochs,
         seed=seed,
     )
-    scale = map_scale(cells, params.images.shape, params.operating.false_alarm_rate)
+    scale = map_scale(cells[inside], params.images.shape, params.operating.false_alarm_rate)
     if name != params.detector.name:
         beside = kind.build(seen, params, device)
-        beside.fit(seen, epochs=epochs, seed=seed)
+        beside.fit(seen[inside], epochs=epochs, seed=seed)
         beside.save(folder)
+    shown = np.lexsort((-cells.max(axis=(1, 2)), inside))[:_KEPT]
+    write_cells(folder, rows.iloc[shown], cells[shown])
     return {"detector": name, "scale": scale.model_dump(mode="json")}
 
 
-def measure_maps(run: RunDirectory, detector: Path, name: str, features: StoredFeatures) -> PixelMetrics | None:
+def measure_maps(
+    run: RunDirectory, detector: Path, name: str, features: StoredFeatures, threshold: float
+) -> PixelMetrics | None:
     """How well maps hit the defects of the test images; None where there is no mask. Evaluation only.
 
     Maps and masks are compared at the size of the view (`images.size`).
@@ -69,6 +81,7 @@ def measure_maps(run: RunDirectory, detector: Path, name: str, features: StoredF
     Args:
         detector: folder of the saved detector, which localises.
         name: its name, which may be another package's: the run trained it.
+        threshold: of the maps.
     """
     params, rows = run.params(), testing_rows(run.manifest())
     rows = rows[rows["label"].notna()]
@@ -76,7 +89,7 @@ def measure_maps(run: RunDirectory, detector: Path, name: str, features: StoredF
         return None
     localiser = load_detector(detector, resolve_device(params.features.device), allow=[name])
     assert isinstance(localiser, Localises)
-    collected = PixelScores()
+    collected = PixelScores(threshold)
     for first in range(0, len(rows), _AT_ONCE):
         some = rows.iloc[first : first + _AT_ONCE]
         seen: FeatureSet = features.read(some, params.views.score, localiser.needs)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 __all__ = [
-    "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DIGESTS", "DUPLICATES", "FEATURES", "FINISHED", "FORMERLY",
-    "HISTORY", "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LASTING", "LAST_ROUND", "LOG", "LOWER_BOUND",
-    "MANIFEST", "MAPS", "MLFLOW", "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "QUARANTINE", "RECORD",
-    "REMOVALS", "REMOVALS_SHOWN", "REPORT", "REVIEWS", "REVIEWS_DONE", "SCORES", "SNAPSHOT", "STEP", "SUMMARY",
-    "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET", "found_in", "with_new_names",
+    "CELLS", "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DIGESTS", "DUPLICATES", "FEATURES", "FINISHED",
+    "FORMERLY", "HISTORY", "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LASTING", "LAST_ROUND", "LOG",
+    "LOWER_BOUND", "MANIFEST", "MAPS", "MLFLOW", "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE",
+    "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN", "REPORT", "REVIEWS", "REVIEWS_DONE", "SCORES", "SNAPSHOT",
+    "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET", "found_in",
+    "with_new_names",
 ]  # fmt: skip
 
 # Of a prepared data set, and of the run that was made from it.
@@ -54,6 +55,7 @@ DECISION = "decision.json"
 DECIDED = "decided.parquet"  # the removal rows of one round
 OPERATING = "operating.json"
 MAPS = "maps.json"  # the scale of the maps, and how well they hit defects
+CELLS = "cells.parquet"  # the maps of training images, before they are enlarged
 SNAPSHOT = "snapshot.json"
 TRACKED = "mlflow_run_id.txt"
 

@@ -7,15 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from irp_core.atomic import atomic_path, read_json_object, write_json
 from irp_core.data.manifest import read_table, write_table
-from irp_core.data.schemas import HISTORY_SCHEMA, SCORES_SCHEMA, TRAINING_SET_SCHEMA
+from irp_core.data.schemas import CELLS_SCHEMA, HISTORY_SCHEMA, SCORES_SCHEMA, TRAINING_SET_SCHEMA
 from irp_core.hashing import file_sha256
 from irp_core.model_files import WEIGHTS
 from irp_core.removals import REMOVAL_SCHEMA
 from irp_core.run.files import (
+    CELLS,
     DECIDED,
     DECISION,
     HISTORY,
@@ -39,10 +42,10 @@ if TYPE_CHECKING:
     from irp_core.refinement.careful.landscape import Landscape
 
 __all__ = [
-    "read_decided", "read_decision", "read_history", "read_landscape", "read_lower_bound", "read_maps",
+    "read_cells", "read_decided", "read_decision", "read_history", "read_landscape", "read_lower_bound", "read_maps",
     "read_operating", "read_outside", "read_scores", "read_snapshot", "read_tracked", "read_training_set",
-    "read_weights_sha256", "write_decision", "write_maps", "write_operating", "write_scored", "write_scores",
-    "write_snapshot", "write_tracked", "write_trained",
+    "read_weights_sha256", "write_cells", "write_decision", "write_maps", "write_operating", "write_scored",
+    "write_scores", "write_snapshot", "write_tracked", "write_trained",
 ]  # fmt: skip
 
 
@@ -165,6 +168,19 @@ def read_operating(folder: Path) -> dict[str, Any]:
     point = read_json_object(folder / OPERATING, "threshold")
     finite_threshold(float(point["threshold"]), str(folder / OPERATING))
     return point
+
+
+def write_cells(folder: Path, images: pd.DataFrame, cells: NDArray[np.float32]) -> None:
+    """Write maps (n, rows, columns) of `images` (`image_id`, `md5`)."""
+    flat = [one.ravel() for one in cells]
+    table = images[["image_id", "md5"]].assign(rows=np.int32(cells.shape[1]), cells=flat)
+    write_table(table, folder / CELLS, CELLS_SCHEMA)
+
+
+def read_cells(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """md5 → the map (rows, columns) of the image with this content."""
+    table = read_table(folder / CELLS, CELLS_SCHEMA)
+    return {row.md5: np.asarray(row.cells, dtype=np.float32).reshape(int(row.rows), -1) for row in table.itertuples()}
 
 
 def write_maps(folder: Path, found: Mapping[str, Any]) -> None:

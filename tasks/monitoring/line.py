@@ -7,6 +7,7 @@ window does not change when more images come.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from irp_core.config import Params
 from irp_core.config.lines import Line
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger
+from irp_core.monitoring.now import Now, write_now
 from irp_core.monitoring.watched import MEASURED, Watched, alarm_began, alarm_reason, not_yet, watched
 from irp_core.report.monitoring import render_monitoring
 from tasks.monitoring.watching import measured
@@ -64,7 +66,7 @@ def watch_line(line: Line, params: Params, version: str, since: datetime) -> Lin
     line_folder = LineFolder(line.name).make()
     folder = line_folder.monitoring / f"{version}-{since:%Y%m%dT%H%M%S}"
     folder.mkdir(parents=True, exist_ok=True)
-    table_file, told_file, page = folder / "images.parquet", folder / "told.json", folder / "monitoring.html"
+    table_file, told_file, page = folder / "measured.parquet", folder / "told.json", folder / "monitoring.html"
     with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
         known = pd.read_parquet(table_file) if table_file.exists() else pd.DataFrame(columns=[*MEASURED, "seen"])
         images = Ledger(line_folder.ledger).images()
@@ -80,7 +82,15 @@ def watch_line(line: Line, params: Params, version: str, since: datetime) -> Lin
         found = _held(line, model, known)
         render_monitoring(found, params.images, page, title=model)
         told, problems = _told(line, model, found, told_file, page)
+        write_now(line_folder.monitoring, _now(version, found))
     return LineSeen(found, page, len(todo), told, problems)
+
+
+def _now(version: str, found: Watched) -> Now:
+    if not len(found.windows):
+        return Now(version, time.time(), 0)
+    last = found.windows.to_dict("records")[-1]
+    return Now(version, time.time(), len(found.windows), bool(last["alarm"]), last["ks"], last["alarm_share"])
 
 
 def _held(line: Line, model: str, known: pd.DataFrame) -> Watched:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
@@ -15,13 +19,18 @@ from irp_core.config import Params
 from irp_core.config.lines import Line
 from irp_core.data.manifest import testing_rows
 from irp_core.data.scan import scan
+from irp_core.errors import InputError
+from irp_core.inspection import Inspector
 from irp_core.line.folder import LineFolder
 from irp_core.line.rounds import LineRound
+from irp_core.localisation.drawn import drawn
 from irp_core.promotion import Comparison, compare
+from irp_core.regular_file import read_regular
+from irp_core.report.thumbnails import Find
 from irp_core.run.directory import RunDirectory
 from tasks.promotion.evidence import Shown, evidence_of, reviewed_labels
 from tasks.promotion.registry import CHAMPION, ROUND, Registry, open_registry
-from tasks.reports.comparison_page import write_comparison_page
+from tasks.reports.comparison_page import COMPARED, flips_shown, write_comparison_page
 from tasks.runtime.retries import IO_RETRIES
 
 __all__ = ["compare_with_champion", "enter_challenger"]
@@ -130,6 +139,7 @@ def _write(comparison: Comparison, line: Line, params: Params, this: LineRound, 
         line=line.name,
         find=find,
         images=params.images,
+        overlays=_overlays(comparison, RunDirectory(Path(record["run"])), find),
         facts={
             "round": str(this.number),
             "run": str(record["run"]),
@@ -137,3 +147,25 @@ def _write(comparison: Comparison, line: Line, params: Params, this: LineRound, 
         },
         commands=(f"irp promote {version} --why …", f"irp reject {version} --why …") if decide else (),
     )
+
+
+def _overlays(comparison: Comparison, run: RunDirectory, find: Find) -> dict[str, Image.Image]:
+    """What the challenger sees in the images on the page; without its maps, or on any trouble, the page has none."""
+    files = {row["image_id"]: find(row["image_id"], row["md5"]) for row in flips_shown(comparison)}
+    there = {file: name for name, file in files.items() if file is not None}
+    found: dict[str, Image.Image] = {}
+    if not there:
+        return found
+    try:
+        inspector = Inspector(run.model, run.params().features.device, maps=True, allow=[run.params().detector.name])
+    except InputError:
+        return found
+
+    def draw(path: Path, view: NDArray[np.float32]) -> None:
+        assert inspector.scale is not None
+        with suppress(InputError):  # gone meanwhile
+            content = read_regular(path, inspector.images.max_bytes)
+            found[there[path]] = drawn(content, view, inspector.scale, inspector.images).overlay(COMPARED)
+
+    inspector.score(list(there), on_map=draw)
+    return found

@@ -21,7 +21,9 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from irp_core.errors import InputError
+from irp_core.localisation.rendering import colour_stops
 from irp_core.refinement.reviews import KEPT_BY_REVIEW
+from irp_core.report.run_maps import RunMaps
 from irp_core.results.again import again
 from tasks.reports.thumbnails import image_file, jpeg
 from tasks.review.door import Bounded, Impatient, answer_in_json
@@ -29,7 +31,7 @@ from tasks.review.session import Review
 
 __all__ = ["MD5", "Body", "Name", "ReviewServer"]
 
-_SIZES = {"small": 160, "large": 900}  # pixels
+_SIZES = {"small": 160, "large": 900, "map": 900}  # pixels
 MD5 = Field(pattern=r"^[0-9a-f]{32}$")
 _WORD = Field(min_length=1, max_length=200, pattern=r"\S")
 
@@ -65,6 +67,7 @@ class ReviewServer:
         self.review = review
         self.token = secrets.token_urlsafe(24)
         self._reviewer = reviewer
+        self._maps = RunMaps(review.run)
         self._socket = socket.socket()
         try:
             self._socket.bind(("127.0.0.1", port))
@@ -127,7 +130,7 @@ class ReviewServer:
         response = await call_next(request)
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["X-Content-Type-Options"] = "nosniff"
-        if request.url.path.endswith(("/small", "/large")):
+        if request.url.path.endswith(("/small", "/large", "/map")):
             response.headers["Cache-Control"] = "private, max-age=3600"
         else:
             response.headers["Cache-Control"] = "no-store"
@@ -141,6 +144,7 @@ class ReviewServer:
             reviewer=self._reviewer,
             nonce=nonce,
             again=again(self.review.run),
+            stops=colour_stops() if self._maps else None,
         )
         policy = (
             f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' data:; "
@@ -158,8 +162,10 @@ class ReviewServer:
         rows: list[dict[str, Any]] = self.review.neighbours(md5).to_dict("records")
         return rows
 
-    def _image(self, md5: str, size: Literal["small", "large"]) -> Response:
-        content = self._picture(md5, _SIZES[size])
+    def _image(self, md5: str, size: Literal["small", "large", "map"]) -> Response:
+        content = self._picture(md5, size)
+        if content is None and size == "map":
+            raise HTTPException(404, "there is no map of this image")
         if content is None:
             raise HTTPException(404, "this image is no longer on this machine")
         return Response(content, media_type="image/jpeg")
@@ -200,11 +206,13 @@ class ReviewServer:
         return {"finished": True}
 
     @lru_cache(maxsize=512)  # noqa: B019  (the server lives as long as its process's only review)
-    def _picture(self, md5: str, size: int) -> bytes | None:
+    def _picture(self, md5: str, size: str) -> bytes | None:
         manifest = self.review.run.manifest()
         found = manifest.loc[manifest["md5"] == md5, "image_id"]
         path = image_file(self.review.run, str(found.iloc[0]), md5) if len(found) else None
-        return jpeg(path, size, self.review.run.params().images) if path else None
+        if size == "map":
+            return self._maps.jpeg(md5, path, _SIZES[size])
+        return jpeg(path, _SIZES[size], self.review.run.params().images) if path else None
 
 
 @lru_cache

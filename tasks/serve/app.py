@@ -1,4 +1,4 @@
-"""The service's answers: POST /score, GET /model, /health, /metrics."""
+"""The service's answers: POST /score, /feedback, GET /feedback, /model, /health, /metrics."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from irp_core import __version__
+from irp_core.errors import InputError
 from irp_core.inspection.mapped import KINDS, map_png
 from irp_core.regular_file import shown
 from tasks.serve.batching import Batcher
 from tasks.serve.door import Limits
+from tasks.serve.feedback import Answer, Feedback
+from tasks.serve.line import line_figures, line_of
 from tasks.serve.metrics import Metrics
 from tasks.serve.model import LoadedModel, ServedModel
 
@@ -29,10 +33,17 @@ __all__ = ["make_app"]
 _RAW = ("image/", "application/octet-stream")
 
 
-def make_app(served: ServedModel, batcher: Batcher, metrics: Metrics, limits: Limits) -> FastAPI:
-    """The application; `tasks.serve.door.Door` stands before it."""
+def make_app(
+    served: ServedModel, batcher: Batcher, metrics: Metrics, limits: Limits, feedback: Feedback | None = None
+) -> FastAPI:
+    """The application; `tasks.serve.door.Door` stands before it.
+
+    Args:
+        feedback: about the images that are kept; None: none are.
+    """
     # One map at a time is drawn: an image has fifty million pixels at most, and each of many would take its memory.
     drawing = ThreadPoolExecutor(1, "irp-draw")
+    line = line_of(served.reference)
     app = FastAPI(title="irp serve", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.post("/score")
@@ -40,7 +51,7 @@ def make_app(served: ServedModel, batcher: Batcher, metrics: Metrics, limits: Li
         started = time.perf_counter()
         status = 500
         try:
-            answer = await _score(request, batcher, drawing, metrics, limits)
+            answer = await _score(request, batcher, drawing, metrics, limits, feedback)
             status = answer.status_code
             return answer
         except HTTPException as refused:
@@ -62,11 +73,34 @@ def make_app(served: ServedModel, batcher: Batcher, metrics: Metrics, limits: Li
     def health() -> dict[str, Any]:
         return {"status": "ok", "model": served.current.name}
 
+    @app.get("/feedback")
+    def kept() -> dict[str, Any]:
+        return {"images": _of(feedback).rows(served.current.name)}
+
+    @app.post("/feedback")
+    async def answered(request: Request) -> dict[str, Any]:
+        given = _of(feedback)
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise HTTPException(415, "expected application/json")
+        try:
+            answer = Answer.model_validate_json(await request.body())
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the body"
+            raise HTTPException(400, f"{where}: {first['msg']}") from None
+        try:
+            return await asyncio.to_thread(given.record, answer)
+        except KeyError:
+            raise HTTPException(404, f"no image with md5 {answer.md5} is kept") from None
+        except InputError as error:
+            raise HTTPException(400, str(error)) from None
+
     @app.get("/metrics")
     def figures() -> Response:
         current = served.current
-        metrics.model.clear()
-        metrics.model.labels(current.name).set(1)
+        metrics.set_model(current.name)
+        if line is not None:
+            metrics.set_line(line, line_figures(line))
         metrics.loaded.set(current.loaded)
         metrics.threshold.set(current.inspector.threshold)
         metrics.registry_reached.set(served.registry_reached)
@@ -80,8 +114,19 @@ def make_app(served: ServedModel, batcher: Batcher, metrics: Metrics, limits: Li
     return app
 
 
+def _of(feedback: Feedback | None) -> Feedback:
+    if feedback is None:
+        raise HTTPException(404, "no images are kept: start the service with --keep DIR")
+    return feedback
+
+
 async def _score(
-    request: Request, batcher: Batcher, drawing: ThreadPoolExecutor, metrics: Metrics, limits: Limits
+    request: Request,
+    batcher: Batcher,
+    drawing: ThreadPoolExecutor,
+    metrics: Metrics,
+    limits: Limits,
+    feedback: Feedback | None,
 ) -> Response:
     kind = _map_asked(request)
     images = await _images(request, limits)
@@ -111,10 +156,12 @@ async def _score(
         for future in futures:
             future.cancel()  # of no effect on those that are done
     rows = []
-    for place, ((name, _), (model, row, _)) in enumerate(zip(images, results, strict=True)):
+    for place, ((name, content), (model, row, _)) in enumerate(zip(images, results, strict=True)):
         metrics.images.labels(row["decision"] or "error").inc()
         if row["score"] is not None and model.inspector.threshold > 0:
             metrics.scores.observe(row["score"] / model.inspector.threshold)
+        if feedback is not None:
+            feedback.kept.consider(name, content, model, row)
         rows.append({"name": name, "model": model.name, **row, **({"map": maps[place]} if kind else {})})
     return JSONResponse({"images": rows})
 

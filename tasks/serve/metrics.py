@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from tasks.serve.line import LINE_FIGURES
 
 __all__ = ["Metrics"]
 
@@ -35,7 +39,25 @@ class Metrics:
         self.registry_reached = Gauge(
             "irp_registry_reached", "Whether the registry answered last time", registry=registry
         )
+        self.version = Gauge("irp_model_version", "Its number in the registry", ["model"], registry=registry)
+        self.line = {name: Gauge(name, said, ["line"], registry=registry) for name, said in LINE_FIGURES.items()}
         self.waiting = Gauge("irp_images_waiting", "Images that wait to be scored", registry=registry)
+
+    def set_line(self, line: str, figures: Mapping[str, float]) -> None:
+        """What is known of the line that the model belongs to (`tasks.serve.line`)."""
+        for name, gauge in self.line.items():
+            gauge.clear()
+            if name in figures:
+                gauge.labels(line).set(figures[name])
+
+    def set_model(self, name: str) -> None:
+        """The model that answers; a registered one is NAME/NUMBER."""
+        for gauge in (self.model, self.version):
+            gauge.clear()
+        self.model.labels(name).set(1)
+        registered, _, number = name.rpartition("/")
+        if number.isdigit() and "/" not in registered and registered:
+            self.version.labels(registered).set(int(number))
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

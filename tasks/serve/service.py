@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from functools import partial
+from pathlib import Path
 
 import uvicorn
 
@@ -15,6 +16,8 @@ from tasks.scoring import local_model, no_model
 from tasks.serve.app import make_app
 from tasks.serve.batching import Batcher
 from tasks.serve.door import Door, Limits, is_loopback
+from tasks.serve.feedback import Feedback
+from tasks.serve.kept import Kept
 from tasks.serve.metrics import Metrics
 from tasks.serve.model import ServedModel, load_model
 
@@ -34,6 +37,7 @@ class Service:
         token: that requests must carry.
         hosts: further names that requests may be addressed to.
         every: seconds between two looks where the alias points.
+        kept: where alarms and images near the threshold are kept for people's answers.
 
     Raises:
         InputError: no such model, an address beyond this machine without a token, or a port that cannot be had.
@@ -51,6 +55,7 @@ class Service:
         every: float = 10.0,
         limits: Limits = LIMITS,
         allow: Collection[str] = (),
+        kept: Kept | None = None,
     ) -> None:
         local = is_loopback(host)
         if not local and not token:
@@ -65,7 +70,11 @@ class Service:
         self._batcher = Batcher(lambda: self.model.current, workers=params.features.workers)
         self._every = every
         self.metrics = Metrics()
-        app = make_app(self.model, self._batcher, self.metrics, limits)
+        if kept is not None and params.review.decisions is None:
+            raise InputError("--keep needs review.decisions, the file that answers go to. Got null.")
+        self._kept = kept
+        feedback = None if kept is None else Feedback(kept, Path(str(params.review.decisions)))
+        app = make_app(self.model, self._batcher, self.metrics, limits, feedback)
         door = Door(app, limits, token, tuple(hosts) if local or hosts else None)
         config = uvicorn.Config(
             door, host=host, port=port, http=Impatient, ws="none", log_level="warning", server_header=False,
@@ -87,6 +96,8 @@ class Service:
         finally:
             self.model.stop()
             self._batcher.close()
+            if self._kept is not None:
+                self._kept.close()
             logging.getLogger(__name__).info("%s: the service ended", self.model.reference)
 
     def stop(self) -> None:

@@ -38,7 +38,7 @@ def localise(run_path: str, iteration: int, features: StoredFeatures) -> dict[st
         found = fit_localiser(run, iteration, features, folder)
         assert found is not None
         detector = run.step("train", iteration) if name == params.detector.name else folder
-        metrics = measure_maps(run, detector, name, features)
+        metrics = measure_maps(run, detector, name, features, float(found["scale"]["threshold"]))
         write_maps(folder, {**found, "metrics": None if metrics is None else metrics.plain()})
 
     with run.timed("localise"):

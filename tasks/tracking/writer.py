@@ -24,6 +24,7 @@ from irp_core.config import Params, digest
 from irp_core.data.manifest import write_table
 from irp_core.errors import InputError
 from irp_core.removals import REMOVAL_SCHEMA
+from irp_core.results.located import maps_metrics
 from irp_core.run.directory import RunDirectory, is_run
 from irp_core.run.files import DECIDED, LAST_ROUND, MODEL, REMOVALS, TABLES
 from irp_core.run.removal_tables import decided_removals
@@ -153,6 +154,8 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str]) -> None:
             client.log_batch(target, metrics=new_points(client, target, points_of(row, step=0)))
         # The parent's curves: one point per iteration.
         points = [point for row in rows for point in points_of(row, step=int(row["iteration"]))]
+        maps = {f"map_{name}": value for name, value in maps_metrics(run.summary()).items()}
+        points += points_of(maps, step=len(iterations) - 1)
         client.log_batch(parent, metrics=new_points(client, parent, points))
         with tempfile.TemporaryDirectory() as temporary:
             last_round = Path(temporary) / DECIDED

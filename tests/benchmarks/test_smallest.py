@@ -18,6 +18,7 @@ from benchmarks import (
     choosing_report,
     detector_choice,
     extraction,
+    feedback,
     folds,
     kinds,
     line_round,
@@ -37,6 +38,7 @@ SMALLEST: dict[ModuleType, dict[str, Any]] = {
     snapshots: {"ROWS": 20, "FILES": 5, "TIMES": 1},
     extraction: {"GOOD": 2, "BATCH": 1, "ROUNDS": 2},
     training: {"IMAGES": 8, "WIDTHS": {128: 1, 2048: 1}, "PAPER_IMAGES": 4, "PAPER_WIDTH": 16},
+    feedback: {"GOOD": 4, "DEFECTIVE": 6, "ANSWERS": 2, "SEEDS": (0,)},
     line_round: {
         "KNOWN": 14,
         "NEW": 4,

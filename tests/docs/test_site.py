@@ -56,8 +56,10 @@ def test_the_site_builds_strictly_with_api_decisions_and_notebook(tmp_path: Path
     assert "images, loss" in (site / "notebook.html").read_text(encoding="utf-8")
 
 
-def test_the_notebook_runs_and_says_what_it_shows(tmp_path: Path) -> None:
-    notebook = nbformat.read(DOCS / "python.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+@pytest.mark.parametrize("name", ["python.ipynb", "maps.ipynb"])
+def test_the_notebook_runs_and_says_what_it_shows(name: str, tmp_path: Path) -> None:
+    notebook = nbformat.read(DOCS / name, as_version=4)  # type: ignore[no-untyped-call]
+    assert len(notebook.cells) <= 15
     shown = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
     place = {"metadata": {"path": tmp_path}}
     # What a slow cell prints comes in several messages: as one stream, as a notebook on disk has it.

@@ -272,6 +272,10 @@ def test_wrong_entries_are_refused_and_nothing_is_written(server: ReviewServer, 
     assert post(server, "decision", {"md5": "f" * 32, "decision": "keep", "reviewer": "Ada"}).status_code == 400
     assert post(server, "undo", {"reviewer": "Ada"}).status_code == 409
     assert httpx.get(f"{server.url}image/{'f' * 32}/small").status_code == 404
+    photo, seen = (httpx.get(f"{server.url}image/{md5}/{size}") for size in ("large", "map"))
+    assert (photo.headers["content-type"], seen.headers["content-type"]) == ("image/jpeg", "image/jpeg")
+    assert photo.content != seen.content
+    assert httpx.get(f"{server.url}image/{'f' * 32}/map").status_code == 404
     assert reviewed.run.reviews().empty
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,12 @@ def serve(
     max_body: Annotated[int, typer.Option(min=1000, help="Bytes of a request.")] = 32_000_000,
     max_pixels: Annotated[int, typer.Option(min=1, help="Of an image.")] = 50_000_000,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Until a request is there, and until its answer.")] = 30.0,
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep alarms and images near the threshold here, for people's answers."),
+    ] = None,
+    keep_images: Annotated[int, typer.Option(min=1, help="Images that are kept at most.")] = 500,
+    keep_bytes: Annotated[int, typer.Option(min=1000, help="Bytes that they have together at most.")] = 1_000_000_000,
     params: ParamsFile = None,
     set_param: Overrides = None,
     allow_detector: AllowDetectors = None,
@@ -35,6 +42,7 @@ def serve(
     """Serve a refined detector over HTTP, and follow the alias that it is registered under."""
     checked = read_params(params, set_param)
     from tasks.serve.door import Limits
+    from tasks.serve.kept import Kept
     from tasks.serve.service import Service
 
     notes = Console(stderr=True)
@@ -50,6 +58,7 @@ def serve(
             every=poll,
             limits=limits,
             allow=allow_detector or (),
+            kept=None if keep is None else Kept(keep, images=keep_images, size=keep_bytes),
         )
     notes.print(
         f"{service.model.current.name} answers at http://{host}:{service.port} "

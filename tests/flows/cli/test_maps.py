@@ -11,8 +11,41 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from flows.cli.main import app
+from irp_core.config.lines import PromotionPolicy
 from irp_core.errors import InputError
+from irp_core.promotion import compare
+from irp_core.results.located import maps_metrics, maps_sentence
 from irp_core.run.directory import RunDirectory
+from tasks.promotion.comparing import _overlays
+from tasks.tracking.queries import client_of
+from tests.irp_core.promotion.evidence import evidence
+
+
+def test_how_well_maps_hit_is_told_wherever_the_run_is(in_workspace: Path) -> None:
+    run = RunDirectory(in_workspace)
+    summary = run.summary()
+    found, sentence = summary["maps"]["metrics"], maps_sentence(summary)
+    assert found["defective"] > 0 and 0.0 <= found["defects_hit"] <= 1.0 and 0.0 <= found["aupro"] <= 1.0
+    tracked = run.mlflow()
+    assert tracked is not None and sentence is not None
+    metrics = client_of(run.params()).get_run(tracked["run"]).data.metrics
+    assert {name: metrics[f"map_{name}"] for name in maps_metrics(summary)} == maps_metrics(summary)
+    assert sentence in run.report.read_text(encoding="utf-8")
+    assert f"AUPRO {found['aupro']:.3f}" in sentence
+    shown = CliRunner().invoke(app, ["show", str(in_workspace)], catch_exceptions=False).output
+    assert "Maps against the masks of" in shown
+
+
+def test_the_comparison_shows_what_the_challenger_sees(in_workspace: Path, plant: Path) -> None:
+    before, after = np.zeros(40), np.zeros(40)
+    after[:3] = 9.0
+    policy = PromotionPolicy()
+    comparison = compare(evidence("line3/6", scores=before), evidence("line3/7", scores=after), policy)
+    there = dict(zip(comparison.flips["image_id"], sorted((plant / "test" / "good").iterdir())[:2], strict=False))
+    found = _overlays(comparison, RunDirectory(in_workspace), lambda image_id, md5: there.get(image_id))
+    assert set(found) == set(there) and len(found) == 2
+    assert {image.size for image in found.values()} == {(64, 64)}
+    assert _overlays(comparison, RunDirectory(in_workspace / "none"), lambda *_: None) == {}
 
 
 def test_score_writes_a_map_beside_each_score(in_workspace: Path, plant: Path, tmp_path: Path) -> None:

@@ -35,6 +35,34 @@ def test_by_hand() -> None:
     assert found.aupimo is None  # there is no good image
 
 
+def test_what_is_outlined_by_hand() -> None:
+    collected = PixelScores(threshold=4.0)
+    mask = np.zeros((3, 8), dtype=bool)
+    mask[0, 0], mask[2, 4:6], mask[0, 7] = True, True, True
+    bad = np.ones((3, 8))
+    bad[0, 0], bad[2, 5], bad[0, 7] = 4.5, 4.0, 9.0  # above, at and far above the threshold
+    collected.add(bad, mask)
+    for highest in (1.0, 5.0, 3.0, 4.0):
+        good = np.ones((3, 8))
+        good[1, 1] = highest
+        collected.add(good, np.zeros_like(mask))
+    found = collected.metrics()
+    assert (found.defects_hit, found.good_marked) == (pytest.approx(2 / 3), 0.25)
+    assert collect([(bad, mask)]).metrics().defects_hit is None  # no threshold is known
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (40, 3)])
+def test_masks_that_fill_the_image_or_maps_that_are_flat_break_nothing(shape: tuple[int, int]) -> None:
+    flat, full, none = np.full(shape, 2.0), np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    found = collect([(flat, full), (flat, none)]).metrics()
+    assert (found.pixel_auroc, found.peak_hits, found.defects) == (0.5, 1.0, 1)
+    assert found.aupro == pytest.approx(0.15)  # as by chance: as much of the defect as of the good pixels, up to 0.3
+    assert found.aupimo == 0.0
+    alone = collect([(flat, full)]).metrics()
+    assert (alone.pixel_auroc, alone.aupro, alone.aupimo) == (None, None, None)
+    assert collect([(flat, none)]).metrics().peak_hits is None
+
+
 def test_aupimo_by_hand() -> None:
     # 100,000 good pixels: one of 5, three of 4, the others 1. FPR 1e-5 above 4, 4e-5 above 1, 1 below.
     good = np.ones((250, 400))

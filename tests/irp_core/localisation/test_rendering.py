@@ -9,9 +9,10 @@ from PIL import Image
 from pydantic import ValidationError
 
 from irp_core.localisation.geometry import Geometry
-from irp_core.localisation.maps import MapScale, map_scale, out_of_fold_maps, view_map
+from irp_core.localisation.out_of_fold import out_of_fold_maps
 from irp_core.localisation.regions import find_regions
 from irp_core.localisation.rendering import RAW_THRESHOLD, colours, overlay, raw_map
+from irp_core.localisation.scale import MapScale, map_scale, view_map
 
 SCALE = MapScale(low=1.0, threshold=2.0, high=3.0, false_alarm_rate=0.05, images=20, basis="quantile")
 
@@ -91,7 +92,9 @@ def test_the_threshold_holds_for_new_images() -> None:
         return PatchGaussian(PatchGaussianParams(), torch.device("cpu"))
 
     contents = [str(number) for number in range(60)]
-    scale = map_scale(out_of_fold_maps(build, kept, contents, folds=5, epochs=1, seed=0), (64, 64), 0.1)
+    scale = map_scale(
+        out_of_fold_maps(build, kept, contents, np.ones(60, dtype=bool), folds=5, epochs=1, seed=0), (64, 64), 0.1
+    )
     detector = build()
     detector.fit(kept)
     marked = [float(view_map(one, (64, 64)).max()) > scale.threshold for one in detector.maps(new).numpy()]

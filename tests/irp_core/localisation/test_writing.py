@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from irp_core.config import Images
 from irp_core.localisation.geometry import ORIENTATION, as_stored
-from irp_core.localisation.maps import MapScale
+from irp_core.localisation.scale import MapScale
 from irp_core.localisation.writing import MAPS_SCALE, MapWriter
 
 SCALE = MapScale(low=1.0, threshold=2.0, high=3.0, false_alarm_rate=0.05, images=20, basis="quantile")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +14,10 @@ from irp_core import refine
 from irp_core.api import Result
 from irp_core.errors import InputError
 from irp_core.plots import iteration_curves
-from irp_core.report.page import _commands
+from irp_core.report.lineage import of_folder
+from irp_core.report.page import _commands, render
+from irp_core.report.thumbnails import original
+from irp_core.run.directory import RunDirectory
 from tests.conftest import TINY
 from tests.sections import sections_of
 
@@ -30,10 +35,28 @@ def page(result: Result, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_the_page_stands_alone_and_has_every_removed_image(page: str, result: Result) -> None:
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)
-    assert "<script" not in page
+    (script,) = re.findall(r"<script[^>]*>(.*?)</script>", page, flags=re.S)
+    assert "fetch" not in script and "http" not in script  # it hears the key that shows the maps
     assert len(result.removed)
     for name in result.removed["image_id"]:
         assert f'alt="{name}"' in page
+
+
+def test_each_image_has_its_map_and_the_page_stays_small(page: str, result: Result) -> None:
+    figures = re.findall(r"<figure.*?</figure>", page, flags=re.S)
+    assert len(figures) >= len(result.removed)
+    for figure in figures:
+        photo, overlay = re.findall(r'src="data:image/jpeg;base64,([^"]*)"', figure)
+        assert photo != overlay and 'class="map"' in figure
+    assert page.count('id="maps"') == 1
+    assert max(len(figure) for figure in figures) < 20_000
+
+
+def test_a_run_without_maps_has_a_page_without_them(result: Result, tmp_path: Path) -> None:
+    run = RunDirectory(shutil.copytree(result.run.path, tmp_path / "run"))
+    shutil.rmtree(run.step("localise"))
+    page = render(run, tmp_path / "page.html", of_folder(run), find=partial(original, run)).read_text(encoding="utf-8")
+    assert "<script" not in page and 'class="map"' not in page and 'alt="' in page
 
 
 def test_no_sentence_is_said_twice(page: str) -> None:

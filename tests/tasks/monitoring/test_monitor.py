@@ -28,6 +28,7 @@ from irp_core.inspection import Inspector, save_inspector
 from irp_core.line.definition import write_line
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger, SeenFile
+from irp_core.monitoring.now import read_now
 from tasks.monitoring import LineSeen, watch, watch_line
 from tests.tasks.notify.test_telling import Receiver
 
@@ -177,6 +178,8 @@ def test_a_line_is_watched_from_when_its_detector_came_into_service(
     assert seen.told is not None and "% darker" in seen.told
     message = json.loads(receiver.got[0][1])
     assert (message["event"], message["payload"]["since"]) == ("irp.drift", "2026-11-04/0001.png")
+    assert (now := read_now(folder.monitoring)) is not None
+    assert (now.version, now.windows, now.alarm) == ("7", 2, True)
     again = looked()
     assert (again.scored, again.told, len(receiver.got)) == (0, None, 1)
     pd.testing.assert_frame_equal(again.watched.windows, seen.watched.windows)

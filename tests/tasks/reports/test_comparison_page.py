@@ -30,6 +30,7 @@ def page(tmp_path: Path) -> Path:
         tmp_path / "deep" / "comparison.html",
         line="line<3>",
         find=lambda image_id, md5: tmp_path / "plate.png" if image_id == "line/0000.png" else None,
+        overlays={"line/0000.png": Image.new("RGB", (64, 48), (200, 120, 150))},
         facts={"run": "line3-careful-0123abcd"},
         commands=("irp promote line3/7 --by NAME --why TEXT", "irp reject line3/7 --by NAME --why TEXT"),
     )
@@ -41,7 +42,8 @@ def test_the_page_tells_verdict_checks_flips_and_commands(page: Path) -> None:
     for sentence in found.checks["sentence"]:
         assert sentence.replace("'", "&#39;") in text
     assert [text.count(f"<b>{change}</b>") for change in ("now an alarm", "no longer an alarm")] == [3, 1]
-    assert text.count("data:image/jpeg;base64,") == 1
+    assert text.count("data:image/jpeg;base64,") == 2  # an image, and its map
+    assert text.count('<figure class="new-alarm mapped">') + text.count('<figure class="gone-quiet mapped">') == 1
     assert text.count("image not found") == 3
     assert "irp promote line3/7" in text
     assert "line<3>" not in text  # escaped
@@ -72,5 +74,10 @@ def test_no_width_makes_it_scroll_sideways(page: Path) -> None:
             )
             browser.get(page.as_uri())
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+            overlay = browser.find_element("css selector", "img.map")
+            for key_pressed in (True, False):  # one key shows the maps and hides them again
+                browser.find_element("tag name", "body").send_keys("m")
+                assert overlay.is_displayed() is key_pressed
+                assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     finally:
         browser.quit()

@@ -6,20 +6,15 @@ threshold or measured is this map.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
 from scipy import ndimage
 
-from irp_core.detectors.folds import assign_folds
-from irp_core.detectors.protocol import Detector, Localises
-from irp_core.features.feature_set import FeatureSet
 from irp_core.statistics.operating_point import operating_point
 
-__all__ = ["MapScale", "map_scale", "out_of_fold_maps", "view_map"]
+__all__ = ["Cells", "MapScale", "map_scale", "view_map"]
 
 _FROM = 0.9  # quantile of the kept images' cells from which on a map is coloured
 _SMOOTH = 1 / 64  # of the view's side: standard deviation of the smoothing (PaDiM: 4 of 224 pixels)
@@ -72,32 +67,6 @@ def view_map(cells: Cells, shape: tuple[int, int]) -> NDArray[np.float32]:
         enlarged, [_SMOOTH * height, _SMOOTH * width], mode="nearest", truncate=3.0
     )
     return smoothed
-
-
-def out_of_fold_maps(
-    build: Callable[[], Detector], features: FeatureSet, contents: Sequence[str], *, folds: int, epochs: int, seed: int
-) -> Cells:
-    """Cells (n, rows, columns) of each image by a detector that did not train on it or on a copy of it.
-
-    Args:
-        build: makes an untrained detector, which localises.
-        contents: digest of each image (n,): copies share a fold.
-
-    Raises:
-        ValueError: fewer than two different images.
-    """
-    assigned = assign_folds(contents, np.ones(len(features), dtype=bool), folds, seed=seed)
-    found: Cells | None = None
-    for fold in range(int(assigned.max()) + 1):
-        detector = build()
-        assert isinstance(detector, Localises)
-        detector.fit(features[assigned != fold], epochs=epochs, seed=seed)
-        maps = detector.maps(features[assigned == fold]).numpy()
-        if found is None:
-            found = np.empty((len(features), *maps.shape[1:]), dtype=np.float32)
-        found[assigned == fold] = maps
-    assert found is not None
-    return found
 
 
 def map_scale(cells: Cells, shape: tuple[int, int], false_alarm_rate: float) -> MapScale:
