@@ -32,6 +32,7 @@ from irp_core.refinement.in_memory import Refined, fit_final_detector, refine_in
 from irp_core.refinement.policy import Policy, policy_of
 from irp_core.refinement.rounds import assess
 from irp_core.refinement.scoring import needs_of, scorers
+from irp_core.results.operating import operating_point_of, probably_good
 from irp_core.statistics.metrics import detection
 from irp_core.statistics.mixture import estimate_contamination
 from tasks.runtime.progress import bar
@@ -74,7 +75,8 @@ def _cell(
 ) -> list[dict[str, Any]]:
     """A row per (detector, method) of one data set at one level and seed."""
     rows, test = training_rows(manifest), testing_rows(manifest)
-    features, tested = of(rows), of(test)
+    fresh = manifest[(manifest["label"] == "good") & manifest["split"].isin(["test", "unused"])]
+    features, tested, unseen = of(rows), of(test), of(fresh)
     injected = manifest.set_index("image_id").loc[rows["image_id"], "injected"].to_numpy(dtype=bool)
     known = frozenset(rows.loc[injected, "image_id"])
     results = []
@@ -100,6 +102,7 @@ def _cell(
                 cleaned[method] = refined, seconds
         auroc = detection(refined.detector.score(tested), test["label"] == "defective").auroc
         gone = ~refined.kept
+        threshold = _threshold(refined, policy, rows, features, chosen)
         results.append(
             {
                 "detector": name,
@@ -110,10 +113,24 @@ def _cell(
                 "n_injected": int(injected.sum()),
                 "n_start": len(rows),
                 "seconds": seconds,
+                "fresh_good": len(fresh),
+                "alarms": int((refined.detector.score(unseen) > threshold).sum()),
                 **_said(refined, policy, rows, injected, params.run.seed),
             }
         )
     return results
+
+
+def _threshold(refined: Refined, policy: Policy, rows: pd.DataFrame, features: FeatureSet, params: Params) -> float:
+    """The operating threshold of what a refinement leaves, as a run finds it."""
+    if policy.sees_landscape:
+        good = probably_good(refined.rounds[0][0], policy).loc[rows["md5"]].to_numpy()
+        found = operating_point_of(features, rows["md5"].tolist(), refined.kept, good, params)
+    else:
+        kept = rows[refined.kept]
+        everyone = np.ones(len(kept), dtype=bool)
+        found = operating_point_of(features[refined.kept], kept["md5"].tolist(), everyone, None, params)
+    return found.point.threshold
 
 
 def _said(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from irp_core.methods import METHODS
 from irp_core.statistics.recovery import recovery
 
-__all__ = ["auroc_figure", "auroc_table", "removal_table", "summary_table"]
+__all__ = ["alarm_table", "auroc_figure", "auroc_table", "removal_table", "summary_table"]
 
 _CELL = ["entity", "detector", "level"]
 _LOST = 0.005  # of AUROC: where less was lost a recovery means nothing
@@ -41,6 +41,24 @@ def removal_table(runs: pd.DataFrame) -> pd.DataFrame:
         row["defective"] = f"{cell['n_injected'].mean():.0f}"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def alarm_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Share of fresh good images above the operating threshold, a row per data set, detector and method.
+
+    Fresh: good and not in the training set. A column per noise level; means over the seeds, in percent.
+    """
+    share = runs.assign(alarms=100 * runs["alarms"] / runs["fresh_good"], method=runs["method"].map(_label))
+    table = share.pivot_table(
+        index=["entity", "detector", "method"], columns="level", values=["fresh_good", "alarms"], sort=False
+    )
+    alarms = table["alarms"].map(lambda value: f"{value:.1f}").rename(columns=lambda level: f"{level} % defective")
+    alarms.insert(0, "fresh good", table["fresh_good"].min(axis=1).round().astype(int))
+    return alarms.reset_index().rename(columns={"entity": "data"})
+
+
+def _label(method: str) -> str:
+    return METHODS[method].label
 
 
 def summary_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -112,6 +130,8 @@ def main() -> None:
     source = Path(sys.argv[1])
     runs = pd.read_csv(source)
     tables = {"auroc": auroc_table(runs), "removals": removal_table(runs), "summary": summary_table(runs)}
+    if "alarms" in runs:  # runs that were measured before lack it
+        tables["alarms"] = alarm_table(runs)
     for name, table in tables.items():
         (source.parent / f"{name}.md").write_text(table.to_markdown(index=False) + "\n", encoding="utf-8")
     auroc_figure(runs).savefig(source.parent / "auroc.png", dpi=150)

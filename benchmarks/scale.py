@@ -38,7 +38,7 @@ from irp_core.features.pipeline import FeaturePipeline
 from irp_core.features.segments import Keys, digests_of, write_segment
 from irp_core.features.store import FeatureStore
 from irp_core.hashing import file_md5
-from irp_core.refinement.scoring import local_needed
+from irp_core.refinement.scoring import local_needed, only_of
 from irp_core.run.directory import RunDirectory
 
 __all__ = ["main", "measure"]
@@ -75,11 +75,14 @@ def write_features(params: Params, root: Path, md5s: Sequence[str]) -> int:
     known = pd.DataFrame({"image_id": [first.name], "md5": [file_md5(first)]})
     pipeline.fill(known, first.parent, "of one image, for their shape")
     stored, written = pipeline.stored, 0
-    for spec, views in [(stored.spec, params.views.bank), *((stored.local[need], 1) for need in needs)]:
+    some = only_of(params, md5s)
+    specs = [(stored.spec, params.views.bank, list(md5s))]
+    specs += [(stored.local[need], 1, sorted(some.get(need, md5s))) for need in needs]
+    for spec, views, of in specs:
         store = FeatureStore(Path(stored.root), spec)
         width = store.get([known["md5"][0]], 1).shape[2]
-        for start in range(0, len(md5s), 2048):
-            part = md5s[start : start + 2048]
+        for start in range(0, len(of), 2048):
+            part = of[start : start + 2048]
             digests = np.repeat(digests_of(part), views, axis=0)
             rows = _rows(len(part), views, width, seed=start + 1).astype(store.dtype)
             keys = Keys(digests, np.tile(np.arange(views, dtype=np.uint16), len(part)))

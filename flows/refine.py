@@ -19,6 +19,7 @@ from flows.evaluate import evaluate
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.refinement.loop import refinement_loop
+from irp_core.refinement.round_model import final_waits
 from irp_core.refinement.rounds import StopReason
 from irp_core.results.estimate import estimate
 from irp_core.run.begun import check_begun
@@ -34,7 +35,7 @@ from tasks.steps.extract import extract_features
 from tasks.steps.localise import localise
 from tasks.steps.operate import set_operating_point
 from tasks.steps.prepare import create_run, prepare, standing_decisions
-from tasks.steps.refine import decide_removal, score_training_set, train_detector
+from tasks.steps.refine import decide_removal, score_training_set, train_detector, train_final, train_scorers
 from tasks.tracking.writer import fail_parent, finish_parent, register_model, start_parent, track_iteration
 from tasks.versions.snapshots import check_repository, snapshot
 
@@ -148,6 +149,7 @@ class _Tracked:
         self.path = str(run.path)
         self.parent = parent
         self.versioned = run.params().snapshots.enabled
+        self.final_waits = final_waits(run.policy())
         self.features = extract_features(self.path, "train")
         self.models: dict[int, str] = {}  # nested MLflow run of each model
 
@@ -156,7 +158,7 @@ class _Tracked:
             snapshot(self.path, iteration)
 
     def train(self, iteration: int) -> None:
-        train_detector(self.path, iteration, self.features)
+        (train_scorers if self.final_waits else train_detector)(self.path, iteration, self.features)
 
     def score(self, iteration: int) -> None:
         score_training_set(self.path, iteration, self.features)
@@ -174,6 +176,8 @@ def _refine_and_report(run: RunDirectory, parent: str) -> None:
     full = params.run.outputs == "full"
     steps = _Tracked(run, parent)
     last = refinement_loop(steps)  # train → score → track → decide, until a round says why it stops
+    if steps.final_waits:
+        train_final(path, last, steps.features)
     evaluate(path, last)
     point = set_operating_point(path, last, steps.features) if full and run.inputs().operating else None
     located = localise(path, last, steps.features) if full else None

@@ -16,7 +16,7 @@ from irp_core.params_file import load_params  # noqa: E402
 
 USAGE = (
     "usage: python -m flows.paper demo | prepare ENTITY | extract ENTITY | refine ENTITY LEVEL | study ENTITY | tables "
-    "| figures"
+    "| figures | studies | page"
 )
 
 
@@ -53,6 +53,14 @@ def main(arguments: list[str]) -> int:
                 from flows.paper.figures import write_figures
 
                 write_figures(params)
+            case ["studies"]:
+                from flows.paper.figures import write_studies
+
+                write_studies(params)
+            case ["page"]:
+                from flows.paper.page import write_page
+
+                write_page(params)
             case _:
                 raise InputError(USAGE)
     except InputError as error:

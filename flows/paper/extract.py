@@ -42,7 +42,9 @@ def extract_entity(entity: str, params: Params) -> None:
 
 def _local_needed(params: Params) -> list[Local]:
     """The local features that any method of the sweep reads."""
-    trained = params.model_copy(update={"detector": DetectorParams(name=params.sweep.detector)})
+    # A cell's runs keep tables only: nobody asks of them where a defect is.
+    tables = params.run.model_copy(update={"outputs": "tables"})
+    trained = params.model_copy(update={"detector": DetectorParams(name=params.sweep.detector), "run": tables})
     methods = (params.refinement.model_copy(update={"method": method}) for method in params.sweep.methods)
     return sorted(
         {need for refinement in methods for need in local_needed(trained.model_copy(update={"refinement": refinement}))}

@@ -1,4 +1,4 @@
-"""Draw the paper's figures from the tables, and write the page that shows them."""
+"""Draw the paper's figures from the tables, and those of the studies."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from flows.paper.page import write_page
-from flows.paper.places import FIGURES, STUDIES, TABLES, cell, study
+from flows.paper.places import FIGURES, STUDIED, STUDIES, TABLES, cell, study
 from irp_core.atomic import atomic_directory
 from irp_core.config import Params
 from irp_core.paper.figures import Thumbnail, figure1, figure3, figure4, figure5
 from irp_core.paper.reference import load_reference
 from irp_core.paper.study_figures import figure6, figure7
 
-__all__ = ["write_figures"]
+__all__ = ["write_figures", "write_studies"]
 
 _EMPTY: NDArray[np.uint8] = np.full((48, 48, 3), 240, dtype=np.uint8)
 
 
 def write_figures(params: Params) -> None:
-    """Write `docs/results/figures/` (SVG and PNG) and `docs/results.md`."""
+    """Write `docs/results/figures/` (SVG and PNG)."""
     drawn, reference = params.figures, load_reference()
     runs = pd.read_csv(TABLES / "runs.csv")
     summary = pd.read_csv(TABLES / "table3.csv")
@@ -34,25 +33,32 @@ def write_figures(params: Params) -> None:
         for entity in params.sweep.entities
         for level in params.sweep.levels
     }
-    studies = {
-        name: pd.concat([pd.read_csv(study(entity) / f"{name}.csv") for entity in params.sweep.entities])
-        for name in ("lambda", "memory", "protocols")
-    }
     figures = {
         "figure1": figure1(runs, drawn),
         "figure3": figure3(runs, reference, drawn),
         "figure4": figure4(runs, summary, reference, drawn),
         "figure5": figure5(galleries, drawn),
-        "figure6": figure6(studies["lambda"], drawn),
-        "figure7": figure7(studies["memory"], drawn),
     }
     with atomic_directory(FIGURES) as folder:
         for name, figure in figures.items():
             _save(figure, folder / name, drawn.dpi)
+
+
+def write_studies(params: Params) -> None:
+    """Write `docs/results/studies/`: the tables of all entities' studies, figures 6 and 7."""
+    studies = {
+        name: pd.concat([pd.read_csv(study(entity) / f"{name}.csv") for entity in params.sweep.entities])
+        for name in STUDIED
+    }
+    figures = {
+        "figure6": figure6(studies["lambda"], params.figures),
+        "figure7": figure7(studies["memory"], params.figures),
+    }
     with atomic_directory(STUDIES) as folder:
         for name, table in studies.items():
             table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-    write_page(params, runs, summary, studies)
+        for name, figure in figures.items():
+            _save(figure, folder / name, params.figures.dpi)
 
 
 def _thumbnails(folder: Path, count: int, pictures: bool) -> list[Thumbnail]:

@@ -9,11 +9,18 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from flows.paper.places import PAGE, TABLES
+from flows.paper.places import BENCHMARKS, PAGE, STUDIED, STUDIES, TABLES
 from irp_core.atomic import atomic_path
 from irp_core.config import Params
 from irp_core.methods import METHODS, iterative
+from irp_core.paper.paper_settings import (
+    paper_rows,
+    paper_settings_reading,
+    paper_settings_table,
+    paper_settings_times,
+)
 from irp_core.paper.reading import reading
+from irp_core.paper.reference import load_reference
 from irp_core.paper.study_reading import protocol_table, study_reading
 from irp_core.paper.table_text import markdown
 from irp_core.params_file import load_params
@@ -23,6 +30,7 @@ __all__ = ["write_page"]
 # Why a setting differs from the paper's profile (params/paper.yaml).
 _WHY = {
     "images.size": "cost: the frozen network is three times cheaper",
+    "views.train": "cost; the paper draws 4 at random in each of 400 epochs (decision 21)",
     "views.score": "cost; the bank of views is fixed (decision 1)",
     "views.jitter_degrees": "four views at right angles need no interpolation",
     "features.backbone": "AlexNet's weights are a download; the one named here is at hand",
@@ -30,6 +38,7 @@ _WHY = {
     "differnet.hidden": "cost: 172 million parameters take days on two cores",
     "differnet.standardize": "with it a few epochs reach what a hundred reach without",
     "training.epochs": "by convergence of the training loss (decision 11)",
+    "training.precision": "bfloat16 pays for wide flows only (decision 20)",
     "training.retrain_epochs": "a warm start goes on from a trained model",
     "refinement.removal": "both are run: eq. 6 as `irp`, Algorithm 1 as `irp_max_one`",
     "refinement.retrain": "cost: from scratch every removal costs a whole training",
@@ -38,9 +47,11 @@ _WHY = {
 _PLUMBING = {"tracking", "snapshots", "run", "sweep", "study", "figures"}
 
 
-def write_page(params: Params, runs: pd.DataFrame, summary: pd.DataFrame, studies: Mapping[str, pd.DataFrame]) -> None:
-    """Write the page from the tables in `docs/results/tables/`."""
-    between = pd.read_csv(TABLES / "differences.csv")
+def write_page(params: Params) -> None:
+    """Write the page from the tables in `docs/results/`: those of the sweep, of the studies and of the benchmarks."""
+    runs, summary, between = (pd.read_csv(TABLES / f"{name}.csv") for name in ("runs", "table3", "differences"))
+    files = {name: STUDIES / f"{name}.csv" for name in STUDIED}
+    studies = {name: pd.read_csv(file) for name, file in files.items() if file.is_file()}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=jinja2.StrictUndefined,
@@ -63,11 +74,39 @@ def write_page(params: Params, runs: pd.DataFrame, summary: pd.DataFrame, studie
         ],
         sentences=reading(runs, summary, between),
         settings=_differing(params),
-        studied=study_reading(studies["lambda"], studies["memory"], studies["protocols"], params.refinement.lambda_),
-        protocols=markdown(protocol_table(studies["protocols"])),
+        **_studies(studies, params),
+        **_benchmarks(),
     )
     with atomic_path(PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _studies(studies: Mapping[str, pd.DataFrame], params: Params) -> dict[str, Any]:
+    """What the page shows of the studies; without their tables their sections are left out."""
+    if set(studies) != set(STUDIED):
+        return {"studied": None, "studied_sets": None, "protocols": None}
+    groups = studies["memory"].groupby(["entity", "width"], sort=False)["epoch"].max()
+    sets = [f"{entity} at hidden {width}: {epochs} epochs" for (entity, width), epochs in groups.items()]
+    protocols = studies["protocols"]
+    return {
+        "studied": study_reading(studies["lambda"], studies["memory"], protocols, params.refinement.lambda_),
+        "studied_sets": ", ".join(sets),
+        "protocols": markdown(protocol_table(protocols)) if len(protocols) else None,
+    }
+
+
+def _benchmarks() -> dict[str, Any]:
+    """What the page shows of the paper's own settings and of the transformations."""
+    runs, losses, times = (pd.read_csv(BENCHMARKS / f"{name}.csv") for name in ("runs", "losses", "times"))
+    paper = load_params(Path("params/paper.yaml"))
+    return {
+        "their_rows": markdown(paper_rows(load_reference(), ("bottle", "screw"), (0, 10, 20, 30, 40, 50))),
+        "theirs": markdown(paper_settings_table(runs, load_reference())),
+        "theirs_said": paper_settings_reading(runs, losses, paper.training.epochs * paper.views.train),
+        "theirs_levels": ", ".join(f"{level}" for level in sorted(set(runs["level"]))),
+        "times": markdown(paper_settings_times(times, losses)),
+        "transformations": (BENCHMARKS / "transformations.md").read_text(encoding="utf-8"),
+    }
 
 
 def _command(params: Params) -> str:
@@ -107,6 +146,10 @@ def _differing(params: Params) -> list[dict[str, str]]:
             entity: getattr(params.sweep.training_of(entity, params.training), key) for entity in params.sweep.entities
         }
         ours["training"][key] = ", ".join(f"{entity} {epochs}" for entity, epochs in each.items())
+    ours["detector"]["name"] = params.sweep.detector
+    preset = METHODS["irp"].preset
+    for settings in (ours["refinement"], paper["refinement"]):
+        settings |= {key: preset[key] for key, given in settings.items() if given is None and key in preset}
     rows = []
     for section, values in ours.items():
         if section in _PLUMBING:

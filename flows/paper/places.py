@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 __all__ = [
+    "BENCHMARKS",
     "DEMO",
     "FIGURES",
     "METRICS",
     "PAGE",
     "RESULTS",
+    "STUDIED",
     "STUDIES",
     "TABLES",
     "cell",
@@ -27,6 +29,8 @@ METRICS = RESULTS / "metrics"
 TABLES = RESULTS / "tables"
 FIGURES = RESULTS / "figures"
 STUDIES = RESULTS / "studies"
+STUDIED = ("lambda", "memory", "protocols")  # tables of a study
+BENCHMARKS = RESULTS / "benchmarks"  # tables that benchmarks.paper_settings and benchmarks.transformations wrote
 PAGE = Path("docs/results.md")
 DEMO = "demo"
 

@@ -57,7 +57,8 @@ def run_study(entity: str, params: Params) -> None:
             row
             for name, seed in product(_PROTOCOLS, wanted.protocol_seeds)
             for row in _protocol(entity, name, seed, trained)
-        ]
+        ],
+        columns=["protocol", "seed", "method", "n", "n_injected", "n_test", "auroc"],
     )
     with atomic_directory(study(entity)) as folder:
         for name, table in (("memory", memory), ("lambda", lambdas), ("protocols", [protocols])):

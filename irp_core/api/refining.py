@@ -23,7 +23,7 @@ from irp_core.inspection import SavedMaps, save_inspector
 from irp_core.params_file import checked_params
 from irp_core.refinement.in_memory import Refined, refine_in_memory
 from irp_core.refinement.reviews import current_decisions, no_events, read_events
-from irp_core.refinement.scoring import local_needed, localiser_name
+from irp_core.refinement.scoring import local_needed, localiser_name, needs_of, only_of, scorers
 from irp_core.results.localising import fit_localiser
 from irp_core.results.operating import find_operating_point
 from irp_core.results.results import write_result_tables, write_round
@@ -142,7 +142,7 @@ def _standing(decisions: str | Path | pd.DataFrame | None) -> pd.DataFrame:
 def _extract(run: RunDirectory, params: Params, weights: Path | None, bar: Bar | None) -> StoredFeatures:
     pipeline = FeaturePipeline(params, weights, local_needed(params))
     rows = training_rows(run.manifest())
-    use = pipeline.fill(rows, run.data_root(), "train", bar)
+    use = pipeline.fill(rows, run.data_root(), "train", bar, only_of(params, rows["md5"].tolist()))
     run.write_features(
         {
             "fingerprint": pipeline.stored.fingerprint,
@@ -159,7 +159,7 @@ def _refine(run: RunDirectory, features: StoredFeatures, params: Params) -> Refi
     rows["group"] = run.groups(rows)
     refined = refine_in_memory(
         rows,
-        features.read(rows, params.views.bank, local_needed(params)),
+        features.read(rows, params.views.bank, needs_of([params.detector.name, *scorers(run.policy(), params)])),
         params,
         injected=frozenset(manifest.loc[manifest["injected"], "image_id"]),
         decisions=run.decisions(),

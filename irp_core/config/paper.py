@@ -63,7 +63,7 @@ class Study(Section):
         2.0,
         3.0,
     )
-    protocol_seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2)
+    protocol_seeds: tuple[Seed, ...] = (0, 1, 2)
 
 
 class Figures(Section):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
@@ -108,6 +108,7 @@ def extract(
     network_pass: NetworkPass,
     params: Params,
     *,
+    only: Mapping[Local, Collection[str]] = MappingProxyType({}),
     progress: Callable[[int, int], None] | None = None,
 ) -> StoreUse:
     """Fill the stores of a pass's features with what they lack of the images in `rows`.
@@ -120,6 +121,7 @@ def extract(
 
     Args:
         rows: `image_id` and `md5` of images below `root`.
+        only: local features that are wanted of some images alone → the md5s of these.
 
     Returns:
         How many images the stores held everything of, and how many went through the network.
@@ -131,7 +133,9 @@ def extract(
     for name in network_pass.features:
         stores[name].refresh()
         stores[name].compact()
-        lacking[name] = set(stores[name].missing(rows["md5"], params.views.bank if name == "pooled" else 1))
+        some = only.get(name) if name != "pooled" else None
+        wished = rows["md5"] if some is None else rows.loc[rows["md5"].isin(list(some)), "md5"]
+        lacking[name] = set(stores[name].missing(wished, params.views.bank if name == "pooled" else 1))
     missing: dict[str, list[int]] = {}
     wanted = set().union(*lacking.values())
     for md5 in dict.fromkeys(rows["md5"]):

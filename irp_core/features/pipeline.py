@@ -6,10 +6,11 @@ passed between tasks and processes, and reads the same rows anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -188,12 +189,20 @@ class FeaturePipeline:
         shapes = {need: row_shape(need, params.features, params.images) for need in needs}
         self.stored = StoredFeatures(params.features.store, spec, store.fingerprint, specs, shapes)
 
-    def fill(self, rows: pd.DataFrame, root: Path, what: str, bar: Bar | None = None) -> StoreUse:
+    def fill(
+        self,
+        rows: pd.DataFrame,
+        root: Path,
+        what: str,
+        bar: Bar | None = None,
+        only: Mapping[Local, Collection[str]] = MappingProxyType({}),
+    ) -> StoreUse:
         """Extract what the store lacks of the images in `rows`.
 
         Args:
             rows: `image_id` and `md5` of images below `root`.
             what: named by the progress bar.
+            only: local features that are wanted of some images alone → the md5s of these.
 
         Returns:
             How many images the pooled features were found of, and how many went through the network.
@@ -210,5 +219,5 @@ class FeaturePipeline:
         for network_pass, of in ((self._first, new), *((other, rows) for other in self._others)):
             if len(of):
                 with shown(f"Extracting {', '.join(network_pass.features)} ({what})") as advance:
-                    extract(of, root, self._stores, network_pass, self._params, progress=advance)
+                    extract(of, root, self._stores, network_pass, self._params, only=only, progress=advance)
         return use

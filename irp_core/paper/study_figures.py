@@ -31,6 +31,8 @@ def figure6(studies: pd.DataFrame, settings: Figures) -> Figure:
             for axes, (measure, label) in zip(row, _MEASURES.items(), strict=True):
                 for place, width in enumerate(widths):
                     of_width = own[own["width"] == width]
+                    if of_width.empty:  # not every set was studied at every width
+                        continue
                     for name, (colour, marker, said) in _LINES.items():
                         line = of_width[of_width["scores"] == name].sort_values("lambda")
                         axes.plot(
@@ -51,8 +53,12 @@ def figure6(studies: pd.DataFrame, settings: Figures) -> Figure:
             row[1].set_title(entity)
         for axes in panels[-1]:
             axes.set_xlabel("λ")
-        handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+        named = {
+            label: handle
+            for axes in panels[:, 0]
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

@@ -18,8 +18,9 @@ from irp_core.features.pooled import resolve_device
 from irp_core.refinement.careful.landscape import Landscape
 from irp_core.refinement.loop import refinement_loop
 from irp_core.refinement.policy import Policy, epochs_per_iteration, policy_of
+from irp_core.refinement.round_model import final_waits
 from irp_core.refinement.rounds import Decision, Round, StopReason, answers_of, decide, decision_round
-from irp_core.refinement.scoring import score_by_policy, scores_with_its_own_model
+from irp_core.refinement.scoring import score_by_policy
 
 __all__ = ["Refined", "fit_final_detector", "refine_in_memory"]
 
@@ -103,14 +104,12 @@ class _InMemory:
         self._tables: tuple[pd.DataFrame, pd.DataFrame]
         self._lower_bound: float | None = None
         self._landscape: Landscape | None = None
-        # Nobody asks for a model before the last round where another detector scores and each starts from scratch.
-        self._only_last = not scores_with_its_own_model(self.policy) and self.policy.retrain == "scratch"
 
     def snapshot(self, iteration: int) -> None:
         self._sets.append(frozenset(self.images["image_id"][self.inside]))
 
     def train(self, iteration: int) -> None:
-        if self._only_last:
+        if final_waits(self.policy):
             return
         again = iteration > 0
         warm = self.detector if again and self.policy.retrain == "warm_start" else None

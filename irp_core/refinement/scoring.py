@@ -19,15 +19,22 @@ from irp_core.refinement.careful.landscape import Landscape, landscape
 from irp_core.refinement.policy import Policy, policy_of
 
 __all__ = [
+    "MAPPED",
     "Scored",
+    "expect_different",
     "later_settings",
     "local_needed",
     "localiser_name",
+    "mapped",
     "needs_of",
+    "only_of",
     "score_by_policy",
     "scorers",
     "scores_with_its_own_model",
 ]
+
+MAPPED = 5000
+"""Images: of a larger training set the maps' detector sees so many, drawn by their md5 (`mapped`)."""
 
 
 def scorers(policy: Policy, params: Params) -> tuple[str, ...]:
@@ -60,6 +67,31 @@ def localiser_name(params: Params) -> str | None:
     return params.detector.name if own else params.localisation.detector
 
 
+def mapped(md5s: Iterable[str]) -> frozenset[str]:
+    """The images of a training set that say where: what the maps' detector is fitted on, and their scale is taken from.
+
+    All, or of more than `MAPPED` those with the lowest md5: a draw that depends on what is in the images and on nothing
+    else.
+    """
+    return frozenset(sorted(set(md5s))[:MAPPED])
+
+
+def only_of(params: Params, md5s: Sequence[str]) -> dict[Local, frozenset[str]]:
+    """Local features that are not wanted of every training image → the images that they are extracted of.
+
+    Example:
+        >>> {name: len(of) for name, of in only_of(Params(), [str(number) for number in range(9000)]).items()}
+        {'cells': 5000}
+        >>> only_of(Params(), ["a", "b"])
+        {}
+    """
+    localiser, some = localiser_name(params), mapped(md5s)
+    if localiser is None or len(some) < MAPPED:
+        return {}
+    everywhere = needs_of([params.detector.name, *scorers(policy_of(params.refinement), params)])
+    return {need: some for need in needs_of([localiser]) if need not in everywhere}
+
+
 def later_settings(detectors: Iterable[str], params: Params) -> list[Section]:
     """The sections that these detectors read, save those that were there first and stand in every step's key."""
     read: dict[str, Section] = {
@@ -73,6 +105,16 @@ def later_settings(detectors: Iterable[str], params: Params) -> list[Section]:
 def scores_with_its_own_model(policy: Policy) -> bool:
     """Whether a round's scores come from the model that was trained for the iteration."""
     return policy.score_on == "in_sample" and policy.detector is None
+
+
+def expect_different(groups: Sequence[str]) -> None:
+    """Refuse a training set of which all images show the same: none is left to judge it by.
+
+    Raises:
+        InputError: fewer than two different images.
+    """
+    if len(set(groups)) < 2:
+        raise InputError("Out-of-fold scores expect 2 different training images at least, found 1.")
 
 
 class Scored(NamedTuple):
@@ -119,8 +161,7 @@ def score_by_policy(
         detector.fit(features[inside], epochs=params.training.epochs, seed=params.run.seed)
         return Scored(detector.score(features))
     shown = contents if groups is None else groups
-    if len(set(shown)) < 2:
-        raise InputError("Out-of-fold scores expect 2 different training images at least, found 1.")
+    expect_different(shown)
 
     def out_of_fold(name: str) -> ScoredSet:
         return out_of_fold_scores(

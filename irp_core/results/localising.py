@@ -20,7 +20,7 @@ from irp_core.localisation.geometry import Geometry, mask_in_view
 from irp_core.localisation.out_of_fold import out_of_fold_maps
 from irp_core.localisation.pixel_metrics import PixelMetrics, PixelScores, components
 from irp_core.localisation.scale import map_scale, view_map
-from irp_core.refinement.scoring import localiser_name
+from irp_core.refinement.scoring import localiser_name, mapped
 from irp_core.regular_file import read_regular
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import write_cells
@@ -34,6 +34,7 @@ _KEPT = 2000  # images whose maps are kept for the pages, 2.3 KB each
 def fit_localiser(run: RunDirectory, iteration: int, features: StoredFeatures, folder: Path) -> dict[str, Any] | None:
     """The detector of the maps of model `iteration`, the last one, and their scale, from its training images.
 
+    Of a set of more than `MAPPED` images all that is of those that are drawn (`irp_core.refinement.scoring.mapped`).
     Leaves the maps of the removed images in `folder`, and of the kept ones that are highest: what pages show.
 
     A final detector that says where makes its own maps; else one is fitted beside it on the same images, and saved into
@@ -44,6 +45,7 @@ def fit_localiser(run: RunDirectory, iteration: int, features: StoredFeatures, f
         fewer than two different images are left.
     """
     params, rows = run.params(), training_rows(run.manifest())
+    rows = rows[rows["md5"].isin(list(mapped(rows["md5"])))].reset_index(drop=True)
     inside = rows["image_id"].isin(run.training_set(iteration)["image_id"]).to_numpy()
     name, groups = localiser_name(params), run.groups(rows)
     if name is None or len({group for group, kept in zip(groups, inside, strict=True) if kept}) < 2:

@@ -121,15 +121,19 @@ class RunDirectory(Steps):
 
     def training_history(self, iteration: int) -> pd.DataFrame:
         """Loss, learning rate and seconds by epoch."""
-        return step_files.read_history(self.step("train", iteration))
+        return step_files.read_history(self.model_step(iteration))
+
+    def model_step(self, iteration: int) -> Path:
+        """Folder of model `iteration`: what scored the round where that is not the final detector, else this one."""
+        return self.step("train" if self.key("scorers", iteration) is None else "scorers", iteration)
 
     def weights_sha256(self, iteration: int) -> str | None:
         """Digest of model `iteration`'s weights; None where it was dropped."""
-        return step_files.read_weights_sha256(self.step("train", iteration))
+        return step_files.read_weights_sha256(self.model_step(iteration))
 
     def detector_files(self, iteration: int) -> list[Path]:
         """The files of the trained detector, to be kept elsewhere."""
-        return [self.step("train", iteration) / name for name in (DETECTOR, WEIGHTS)]
+        return [self.model_step(iteration) / name for name in (DETECTOR, WEIGHTS)]
 
     def scores(self, iteration: int) -> pd.DataFrame:
         """What model `iteration` (or the detector that decides) gave its training set."""

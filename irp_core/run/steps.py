@@ -104,8 +104,9 @@ class Steps:
 
     def drop_weights(self) -> None:
         """Delete the trained models of a finished run, each with its key: a sweep keeps tables only."""
-        for folder in self.path.glob("iterations/*/train"):
-            shutil.rmtree(folder)
+        for step in ("train", "scorers"):
+            for folder in self.path.glob(f"iterations/*/{step}"):
+                shutil.rmtree(folder)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

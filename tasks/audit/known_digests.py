@@ -20,8 +20,9 @@ from irp_core.run.files import DIGESTS
 from tasks.tracking.digests import digests_target
 from tasks.tracking.reader import TrackedRun
 from tasks.versions.dvc_files import dvc_file_of, version_of
+from tasks.versions.lineage import WEIGHTS_TAG
 
-__all__ = ["KnownDigests", "is_at_home", "seal_tag"]
+__all__ = ["KnownDigests", "final_weights_sha256", "is_at_home", "seal_tag"]
 
 _KEYS = ("run_id", "run", "models", "reviews", "folder")
 
@@ -128,6 +129,11 @@ def _sealed(run_id: str, sha256: str, seals: Path | None) -> Iterator[Finding]:
             continue
         wrong = [] if known[-1] == sha256 else [f"sealed was {known[-1][:12]}…, the digests are {sha256[:12]}…"]
         yield finding("seal", place, wrong, f"sealed as {sha256[:12]}…")
+
+
+def final_weights_sha256(run: TrackedRun) -> str:
+    """Digest of the final detector's weights, which is the last model's unless it was trained after that."""
+    return run.tags.get(WEIGHTS_TAG) or str(run.models[-1].data.tags[WEIGHTS_TAG])
 
 
 def seal_tag(run_id: str, sha256: str) -> str:

@@ -14,10 +14,12 @@ from irp_core.data.manifest import training_rows
 from irp_core.data.schemas import SCORES_SCHEMA
 from irp_core.errors import InputError
 from irp_core.hashing import file_md5
+from tasks.audit.known_digests import final_weights_sha256
 from tasks.audit.lines import service_of
 from tasks.tracking.queries import registered_versions
 from tasks.tracking.reader import TrackedRun, all_runs, find_run
 from tasks.versions.dvc_files import names_version
+from tasks.versions.lineage import WEIGHTS_TAG
 
 __all__ = ["compare_sets", "describe_model", "history_of_image", "training_set_of"]
 
@@ -59,7 +61,7 @@ def describe_model(reference: str, params: Params) -> tuple[dict[str, Any], pd.D
         "parameters": tags["irp.params_digest"],
         "features": tags["irp.feature_fingerprint"],
         "code": f"irp {tags['irp.version']}, sha256 {tags['irp.code_sha256']}",
-        "weights sha256": tags["irp.weights_sha256"],
+        "weights sha256": final_weights_sha256(run) if is_last else tags[WEIGHTS_TAG],
         "trained": pd.Timestamp(model.info.start_time, unit="ms", tz="UTC").isoformat(timespec="seconds"),
         "status": run.parent.info.status,
         "MLflow run": f"{model.info.run_id} (parent {run.parent.info.run_id})",

@@ -19,13 +19,14 @@ from irp_core.run.directory import RunDirectory, is_run
 from irp_core.run.files import IMAGES, MODEL, REMOVALS, REMOVALS_SHOWN, REPORT, REVIEWS, TABLES
 from irp_core.run.lasting import OF_REVIEWS, folder_differences
 from irp_core.run.removal_tables import removal_tables
-from tasks.audit.known_digests import KnownDigests
+from tasks.audit.known_digests import KnownDigests, final_weights_sha256
 from tasks.audit.verify_files import Progress, TrackedFiles
 from tasks.audit.verify_records import TrackedRecords
 from tasks.audit.verify_tables import TrackedTables
 from tasks.tracking.artifacts import DELETED_TAG
 from tasks.tracking.digests import events_digest
 from tasks.tracking.reader import TrackedRun, find_run
+from tasks.versions.lineage import WEIGHTS_TAG
 
 __all__ = ["verify"]
 
@@ -143,17 +144,16 @@ def _weights(run: TrackedRun) -> Iterator[Finding]:
             how = "deleted since (irp gc)" if DELETED_TAG in model.data.tags else "not kept (tracking.keep_weights)"
             yield Finding("weights", place, "skipped", how)
             continue
-        yield _same_weights(run, kept, model, place, model)
+        yield _same_weights(run, kept, model, place, model.data.tags[WEIGHTS_TAG])
     inside = run.weights()
     if inside is None:
         how = "deleted since (irp gc)" if DELETED_TAG in run.tags else "not kept (run.outputs)"
         yield Finding("weights", "final detector", "skipped", how)
     else:
-        yield _same_weights(run, inside, run.parent, "final detector", run.models[-1])
+        yield _same_weights(run, inside, run.parent, "final detector", final_weights_sha256(run))
 
 
-def _same_weights(run: TrackedRun, artifact: str, holder: Run, place: str, model: Run) -> Finding:
-    expected = model.data.tags["irp.weights_sha256"]
+def _same_weights(run: TrackedRun, artifact: str, holder: Run, place: str, expected: str) -> Finding:
     try:
         found = file_sha256(run.file(artifact, holder, verify=False))
     except InputError as error:
@@ -170,7 +170,7 @@ def _folder(folder: RunDirectory, run: TrackedRun, digests: KnownDigests) -> Ite
         return
     wrong = folder_differences(folder, digests.folder)
     if folder.params().run.outputs == "tables":  # a sweep drops its models
-        wrong = {name: what for name, what in wrong.items() if what != "is gone" or "/train/" not in name}
+        wrong = {name: what for name, what in wrong.items() if what != "is gone" or not _of_a_model(name)}
     noted = digests.content["reviews"]
     events = folder.reviews()
     first = events_digest(events.head(noted["events"]).to_dict("records"))
@@ -179,6 +179,10 @@ def _folder(folder: RunDirectory, run: TrackedRun, digests: KnownDigests) -> Ite
         wrong = {name: what for name, what in wrong.items() if name not in OF_REVIEWS}
     said = [f"{name} {what}" for name, what in wrong.items()]
     yield finding("run's folder", place, said, f"{len(digests.folder)} files as noted")
+
+
+def _of_a_model(name: str) -> bool:
+    return "/train/" in name or "/scorers/" in name
 
 
 def _reviewed_since(folder: RunDirectory, place: str) -> Finding:

@@ -16,7 +16,7 @@ from irp_core.data.manifest import other_rows, training_rows
 from irp_core.errors import InputError
 from irp_core.features.feature_set import Local
 from irp_core.features.pipeline import FeaturePipeline, StoredFeatures
-from irp_core.refinement.scoring import local_needed
+from irp_core.refinement.scoring import local_needed, only_of
 from irp_core.run.directory import RunDirectory
 from tasks.fetch.weights import resolve_weights
 from tasks.runtime.progress import bar
@@ -43,7 +43,8 @@ def extract_features(run_path: str, split: str) -> StoredFeatures:
         params, manifest = run.params(), run.manifest()
         rows = training_rows(manifest) if split == "train" else other_rows(manifest)
         pipeline = open_pipeline(params, local_needed(params))
-        use = pipeline.fill(rows, run.data_root(), split, bar)
+        only = only_of(params, rows["md5"].tolist()) if split == "train" else {}
+        use = pipeline.fill(rows, run.data_root(), split, bar, only)
     record = _known(run)
     # A resumed run finds its own rows in the store: what counts is what the whole run put through the network.
     before = record.get(split, {"misses": 0})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from irp_core.errors import InputError
 from irp_core.features.pipeline import StoredFeatures
 from irp_core.features.pooled import resolve_device
 from irp_core.refinement.policy import Policy, epochs_per_iteration
+from irp_core.refinement.round_model import fit_scorers, load_scorer, save_scorers
 from irp_core.refinement.rounds import decide
 from irp_core.refinement.scoring import later_settings, needs_of, score_by_policy, scorers, scores_with_its_own_model
 from irp_core.results.results import round_summary, write_round
@@ -25,7 +28,7 @@ from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import write_scored, write_scores, write_trained
 from tasks.runtime.progress import bar
 
-__all__ = ["decide_removal", "score_test_set", "score_training_set", "train_detector"]
+__all__ = ["decide_removal", "score_test_set", "score_training_set", "train_detector", "train_final", "train_scorers"]
 
 
 @task(task_run_name="train-{iteration}", cache_policy=NO_CACHE)
@@ -35,6 +38,44 @@ def train_detector(run_path: str, iteration: int, features: StoredFeatures) -> s
     The first model may be taken over from the run that this one shares with, if it was made from the same inputs:
     methods that are compared share their pre-trained detector.
     """
+    return _train(run_path, iteration, features)
+
+
+@task(task_run_name="train-final", cache_policy=NO_CACHE)
+def train_final(run_path: str, iteration: int, features: StoredFeatures) -> str:
+    """Train the final detector on the last iteration's set, where no round asked for it before."""
+    return _train(run_path, iteration, features)
+
+
+@task(task_run_name="train-{iteration}", cache_policy=NO_CACHE)
+def train_scorers(run_path: str, iteration: int, features: StoredFeatures) -> str:
+    """Fit the detectors that score for the round on iteration `iteration`'s set: its model while the final waits."""
+    run = RunDirectory(Path(run_path))
+    params, policy, rows = run.params(), run.policy(), run.training_set(iteration)
+    names = scorers(policy, params)
+    groups = run.groups(rows)
+    key = digest(
+        "scorers", rows.to_dict("list"), groups, names, params.differnet, params.patch_knn, params.training,
+        params.views.train, params.run.seed, features.fingerprint,
+        {need: features.local[need] for need in needs_of(names)}, *later_settings(names, params),
+    )  # fmt: skip
+
+    def make(folder: Path) -> None:
+        stored = features.read(rows, params.views.train, needs_of(names))
+        with bar(f"Training, iteration {iteration}") as advance, _named(run):
+            fitted, history = fit_scorers(
+                stored, groups, policy, params,
+                lambda report: advance(report.epoch, report.epochs, f"loss {report.loss:.4f}"),
+            )  # fmt: skip
+        save_scorers(folder, fitted)
+        write_trained(folder, history)
+        get_run_logger().info("Fitted %s on %d images", ", ".join(names), len(rows))
+
+    with run.timed("train"):
+        return str(run.do("scorers", iteration, key, make))
+
+
+def _train(run_path: str, iteration: int, features: StoredFeatures) -> str:
     run = RunDirectory(Path(run_path))
     params = run.params()
     rows = run.training_set(iteration)
@@ -94,18 +135,25 @@ def score_training_set(run_path: str, iteration: int, features: StoredFeatures) 
         everything = pd.concat([rows, outside], ignore_index=True)
         stored = features.read(everything, views, needs_of(scorers(policy, params)))
         inside = np.arange(len(everything)) < len(rows)
-        try:
+        with _named(run):
             found = score_by_policy(
                 stored, everything["md5"].tolist(), inside, iteration, policy, params, model, run.groups(everything)
             )  # fmt: skip
-        except InputError as error:
-            raise InputError(f"{run.run_id}: {error}") from None
         table = everything.assign(iteration=iteration, score=found.scores)
         kept_out = table[~inside] if policy.scores_outside else None
         write_scored(folder, table[inside], kept_out, found.lower_bound, found.landscape)
 
     with run.timed("score"):
         return str(run.do("score", iteration, _scoring_key(run, iteration, features, policy, params), make))
+
+
+@contextmanager
+def _named(run: RunDirectory) -> Iterator[None]:
+    """Let what is wrong with a run's input name the run."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{run.run_id}: {error}") from None
 
 
 def _outside(run: RunDirectory, iteration: int, policy: Policy) -> pd.DataFrame:
@@ -150,17 +198,24 @@ def decide_removal(run_path: str, iteration: int) -> dict[str, Any]:
 
 @task(task_run_name="evaluate-{iteration}", cache_policy=NO_CACHE)
 def score_test_set(run_path: str, iteration: int, features: StoredFeatures) -> str:
-    """Score the test images with iteration `iteration`'s detector."""
+    """Score the test images with iteration `iteration`'s detector.
+
+    Before the last iteration that may be one of the scorers: the configured detector, fitted for the round.
+    """
     run = RunDirectory(Path(run_path))
     rows = testing_rows(run.manifest())
     views = run.params().views.score
-    key = digest("evaluate", run.key("train", iteration), rows[["image_id", "md5"]].to_dict("list"), views)
+    trained = run.key("train", iteration)
+    key = digest("evaluate", trained or run.key("scorers", iteration), rows[["image_id", "md5"]].to_dict("list"), views)
 
     def make(folder: Path) -> None:
         params = run.params()
-        needs = detector_class(params.detector.name).needs
-        device = resolve_device(params.features.device)
-        detector = load_detector(run.step("train", iteration), device, allow=[params.detector.name])
+        name, device = params.detector.name, params.features.device
+        needs = detector_class(name).needs
+        if trained is not None:
+            detector = load_detector(run.step("train", iteration), resolve_device(device), allow=[name])
+        else:
+            detector = load_scorer(run.step("scorers", iteration), name, allow=[name], device=device)
         scores = detector.score(features.read(rows, views, needs))
         table = rows[["image_id", "md5"]].assign(iteration=iteration, score=scores)
         write_scores(folder, table)

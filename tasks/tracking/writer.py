@@ -28,7 +28,7 @@ from irp_core.results.located import maps_metrics
 from irp_core.run.directory import RunDirectory, is_run
 from irp_core.run.files import DECIDED, LAST_ROUND, MODEL, REMOVALS, TABLES
 from irp_core.run.removal_tables import decided_removals
-from irp_core.run.step_files import read_tracked, write_tracked
+from irp_core.run.step_files import read_history, read_tracked, read_weights_sha256, write_tracked
 from tasks.runtime.retries import IO_RETRIES
 from tasks.serving import CODE, save_pyfunc
 from tasks.tracking.artifacts import log_files
@@ -37,7 +37,7 @@ from tasks.tracking.metrics import curves_of, new_points, points_of
 from tasks.tracking.queries import client_of, runs_tagged
 from tasks.tracking.results import log_results, register
 from tasks.tracking.reviews import log_review, note_review, review_is_logged
-from tasks.versions.lineage import common_tags, result_params, training_tags
+from tasks.versions.lineage import WEIGHTS_TAG, common_tags, result_params, training_tags
 
 __all__ = [
     "fail_parent",
@@ -108,7 +108,9 @@ def track_iteration(run_path: str, parent: str, iteration: int, fingerprint: str
     """
     run = RunDirectory(Path(run_path))
     # A snapshot may come later than the run: `snapshots` is no part of its identity.
-    key = digest("track", parent, *(run.key(step, iteration) for step in ("score", "decide", "snapshot")))
+    made_from = [run.key(step, iteration) for step in ("score", "decide", "snapshot")]
+    scorers = run.key("scorers", iteration)
+    key = digest("track", parent, *made_from, *([scorers] if scorers else []))
 
     def make(folder: Path) -> None:
         params = run.params()
@@ -164,6 +166,7 @@ def finish_parent(run_path: str, parent: str, nested: dict[int, str]) -> None:
         events = len(run.reviews())
         if params.run.outputs == "full":
             _log_weights(client, run, params, parent, nested)
+        _log_final_training(client, run, parent, len(iterations) - 1)
         client.set_tag(parent, "irp.stop_reason", run.summary()["stop_reason"])
         log_results(client, run, parent, [nested[k] for k in sorted(nested)])
         client.set_terminated(parent, "FINISHED")
@@ -177,6 +180,15 @@ def register_model(run_path: str, parent: str) -> None:
     run = RunDirectory(Path(run_path))
     with run.timed("track"):
         register(client_of(run.params()), run.params(), parent)
+
+
+def _log_final_training(client: MlflowClient, run: RunDirectory, parent: str, last: int) -> None:
+    """Of a final detector that is no iteration's model: the digest of its weights, and the course of its training."""
+    trained = run.step("train", last)
+    if trained == run.model_step(last):
+        return
+    client.log_batch(parent, metrics=new_points(client, parent, curves_of(read_history(trained))))
+    client.set_tag(parent, WEIGHTS_TAG, read_weights_sha256(trained))
 
 
 def _log_weights(client: MlflowClient, run: RunDirectory, params: Params, parent: str, nested: dict[int, str]) -> None:

@@ -20,8 +20,10 @@ from irp_core.config import Params, digest
 from irp_core.data.manifest import set_digest
 from irp_core.run.directory import RunDirectory
 
-__all__ = ["code_tags", "common_tags", "result_params", "training_tags"]
+__all__ = ["WEIGHTS_TAG", "code_tags", "common_tags", "result_params", "training_tags"]
 
+WEIGHTS_TAG = "irp.weights_sha256"
+"""Of a model; of the whole run where the final detector is none of its iterations' models."""
 _LOG = logging.getLogger(__name__)
 _PACKAGES = ("irp_core", "tasks", "flows")
 # What changes no number of a result: where things are kept, how many workers, what is tracked.
@@ -107,7 +109,7 @@ def training_tags(run: RunDirectory, iteration: int, fingerprint: str) -> dict[s
         "irp.set_sha256": set_digest(run.training_set(iteration)),
     }
     if weights := run.weights_sha256(iteration):  # a sweep drops its models
-        tags["irp.weights_sha256"] = weights
+        tags[WEIGHTS_TAG] = weights
     if version := run.snapshot(iteration):
         tags |= {"irp.dvc_md5": version["md5"], "irp.dvc_file": version["dvc_file"]}
     if iteration > 0:

@@ -22,15 +22,19 @@ from benchmarks import (
     folds,
     kinds,
     line_round,
+    paper_settings,
     run,
     scale,
     serving,
     snapshots,
     training,
+    transformations,
 )
 from irp_core.config import Params
 from irp_core.demo.line import Batch
 from irp_core.features.store import FeatureStore
+from irp_core.paper.paper_settings import paper_settings_reading, paper_settings_table, paper_settings_times
+from irp_core.paper.reference import load_reference
 from tests.conftest import TINY
 
 SMALLEST: dict[ModuleType, dict[str, Any]] = {
@@ -80,14 +84,63 @@ def test_the_comparison_and_its_report(plant: Path, tmp_path: Path, monkeypatch:
     table = pd.read_csv(runs)
     assert table["method"].tolist() == ["vanilla", "robust", "careful", "answered", "oracle"]
     assert table["auroc"].between(0, 1).all()
+    assert (table["fresh_good"] == 19).all()  # 8 of the test split, 11 that the training set has no room for
+    assert table["alarms"].between(0, 19).all()
     monkeypatch.setattr(sys, "argv", ["choosing_report", str(runs)])
     choosing_report.main()
     assert {file.name for file in runs.parent.iterdir()} == {
-        "runs.csv", "auroc.md", "removals.md", "summary.md", "auroc.png",
+        "runs.csv", "auroc.md", "removals.md", "summary.md", "alarms.md", "auroc.png",
     }  # fmt: skip
     before = runs.read_bytes()
     choosing._main([plant], settings, runs, "gaussian", "vanilla,oracle")  # nothing is left to do
     assert runs.read_bytes() == before
+
+
+def test_each_transformation_is_compared_with_none(
+    plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("")
+    monkeypatch.setattr(transformations, "SETTINGS", {"rotation only": {}, "zoom 0.1": {"zoom": 0.1}})
+    output = tmp_path / "tables" / "transformations.csv"
+    transformations._main([plant], [*TINY, "sweep.seeds=[0,1]"], output, "gaussian", "20")
+    table = pd.read_csv(output)
+    assert table["transformation"].value_counts().to_dict() == {"rotation only": 2, "zoom 0.1": 2}
+    wide = table.pivot_table(index="seed", columns="transformation", values="auroc")
+    gain = 100 * (wide["zoom 0.1"] - wide["rotation only"])
+    assert f"| zoom 0.1 | {gain.mean():+.1f} ± {gain.std():.1f} |" in output.with_suffix(".md").read_text()
+    before = output.read_bytes()
+    transformations._main([plant], [*TINY, "sweep.seeds=[0,1]"], output, "gaussian", "20")  # nothing is left to do
+    assert output.read_bytes() == before
+
+
+def test_the_papers_settings_are_run_and_told(plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both readings of its scores share the first training; a second call finds the runs and writes the same tables."""
+    (tmp_path / "params").symlink_to(Path(__file__).parents[2] / "params")
+    monkeypatch.chdir(tmp_path)
+    settings = [
+        *TINY, "features.backbone=bundled", "training.epochs=2", "training.retrain_epochs=1", "refinement.folds=2",
+        "refinement.repeats=1", "refinement.removal=all_above", "refinement.max_iterations=1", "refinement.lambda=1.01",
+        f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}",
+    ]  # fmt: skip
+    paper_settings._main(plant, settings, Path("tables"), "20", "vanilla;IRP, in-sample scores;IRP, out-of-fold scores")
+    runs, losses, times = (pd.read_csv(f"tables/{name}.csv") for name in ("runs", "losses", "times"))
+    assert runs["n_injected"].gt(0).all() and runs["auroc"].between(0, 1).all()
+    first = losses[losses["iteration"] == 0].pivot_table(index="epoch", columns="reading", values="loss")
+    assert first.nunique(axis=1).eq(1).all()
+    table = paper_settings_table(runs, load_reference()).iloc[0]
+    assert table["vanilla"] == f"{runs['auroc'].iloc[0]:.3f}"
+    assert table["paper, IRP"] == "–"
+    compared, removed, loss = paper_settings_reading(runs, losses, 16)
+    gain = 100 * (runs["auroc"].iloc[1] - runs["auroc"].iloc[0])
+    assert f"with scores in sample the refinement changes AUROC by {gain:+.1f} points at 20 %" in compared
+    out = runs.iloc[2]
+    assert f"out-of-fold scores remove {out['removed_bad']} of {out['n_injected']}" in removed
+    assert loss.endswith("this is 25 % of the paper's training.")
+    assert paper_settings_times(times, losses)["epochs x views"].tolist() == ["2 x 2"]
+    before = Path("tables/runs.csv").read_bytes()
+    paper_settings._main(plant, settings, Path("tables"), "20", "vanilla")
+    assert sorted(Path("tables/runs.csv").read_bytes().splitlines()) == sorted(before.splitlines())
 
 
 def test_images_of_two_kinds(

@@ -9,7 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.main import app
+from irp_core.detectors import DETECTORS
+from irp_core.errors import InputError
+from irp_core.hashing import file_sha256
 from irp_core.params_file import load_params
+from irp_core.refinement.round_model import load_scorer
 from irp_core.run.directory import RunDirectory
 from tests.conftest import TINY, make_workspace
 from tests.flows.harness import refine_in, store_of
@@ -32,6 +36,18 @@ def test_a_run_ends_in_one_of_three_ways(careful: Path) -> None:
     images = RunDirectory(careful).images()
     asked = [name for group in said["groups"] for name in group["images"]] + said["singles"]
     assert set(asked) <= set(images["image_id"])
+
+
+def test_each_iterations_model_is_the_three_detectors_that_decided(careful: Path) -> None:
+    run = RunDirectory(careful)
+    folder = run.step("scorers", 0)
+    for name in ("gaussian", "patch_knn", "kurtosis"):
+        assert isinstance(load_scorer(folder, name), DETECTORS[name])
+    with pytest.raises(InputError, match="expected the detector differnet"):
+        load_scorer(folder, "differnet")
+    assert run.weights_sha256(0) == file_sha256(folder / "weights.safetensors")
+    # One of the three is of the final detector's kind: what the test images got before the removal is known, too.
+    assert run.iterations()["auroc"].notna().all()
 
 
 def test_the_audit_decides_the_same_again(careful: Path, monkeypatch: pytest.MonkeyPatch) -> None:

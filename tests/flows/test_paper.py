@@ -85,6 +85,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, plant: Path) -> Path:
         shutil.copyfile(ROOT / name, workspace / name)
     for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
         shutil.copyfile(ROOT / name, workspace / name)
+    shutil.copytree(ROOT / "docs/results/benchmarks", workspace / "docs/results/benchmarks")
     set_params(workspace, SMALL)
     (workspace / "data" / "raw").mkdir(parents=True)
     (workspace / "data" / "raw" / ENTITY).symlink_to(plant, target_is_directory=True)
@@ -115,7 +116,7 @@ def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
     blocked.write_text("in the way")
     failed = dvc(project, "repro", "--keep-going")
     assert failed.returncode != 0
-    assert stages_run(failed.stdout) == ["demo", first, second, study]
+    assert stages_run(failed.stdout) == ["demo", first, second, study, "studies"]
     assert f"Cell 1 of 2: {ENTITY}, 50 % defective" in failed.stdout
     assert "left" in failed.stdout
     assert f"failed to reproduce '{first}'" in failed.stderr.splitlines()[-1]
@@ -124,7 +125,8 @@ def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
     blocked.unlink()
     mended = dvc(project, "repro")
     assert mended.returncode == 0, mended.stderr
-    assert stages_run(mended.stdout) == [first, "tables", "figures"]
+    began, *after = stages_run(mended.stdout)
+    assert (began, sorted(after)) == (first, ["figures", "page", "tables"])
     assert f"Cell 2 of 2: {ENTITY}, 0 % defective" in mended.stdout
     assert "All 2 cells are done" in mended.stdout
     assert dvc(project, "status").stdout.strip() == "Data and pipelines are up to date."
@@ -135,15 +137,15 @@ def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
     gallery = project / "docs" / "results" / "figures" / "figure5.png"
     with_pictures = gallery.stat().st_size
     set_params(project, {"figures": {"font_size": 7.0, "pictures": False}})
-    assert stages_run(dvc(project, "repro").stdout) == ["figures"]
+    assert sorted(stages_run(dvc(project, "repro").stdout)) == ["figures", "page", "studies"]
     assert gallery.stat().st_size < with_pictures
     assert "left out of this copy" in (project / "docs" / "results.md").read_text()
 
     set_params(project, {"refinement": {"lambda": 1.3}})
-    # `figures` writes λ on the page; `tables` follows when the cells have changed.
-    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {first, second, study, "figures"}
+    # `page` says λ; `tables` follows when the cells have changed.
+    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {first, second, study, "page"}
     assert stages_run(dvc(project, "repro", first).stdout) == [first]
-    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {second, study, "tables", "figures"}
+    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {second, study, "tables", "figures", "page"}
 
 
 def test_the_default_method_may_be_swept_beside_the_papers(
@@ -156,7 +158,7 @@ def test_the_default_method_may_be_swept_beside_the_papers(
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     set_params(tmp_path, SMALL)
-    swept = ["vanilla", "robust"]
+    swept = ["vanilla", "robust", "careful"]
     set_params(
         tmp_path,
         {
@@ -168,6 +170,7 @@ def test_the_default_method_may_be_swept_beside_the_papers(
     )
     (tmp_path / "data" / "raw").mkdir(parents=True)
     (tmp_path / "data" / "raw" / ENTITY).symlink_to(plant, target_is_directory=True)
+    shutil.copytree(ROOT / "docs/results/benchmarks", tmp_path / "docs/results/benchmarks")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     monkeypatch.setattr(jobs, "processors", lambda: 1)  # in this process
@@ -178,6 +181,8 @@ def test_the_default_method_may_be_swept_beside_the_papers(
         ["study", ENTITY],
         ["tables"],
         ["figures"],
+        ["studies"],
+        ["page"],
     ):
         assert main(stage) == 0, stage
     results = tmp_path / "docs" / "results"
@@ -185,6 +190,7 @@ def test_the_default_method_may_be_swept_beside_the_papers(
     assert list(runs.index) == swept
     assert runs.loc["robust", "removed_bad"] + runs.loc["robust", "removed_good"] > 0
     assert "minus vanilla" in (results / "tables" / "differences-robust.md").read_text()
+    assert runs.loc["careful", "stop_reason"]  # the default, which asks: what it removes of so few images is its affair
     assert "| robust" in (results / "tables" / "table1.md").read_text()
     assert "robust (`robust`)" in (tmp_path / "docs" / "results.md").read_text()
     assert "robust" in (results / "figures" / "figure1.svg").read_text()
@@ -206,7 +212,7 @@ def _check_results(project: Path) -> None:
     results = project / "docs" / "results"
     tables = {f"table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "md", "tex")}
     assert tables <= {file.name for file in (results / "tables").iterdir()}
-    figures = {f"figure{n}.{kind}" for n in (1, 3, 4, 5, 6, 7) for kind in ("svg", "png")}
+    figures = {f"figure{n}.{kind}" for n in (1, 3, 4, 5) for kind in ("svg", "png")}
     assert figures == {file.name for file in (results / "figures").iterdir()}
     runs = pd.read_csv(results / "tables" / "runs.csv")
     assert len(runs) == 2 * 2 * 3
@@ -220,12 +226,15 @@ def _check_results(project: Path) -> None:
     assert f"**{ENTITY}, hidden 16**: nothing removed" in page
     _check_studies(results / "studies")
     assert str(project) not in page
+    # The sweep's detector reads pooled features only, and no map is asked for.
+    assert len(list((project / "data" / "features" / ENTITY).iterdir())) == 1
     # The models are gone, the tables are kept.
     assert not list((project / "runs" / "sweep").rglob("weights.safetensors"))
     assert len(list((project / "runs" / "sweep").rglob("finished.json"))) == 12
 
 
 def _check_studies(folder: Path) -> None:
+    assert {f"figure{n}.{kind}" for n in (6, 7) for kind in ("svg", "png")} <= {file.name for file in folder.iterdir()}
     studied = pd.read_csv(folder / "lambda.csv")
     assert {"vanilla", "oracle", "in_sample"} <= set(studied["scores"])
     oracle = studied[studied["scores"] == "oracle"]

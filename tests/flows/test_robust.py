@@ -14,6 +14,7 @@ from rich.console import Console
 from flows.terminal.run import show_run
 from irp_core.atomic import read_json, write_json
 from irp_core.data.manifest import read_manifest, write_manifest
+from irp_core.hashing import file_sha256
 from irp_core.inspection import Inspector
 from irp_core.params_file import load_params
 from irp_core.run.directory import RunDirectory
@@ -57,6 +58,29 @@ def test_a_refinement_in_memory_keeps_what_a_run_keeps(robust: Path, monkeypatch
     refined = refine_in_memory(rows, features, params)
     last = pd.read_parquet(robust / "scores.parquet").query("iteration == iteration.max()")
     assert sorted(rows["image_id"][refined.kept]) == sorted(last["image_id"])
+
+
+def test_the_iterations_models_are_the_scorer_and_the_final_detector_is_trained_once(
+    robust: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from irp_core.detectors import Consensus, load_detector
+    from tasks.audit.questions import describe_model
+    from tasks.tracking.reader import find_run
+
+    monkeypatch.chdir(robust.parents[1])
+    params = load_params(None, [*TINY, *ROBUST, f"tracking.uri={store_of(Path.cwd())}"])
+    run, (tracked, _) = RunDirectory(robust), find_run(robust.name, params)
+    last = int(run.summary()["iterations"])
+    assert last > 0
+    assert [run.key("train", k) is not None for k in range(last + 1)] == [False] * last + [True]
+    for k, model in enumerate(tracked.models):
+        assert isinstance(load_detector(run.step("scorers", k)), Consensus)
+        assert model.data.tags["irp.weights_sha256"] == file_sha256(run.step("scorers", k) / "weights.safetensors")
+    assert [tracked.weights(model) is not None for model in tracked.models] == [True] + [False] * (last - 1) + [True]
+    final = file_sha256(run.step("train", last) / "weights.safetensors")
+    assert file_sha256(robust / "model" / "weights.safetensors") == final
+    assert describe_model(run.run_id, params)[0]["weights sha256"] == final
+    assert run.iterations()["auroc"].notna().tolist() == [False] * last + [True]  # of the final detector alone
 
 
 def test_the_operating_threshold_is_stored_with_the_model(robust: Path) -> None:

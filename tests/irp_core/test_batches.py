@@ -12,23 +12,30 @@ from PIL import Image
 from irp_core.backbones import load_backbone
 from irp_core.batches.sizes import alike_sizes
 from irp_core.config import DifferNetParams, Features, Images, Params, Training
-from irp_core.detectors import Detector, DifferNet, Gaussian
+from irp_core.detectors import Detector, DifferNet, Ensemble, Gaussian, PadsBatches
 from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet
 from irp_core.inspection import Inspector, save_inspector
 
-SMALL = Params(features=Features(scales=(64, 32)), images=Images(size=64))
+SMALL = Params(features=Features(scales=(64, 32), cell_scale=64), images=Images(size=64))
 CPU = torch.device("cpu")
 
 
 def detectors() -> list[Detector]:
-    return [Gaussian(CPU), DifferNet(512, DifferNetParams(blocks=2, hidden=16), Training(), CPU)]
+    return [
+        Gaussian(CPU),
+        DifferNet(512, DifferNetParams(blocks=2, hidden=16), Training(), CPU),
+        Ensemble(SMALL.patch_gaussian, CPU),
+    ]
 
 
-@pytest.fixture(params=[0, 1], ids=["gaussian", "differnet"])
+@pytest.fixture(params=[0, 1, 2], ids=["gaussian", "differnet", "ensemble"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     detector = detectors()[request.param]
-    detector.fit(FeatureSet(np.random.default_rng(0).normal(size=(8, 4, 512)).astype(np.float32)), epochs=1, seed=0)
+    rng = np.random.default_rng(0)
+    cells = rng.normal(size=(8, 4, 4, 64)).astype(np.float16)
+    seen = FeatureSet(rng.normal(size=(8, 4, 512)).astype(np.float32), cells=cells)
+    detector.fit(seen, epochs=1, seed=0)
     (tmp_path / "trained").mkdir()
     detector.save(tmp_path / "trained")
     save_inspector(tmp_path, tmp_path / "trained", load_backbone("bundled", None), SMALL, {"threshold": 1.5})
@@ -47,6 +54,7 @@ def photographs(folder: Path, count: int) -> list[Path]:
 def test_small_batches_change_no_bit_of_a_score(count: int, folder: Path) -> None:
     paths = photographs(folder, count)
     usual, quick = Inspector(folder, "cpu"), Inspector(folder, "cpu")
+    assert isinstance(quick.detector, PadsBatches)  # else one image is computed as a full batch
     quick.find_small_batches()
     assert quick.score(paths)["score"].tolist() == usual.score(paths)["score"].tolist()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +20,8 @@ from irp_core.features.feature_set import FeatureSet, Local
 
 __all__ = ["CellVotes"]
 
+_AT_ONCE = 64  # images, in single precision
+
 
 class CellVotes:
     """Score: mean distance of an image's worst cells to the image that casts the deciding vote.
@@ -28,7 +30,8 @@ class CellVotes:
     images hold than a share `votes` cannot vouch for itself, and a cell is held against cells of any position. Because
     of the votes, contamination costs it little; knowing no position, it is blind to what is in the wrong place.
 
-    A score costs bank x cells² x channels multiplications; the bank bounds them.
+    A score costs bank x cells² x channels multiplications; the bank bounds them, and the memory: of a large set no more
+    than the bank and 64 images are held.
 
     Example:
         >>> cells = np.random.default_rng(0).normal(size=(20, 3, 4, 8)).astype(np.float16)
@@ -62,9 +65,8 @@ class CellVotes:
             ValueError: fewer than two images: nobody could vote.
         """
         features.check("CellVotes.fit", self.needs)
-        assert features.cells is not None
-        done = self._nearest.fit(_as_patches(features), seed=seed, report=report)
-        self._grid = features.cells.shape[1:3]
+        done = self._nearest.fit(_AsPatches(features), seed=seed, report=report)
+        self._grid = _grid_of(features)
         return done
 
     def score(self, features: FeatureSet) -> NDArray[np.float64]:
@@ -74,21 +76,20 @@ class CellVotes:
     def score_voting_once(self, features: FeatureSet, voter: NDArray[np.intp]) -> NDArray[np.float64]:
         """As `PatchKnn.score_voting_once`."""
         self._check(features)
-        return self._nearest.score_voting_once(_as_patches(features), voter)
+        return self._nearest.score_voting_once(_AsPatches(features), voter)
 
     def maps(self, features: FeatureSet) -> Tensor:
         """Each cell's distance (images, rows, columns)."""
         self._check(features)
-        found = self._nearest.distances_to_votes(_as_patches(features), np.arange(len(features)))
+        found = self._nearest.distances_to_votes(_AsPatches(features), np.arange(len(features)))
         return found.reshape(len(features), *self._grid).float().clamp_min(torch.finfo(torch.float32).tiny)
 
     def _check(self, features: FeatureSet) -> None:
         features.check("CellVotes.score", self.needs)
         if not self._grid:
             raise ValueError("CellVotes.score needs a fitted detector: call fit or load first.")
-        assert features.cells is not None
-        if features.cells.shape[1:3] != tuple(self._grid):
-            raise ValueError(f"CellVotes.score expects cells on a grid {self._grid}. Got {features.cells.shape[1:3]}.")
+        if (grid := _grid_of(features)) != tuple(self._grid):
+            raise ValueError(f"CellVotes.score expects cells on a grid {self._grid}. Got {grid}.")
 
     def save(self, directory: Path) -> None:
         """Write `detector.json` and `weights.safetensors`."""
@@ -113,11 +114,47 @@ class CellVotes:
         return detector
 
 
-def _as_patches(features: FeatureSet) -> FeatureSet:
-    assert features.cells is not None
-    images, rows, columns, channels = features.cells.shape
-    cells = features.cells.reshape(images, rows * columns, channels).astype(np.float32)
-    return FeatureSet(features.pooled, patches=cells)
+class _AsPatches(FeatureSet):
+    """The cells of a set as patches, converted where they are read: few images at a time are in single precision."""
+
+    def __init__(self, features: FeatureSet) -> None:
+        self.__dict__["_cells_of"] = features  # the fields of the frozen data class are properties here
+
+    @property
+    def _of(self) -> FeatureSet:
+        held: FeatureSet = self.__dict__["_cells_of"]
+        return held
+
+    @property
+    def pooled(self) -> NDArray[np.float32]:
+        return self._of.pooled
+
+    @property
+    def patches(self) -> NDArray[np.float32]:
+        cells = self._of.cells
+        assert cells is not None
+        return cells.reshape(len(cells), -1, cells.shape[3]).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def __getitem__(self, images: NDArray[np.bool_] | NDArray[np.intp] | slice) -> _AsPatches:
+        return _AsPatches(self._of[images])
+
+    def blocks(self) -> Iterator[FeatureSet]:
+        for first in range(0, len(self), _AT_ONCE):
+            yield FeatureSet(
+                np.empty((0, 0, 0), dtype=np.float32), patches=self[slice(first, first + _AT_ONCE)].patches
+            )
+
+    def check(self, caller: str, needs: tuple[Local, ...] = ()) -> None:
+        """Nothing: `CellVotes` has checked the cells."""
+
+
+def _grid_of(features: FeatureSet) -> tuple[int, ...]:
+    cells = features[slice(0, 1)].cells
+    assert cells is not None
+    return cells.shape[1:3]
 
 
 def _grid(said: Sequence[object], cells: int) -> tuple[int, int]:

@@ -110,6 +110,10 @@ class Ensemble:
         scores = {"gaussian": self._gaussian.score(features), "patch_gaussian": self._patches.score(features)}
         return _combined({name: np.log(values) for name, values in scores.items()}, self._scales)
 
+    def find_small_batches(self) -> None:
+        """Look for smaller batches that give the same bits, of the global member; the other has no batches."""
+        self._gaussian.find_small_batches()
+
     def maps(self, features: FeatureSet) -> Tensor:
         """Each cell's distance from the normal distribution of its position (images, rows, columns)."""
         return self._patches.maps(features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 from irp_core import load, refine
 from irp_core.api import Model, Result
 from irp_core.errors import InputError
+from irp_core.features.store import FeatureStore
+from irp_core.refinement import scoring
 from tests.conftest import TINY
 from tests.sections import sections_of
 
@@ -40,6 +43,22 @@ def result(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
         result = refine(folder, **CAREFUL)
         assert list(Path.cwd().iterdir()) == []  # no store, no database, no repository
     return result
+
+
+def test_of_a_large_set_some_images_say_where(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "MAPPED", 9)
+    settings = {
+        **CAREFUL,
+        "features": {**CAREFUL["features"], "store": str(tmp_path)},
+        "detector": {"name": "gaussian"},
+    }
+    found = refine(folder, **settings)
+    drawn = sorted(found.images["md5"])[:9]
+    assert found.summary["maps"]["scale"]["images"] == len(set(drawn) & set(found.kept["md5"]))
+    stores = [FeatureStore(tmp_path, json.loads(file.read_text())) for file in tmp_path.glob("*/spec.json")]
+    held = [sorted(md5 for md5 in found.images["md5"] if not list(store.missing([md5], 1))) for store in stores]
+    assert sorted(map(len, held)) == [9, 24, 24, 24]
+    assert drawn in held
 
 
 def test_importing_the_package_is_light() -> None:

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from irp_core.config import Params
-from irp_core.detectors import DETECTORS
+from irp_core.config import CellVotesParams, Params
+from irp_core.detectors import DETECTORS, CellVotes
+from irp_core.detectors.cells import cell_votes
 from irp_core.detectors.folds import assign_folds, fold_by_fold
 from irp_core.detectors.gaussian import Gaussian
 from irp_core.features import feature_set, pipeline
+from irp_core.features.extraction import Feature
 from irp_core.features.feature_set import FeatureSet, Local
 from irp_core.features.pipeline import StoredFeatures, StoredSet
 from irp_core.features.store import FeatureStore
@@ -88,6 +90,29 @@ def test_every_detector_scores_it_as_in_memory(
         detector.fit(features, epochs=1, seed=0)
         scores.append(detector.score(features))
     assert scores[0].tolist() == scores[1].tolist()
+
+
+def test_cells_that_vote_are_read_a_few_images_at_a_time(
+    stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, kept = both(stored, monkeypatch)
+    monkeypatch.setattr(cell_votes, "_AT_ONCE", 8)
+    read: list[int] = []
+    whole = StoredSet._read
+
+    def counted(self: StoredSet, name: Feature) -> Any:
+        if name == "cells":
+            read.append(len(self))
+        return whole(self, name)
+
+    monkeypatch.setattr(StoredSet, "_read", counted)
+    params = CellVotesParams(bank=12)
+    detectors = [CellVotes(params, CPU) for _ in range(2)]
+    for detector, features in zip(detectors, (held, kept), strict=True):
+        detector.fit(features)
+    assert detectors[0].score(held).tolist() == detectors[1].score(kept).tolist()
+    assert detectors[1].maps(kept).shape == (IMAGES, 2, 2)
+    assert max(read) == 12  # the bank
 
 
 def test_blocks_change_nothing_but_the_last_digits(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,7 @@ def test_the_sentences_and_figures_say_what_the_tables_hold(tables: tuple[pd.Dat
     assert "with in-sample scores AUROC is" in first and "to 100 % (λ = 1.05)" in first
     assert "rank the injected defects best after epoch 1 of 2 (AUROC 1.000)" in second
     assert third == "**made**, nothing removed, by noise protocol: plain: 0.850."
+    assert study_reading(lambdas, memory, protocols.head(0), 1.25) == [first, second]  # the protocols were not compared
     assert protocol_table(protocols).iloc[0].tolist() == ["made", "plain", 20, 3, 20, "0.850 ± 0.071", "0.850 ± 0.071"]
     assert [axes.get_ylabel() for axes in figure6(lambdas, Figures()).axes][1:] == [
         "removal precision",
