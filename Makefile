@@ -21,10 +21,12 @@ setup: .venv/installed ## Make the environment (.venv) with the tested set of pa
 
 dev: .venv/installed-dev
 
-.venv/installed-dev: .venv/installed
-	@echo "Adding the developer's tools ..."
+# By one call of pip, whether or not the packages are there already: another one would resolve all of it again.
+.venv/installed-dev: pyproject.toml constraints.txt
+	@echo "Setting up .venv with the developer's tools (about two minutes) ..."
+	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints.txt --editable '.[dev]'
-	@touch $@
+	@touch .venv/installed $@
 
 demo: setup ## Run the main job on a made inspection line, offline
 	@$(BIN)/irp demo

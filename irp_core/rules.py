@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # the settings name the rules, so they import this file
-    from irp_core.config import Refinement
+    from irp_core.config import Refinement  # the settings name the rules, so they import this file
+
+    Scores = NDArray[np.float64]
 
 __all__ = ["RULES", "Iqr", "Mad", "MedianMultiple", "Mixture", "Rule"]
-
-Scores = NDArray[np.float64]
 
 
 class Rule(Protocol):
@@ -71,6 +71,7 @@ class MedianMultiple(_Multiple):
     """λ · median (IRP, eq. 5); needs positive scores.
 
     Example:
+        >>> import numpy as np
         >>> MedianMultiple(2.0).threshold(np.array([1.0, 2.0, 9.0]))
         4.0
     """
@@ -83,6 +84,8 @@ class MedianMultiple(_Multiple):
         return cls(refinement.lambda_)
 
     def threshold(self, scores: Scores, *, lower_bound: float | None = None, seed: int = 0) -> float:
+        import numpy as np  # not earlier: the command line names the rules, and is to start at once
+
         return self.factor * float(np.median(_checked(scores)))
 
 
@@ -99,6 +102,8 @@ class Iqr(_Multiple):
         return cls() if refinement.k is None else cls(refinement.k)
 
     def threshold(self, scores: Scores, *, lower_bound: float | None = None, seed: int = 0) -> float:
+        import numpy as np
+
         first, third = np.percentile(_checked(scores), [25, 75])
         return float(third + self.factor * (third - first))
 
@@ -116,6 +121,7 @@ class Mad(_Multiple):
         return cls() if refinement.k is None else cls(refinement.k)
 
     def threshold(self, scores: Scores, *, lower_bound: float | None = None, seed: int = 0) -> float:
+        import numpy as np
         from scipy import stats
 
         spread = stats.median_abs_deviation(_checked(scores), scale="normal")
@@ -161,6 +167,8 @@ RULES: dict[str, type[MedianMultiple | Iqr | Mad | Mixture]] = {
 
 
 def _checked(scores: Scores) -> Scores:
+    import numpy as np
+
     if scores.size == 0 or not np.isfinite(scores).all():
         raise ValueError(f"threshold expects at least one score, all finite. Got {scores.size} scores.")
     return scores

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Before anything imports torch, Prefect or MLflow: one thread (tests are small, and runs compare byte for
@@ -21,6 +22,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import tasks.runtime.environment  # noqa: F401
 from irp_core.config import Params
 from irp_core.demo.plant import write_demo_plant
+
+# How long an example takes depends on what else the machine does, and on what the first one imports.
+hypothesis.settings.register_profile("irp", deadline=None)
+hypothesis.settings.load_profile("irp")
 
 TINY = [
     "images.size=64",

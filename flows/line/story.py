@@ -86,7 +86,7 @@ def _line(made: Path, inbox: Path, address: str, tracking_uri: str | None) -> Li
     small: dict[str, dict[str, Any]] = {
         "images": {"size": _SIZE},
         "views": {"train": 2, "score": 2},
-        "features": {"scales": [_SIZE, _SIZE // 2]},
+        "features": {"scales": [_SIZE, _SIZE // 2], "cell_scale": _SIZE},
         # The inspection says which parts are defective: there is nothing to find for a method that asks.
         "refinement": {"method": "vanilla"},
     }

@@ -46,7 +46,7 @@ def server(reviewed: Review) -> Iterator[ReviewServer]:
     server = ReviewServer(reviewed, "Ada")
     thread = threading.Thread(target=server.run)
     thread.start()
-    for _ in range(100):
+    for _ in range(1200):
         try:
             httpx.get(server.url)
             break
@@ -94,7 +94,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     seen: list[dict[str, Any]] = []
 
     def decides(server: ReviewServer) -> None:
-        address = opened.get(timeout=10)
+        address = opened.get(timeout=120)
         file = Path(unquote(urlparse(address).path))
         seen.append({"address": address, "file": file, "mode": file.stat().st_mode & 0o777, "text": file.read_text()})
         seen[-1] |= {"token": server.token, "url": server.url}

