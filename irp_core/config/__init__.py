@@ -25,7 +25,7 @@ from irp_core.config.detectors import (
 )
 from irp_core.config.features import Features, Views
 from irp_core.config.paper import Figures, Study, Sweep
-from irp_core.config.records import Retention, Run, Snapshots, Tracking
+from irp_core.config.records import Retention, Run, Runtime, Snapshots, Tracking
 from irp_core.config.refinement import Operating, Refinement, Review
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "Retention",
     "Review",
     "Run",
+    "Runtime",
     "Snapshots",
     "Study",
     "Sweep",
@@ -86,6 +87,7 @@ class Params(Section):
     snapshots: Snapshots = Snapshots()
     retention: Retention = Retention()
     run: Run = Run()
+    runtime: Runtime = Runtime()
     sweep: Sweep = Sweep()
     study: Study = Study()
     figures: Figures = Figures()

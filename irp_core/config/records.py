@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from irp_core.config.base import Positive, Section, Seed
 
-__all__ = ["Retention", "Run", "Snapshots", "Tracking"]
+__all__ = ["Retention", "Run", "Runtime", "Snapshots", "Tracking"]
 
 
 class Tracking(Section):
@@ -27,6 +29,13 @@ class Run(Section):
     directory: str = "runs"
     outputs: Literal["full", "tables"] = "full"
     orchestrate: bool = True
+
+
+class Runtime(Section):
+    """On what a run's work is done; changes no number of a result."""
+
+    cluster: Annotated[str, Field(pattern=r"^(local|(tcp|tls|ws|wss)://\S+)$")] | None = None
+    shard: Positive = 2000
 
 
 class Retention(Section):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
@@ -16,13 +19,15 @@ from irp_core.data.manifest import other_rows, training_rows
 from irp_core.errors import InputError
 from irp_core.features.feature_set import Local
 from irp_core.features.pipeline import FeaturePipeline, StoredFeatures
+from irp_core.features.store import StoreUse
 from irp_core.refinement.scoring import local_needed, only_of
 from irp_core.run.directory import RunDirectory
 from tasks.fetch.weights import resolve_weights
+from tasks.runtime.cluster import over_shards
 from tasks.runtime.progress import bar
 from tasks.runtime.retries import IO_RETRIES
 
-__all__ = ["extract_features", "open_pipeline"]
+__all__ = ["extract_features", "fill_shard", "open_pipeline"]
 
 
 def open_pipeline(params: Params, needs: Iterable[Local]) -> FeaturePipeline:
@@ -44,7 +49,10 @@ def extract_features(run_path: str, split: str) -> StoredFeatures:
         rows = training_rows(manifest) if split == "train" else other_rows(manifest)
         pipeline = open_pipeline(params, local_needed(params))
         only = only_of(params, rows["md5"].tolist()) if split == "train" else {}
-        use = pipeline.fill(rows, run.data_root(), split, bar, only)
+        root = run.data_root()
+        elsewhere = _fill_on_cluster(params, rows, root, split, only) if params.runtime.cluster and len(rows) else 0
+        use = pipeline.fill(rows, root, split, bar, only)
+        use = StoreUse(use.hits - elsewhere, use.misses + elsewhere)
     record = _known(run)
     # A resumed run finds its own rows in the store: what counts is what the whole run put through the network.
     before = record.get(split, {"misses": 0})
@@ -53,6 +61,58 @@ def extract_features(run_path: str, split: str) -> StoredFeatures:
     run.write_features(record)
     get_run_logger().info("Features of %s: %d found, %d extracted", split, use.hits, use.misses)
     return pipeline.stored
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """What a worker needs to extract some of a data set's images; it sees the same files at the same paths."""
+
+    params: Params
+    needs: tuple[Local, ...]
+    rows: pd.DataFrame
+    root: Path
+    only: Mapping[Local, frozenset[str]]
+    threads: int
+
+
+def _fill_on_cluster(
+    params: Params, rows: pd.DataFrame, root: Path, split: str, only: Mapping[Local, frozenset[str]]
+) -> int:
+    """Let the workers of `runtime.cluster` fill the store, a shard each; returns how many images they extracted.
+
+    They use as many threads as this process would: the last bit of a feature may depend on it.
+    """
+    needs = tuple(local_needed(params))
+    # A worker's current folder is another one.
+    there = params.features.model_copy(update={"store": str(Path(params.features.store).resolve())})
+    weights = resolve_weights(params.features)
+    if weights is not None:
+        there = there.model_copy(update={"weights": str(weights.resolve())})
+    params, cluster, size = params.model_copy(update={"features": there}), params.runtime.cluster, params.runtime.shard
+    assert cluster is not None
+    threads = torch.get_num_threads()
+    different = rows.drop_duplicates("md5")[["image_id", "md5"]]
+    shards = [
+        _Shard(
+            params, needs, part, root.resolve(),
+            {name: of & frozenset(part["md5"]) for name, of in only.items()}, threads,
+        )
+        for part in (different.iloc[first : first + size] for first in range(0, len(different), size))
+    ]  # fmt: skip
+    extracted = 0
+    with bar(f"Extracting on {cluster} ({split}), shards") as advance:
+        for done, use in enumerate(over_shards(cluster, fill_shard, shards, threads), start=1):
+            extracted += use.misses
+            advance(done, len(shards))
+    return extracted
+
+
+def fill_shard(shard: _Shard) -> StoreUse:
+    """Extract what the store lacks of a shard, in a worker of a cluster."""
+    torch.set_num_threads(shard.threads)
+    weights = shard.params.features.weights
+    pipeline = FeaturePipeline(shard.params, Path(weights) if weights else None, shard.needs)
+    return pipeline.fill(shard.rows, shard.root, "shard", only=shard.only)
 
 
 def _known(run: RunDirectory) -> dict[str, Any]:

@@ -33,6 +33,7 @@ _NOT_IDENTITY: dict[str, bool | set[str]] = {
     "retention": True,
     "review": True,  # the decisions themselves are part of the identity
     "run": {"directory", "outputs", "orchestrate"},
+    "runtime": True,
     "sweep": True,
     "study": True,
     "figures": True,
