@@ -6,7 +6,7 @@ PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo line-demo paper test check docs bench scale scale-full torture audit-dependencies clean
+.PHONY: help setup dev demo line-demo paper test check docs bench scale scale-full torture torture-serving audit-dependencies clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ KILLS ?= 20
 SEED ?=
 torture: dev ## Kill runs at random moments and compare how they end (KILLS=20, SEED=; up to an hour)
 	@$(BIN)/python -m tests.torture --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+torture-serving: dev ## Serve under load, move the alias, kill the registry; and MLflow's own server (minutes)
+	@$(BIN)/python -m tests.torture_serving
 
 audit-dependencies: dev ## Ask a vulnerability database about the pinned packages (pip-audit; needs the network)
 	@$(BIN)/python -m pip install $(PIP_OPTIONS) 'pip-audit>=2.7,<3'
