@@ -31,6 +31,14 @@ def test_the_first_page_leads_to_every_page_directly() -> None:
     assert (DOCS / "decisions").resolve() in linked
 
 
+def test_every_decision_has_a_number_of_its_own_in_its_name_and_its_title() -> None:
+    records = sorted((DOCS / "decisions").glob("[0-9]*.md"))
+    numbers = [int(record.name[:4]) for record in records]
+    assert len(set(numbers)) == len(numbers)
+    for number, record in zip(numbers, records, strict=True):
+        assert record.read_text(encoding="utf-8").startswith(f"# {number}. "), record.name
+
+
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
 def test_no_link_is_dead_in_the_repository(page: Path) -> None:
     assert {str(link) for link in links_of(page) if not link.exists()} == set()
