@@ -39,7 +39,7 @@ def colour_stops(count: int = 9) -> list[str]:
 
     Example:
         >>> colour_stops(3)
-        ['#5601a4', '#d45270', '#f0f921']
+        ['#5601a4', '#dc5d67', '#f0f921']
     """
     rows = _TABLE[np.linspace(0, len(_TABLE) - 1, count).round().astype(np.intp)].astype(int)
     return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import lzma
+import shutil
 import struct
 import tarfile
 import zipfile
@@ -26,8 +27,8 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack a zip or tar archive into an existing, empty folder.
 
     Raises:
-        InputError: truncated or no archive, a member that would land outside `folder`, or a bomb: more than ten times
-            the archive's size (and a tenth of a gigabyte), or more than a million members.
+        InputError: truncated or no archive, a member that would land outside `folder` or is no file, or a bomb: more than
+            ten times the archive's size (and a tenth of a gigabyte), or more than a million members.
     """
     with _explained(archive), bar(f"Unpacking {archive.name}") as advance:
         size = archive.stat().st_size
@@ -38,17 +39,36 @@ def unpack(archive: Path, folder: Path) -> None:
                 for member in members:  # zipfile reads no more of a member than is declared
                     bound.add(member.file_size)
                 for done, member in enumerate(members, start=1):
-                    name = PurePosixPath(member.filename.replace("\\", "/"))
-                    if name.is_absolute() or ".." in name.parts:  # zipfile would quietly put it elsewhere
-                        raise InputError(f"{archive}: refused, its member {member.filename!r} lies outside.")
+                    _expect_inside(archive, member.filename)  # zipfile would quietly put it elsewhere
                     packed.extract(member, folder)
                     advance(done, len(members))
             return
         with open(archive, "rb") as stream, tarfile.open(fileobj=stream) as packed_tar:
             for item in packed_tar:
                 bound.add(item.size)
-                packed_tar.extract(item, folder, filter="data")
+                _extract(archive, packed_tar, item, folder)
                 advance(stream.tell() // 1_000_000, size // 1_000_000, note="MB")
+
+
+def _expect_inside(archive: Path, member: str) -> PurePosixPath:
+    name = PurePosixPath(member.replace("\\", "/"))
+    if name.is_absolute() or ".." in name.parts:
+        raise InputError(f"{archive}: refused, its member {member!r} lies outside.")
+    return name
+
+
+def _extract(archive: Path, packed: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Files and folders alone, written as any new file is: tarfile's own filters are younger than some Python 3.11."""
+    place = folder / _expect_inside(archive, member.name)
+    if member.isdir():
+        place.mkdir(parents=True, exist_ok=True)
+        return
+    content = packed.extractfile(member) if member.isfile() else None
+    if content is None:
+        raise InputError(f"{archive}: refused, its member {member.name!r} is a link or a device, not a file.")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with content, open(place, "wb") as target:
+        shutil.copyfileobj(content, target)
 
 
 class _Bound:
@@ -71,8 +91,6 @@ def _explained(archive: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except tarfile.FilterError as error:
-        raise InputError(f"{archive}: refused, its member {error.tarinfo.name!r} lies outside.") from None
     except (
         tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, struct.error, EOFError, OSError, RuntimeError,
         ValueError, OverflowError,

@@ -58,8 +58,9 @@ def test_the_schedule_of_one_process_is_what_the_line_says(plant: Plant, monkeyp
     line = plant.line().model_copy(update={"cron": "0 2 * * *", "timezone": "Europe/Berlin"})
     serving.watch_line(line, plant.project)
     with get_client(sync_client=True) as client:
-        rounds, polls = (client.read_deployment(deployment.apply()) for deployment in served)
+        rounds, polls, *others = (client.read_deployment(deployment.apply()) for deployment in served)
         (trigger,) = client.read_automations_by_name("irp.inbox.ready starts retrain/line3")
+    assert [found.name for found in others] == ["line3"] and not others[0].schedules  # the monitor: no cron
     (night,), (poll,) = (found.schedules for found in (rounds, polls))
     assert (night.schedule.cron, night.schedule.timezone) == ("0 2 * * *", "Europe/Berlin")
     assert poll.schedule.interval.total_seconds() == line.taking.poll

@@ -334,7 +334,7 @@ def test_no_member_lands_outside(make: Callable[[Path], None], name: str, tmp_pa
     make(tmp_path / name)
     into = tmp_path / "a" / "b"
     into.mkdir(parents=True)
-    with pytest.raises(InputError, match=r"refused, its member '.*' lies outside"):
+    with pytest.raises(InputError, match=r"refused, its member '.*' (lies outside|is a link)"):
         unpack(tmp_path / name, into)
     assert list(tmp_path.rglob("outside.txt")) == []
     assert left_in(into) == set()
