@@ -27,8 +27,8 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack a zip or tar archive into an existing, empty folder.
 
     Raises:
-        InputError: truncated or no archive, a member that would land outside `folder` or is no file, or a bomb: more than
-            ten times the archive's size (and a tenth of a gigabyte), or more than a million members.
+        InputError: truncated or no archive, a member that would land outside `folder` or is no file, or a bomb: more
+            than ten times the archive's size (and a tenth of a gigabyte), or more than a million members.
     """
     with _explained(archive), bar(f"Unpacking {archive.name}") as advance:
         size = archive.stat().st_size
