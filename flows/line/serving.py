@@ -5,19 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import serve
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-from prefect.deployments.runner import RunnerDeployment
-from prefect.schedules import Cron, Interval
 
 from flows.line.monitor import monitor
 from flows.line.retrain import retrain
 from flows.line.watch import watch
 from irp_core.config.lines import Line
-from tasks.deployments import Trigger, prefect_triggers
+from tasks.deployments import Deployed, Trigger, as_prefect
 from tasks.notify import INBOX_READY, resource_id
 from tasks.notify.events import event_name
 
-__all__ = ["starts_of_rounds", "watch_line"]
+__all__ = ["deployments_of_line", "starts_of_rounds", "watch_line"]
 
 
 def starts_of_rounds(line: Line) -> list[Trigger]:
@@ -30,33 +27,43 @@ def starts_of_rounds(line: Line) -> list[Trigger]:
     return [ready, drifted]
 
 
-def watch_line(line: Line, project: Path) -> None:
-    """Serve the line's flows until the process is interrupted; each run is a process of its own.
+def deployments_of_line(line: Line, project: Path) -> list[Deployed]:
+    """What runs by itself, each in the project's folder: `retrain`, `watch` and `monitor`.
 
     A round that is due while another is at work waits for it; a poll, or a look at the detector in service, that is due
     while another is at work is dropped.
     """
-    parameters = {"line": line.name, "project": str(project.resolve())}
-    rounds = RunnerDeployment.from_flow(
-        retrain,
-        name=line.name,
-        parameters=dict(parameters),
-        schedules=[Cron(line.cron, timezone=line.timezone)] if line.cron else None,
-        triggers=prefect_triggers(starts_of_rounds(line), f"{retrain.name}/{line.name}", parameters),
-        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
-    )
-    polls = RunnerDeployment.from_flow(
-        watch,
-        name=line.name,
-        parameters=dict(parameters),
-        schedules=[Interval(line.taking.poll)],
-        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
-    )
-    looks = RunnerDeployment.from_flow(
-        monitor,
-        name=line.name,
-        parameters=dict(parameters),
-        schedules=[Cron(line.monitoring.cron, timezone=line.timezone)] if line.monitoring.cron else None,
-        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
-    )
-    serve(rounds, polls, looks, print_starting_message=False)
+    given = {"line": line.name, "project": str(project)}
+    return [
+        Deployed(
+            line.name,
+            retrain,
+            given,
+            cron=line.cron,
+            timezone=line.timezone,
+            starts_on=starts_of_rounds(line),
+            description=f"A round of {line.name}: by its schedule, and when enough new images lie in the inbox.",
+        ),
+        Deployed(
+            line.name,
+            watch,
+            given,
+            interval=line.taking.poll,
+            when_busy="CANCEL_NEW",
+            description=f"Look into the inbox of {line.name}.",
+        ),
+        Deployed(
+            line.name,
+            monitor,
+            given,
+            cron=line.monitoring.cron,
+            timezone=line.timezone,
+            when_busy="CANCEL_NEW",
+            description=f"Whether new images of {line.name} still look like those its detector began with.",
+        ),
+    ]
+
+
+def watch_line(line: Line, project: Path) -> None:
+    """Serve the line's flows until the process is interrupted; each run is a process of its own."""
+    serve(*map(as_prefect, deployments_of_line(line, project.resolve())), print_starting_message=False)

@@ -13,7 +13,7 @@ import tasks.runtime.environment  # noqa: F401  (before Prefect is imported)
 from irp_core.errors import InputError
 from tasks.deployments.lost_runs import HEARTBEAT_SECONDS, notice_lost_runs
 
-__all__ = ["Deployed", "Trigger", "deploy", "prefect_triggers"]
+__all__ = ["Deployed", "Trigger", "as_prefect", "deploy"]
 
 
 @dataclass(frozen=True)
@@ -122,27 +122,10 @@ def _ensure_pool(client: Any, pool: str) -> None:
 
 
 def _apply(client: Any, wanted: Deployed, project: Path, pool: str, environment: Mapping[str, str]) -> None:
-    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-    from prefect.deployments.runner import RunnerDeployment
-    from prefect.schedules import Cron, Interval
     from prefect.types.entrypoint import EntrypointType
 
-    schedules: list[Any] = []
-    if wanted.cron:
-        schedules.append(Cron(wanted.cron, timezone=wanted.timezone))
-    if wanted.interval:
-        schedules.append(Interval(wanted.interval))
-    triggers = prefect_triggers(wanted.starts_on, wanted.full_name, wanted.parameters)
-    deployment = RunnerDeployment.from_flow(
-        wanted.flow,
-        name=wanted.name,
-        parameters=dict(wanted.parameters),
-        schedules=schedules or None,
-        triggers=triggers,
-        concurrency_limit=ConcurrencyLimitConfig(
-            limit=1, collision_strategy=ConcurrencyLimitStrategy(wanted.when_busy)
-        ),
-        description=wanted.description,
+    deployment = as_prefect(
+        wanted,
         tags=["irp", _tag(project)],
         work_pool_name=pool,
         job_variables={
@@ -152,23 +135,51 @@ def _apply(client: Any, wanted: Deployed, project: Path, pool: str, environment:
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     made = deployment.apply()
-    if not schedules:  # `apply` leaves those of an earlier deployment as they are
+    if not deployment.schedules:  # `apply` leaves those of an earlier deployment as they are
         for schedule in client.read_deployment_schedules(made):
             client.delete_deployment_schedule(made, schedule.id)
 
 
-def prefect_triggers(triggers: Sequence[Trigger], name: str, parameters: Mapping[str, Any]) -> list[Any]:
-    """As Prefect knows them, of the deployment `name` (FLOW/NAME) with its parameters."""
+def as_prefect(wanted: Deployed, **where: Any) -> Any:
+    """As Prefect knows it, with its schedules and triggers.
+
+    Args:
+        where: further arguments of `RunnerDeployment.from_flow`, as the work pool.
+    """
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.schedules import Cron, Interval
+
+    schedules: list[Any] = []
+    if wanted.cron:
+        schedules.append(Cron(wanted.cron, timezone=wanted.timezone))
+    if wanted.interval:
+        schedules.append(Interval(wanted.interval))
+    return RunnerDeployment.from_flow(
+        wanted.flow,
+        name=wanted.name,
+        parameters=dict(wanted.parameters),
+        schedules=schedules or None,
+        triggers=_triggers(wanted),
+        concurrency_limit=ConcurrencyLimitConfig(
+            limit=1, collision_strategy=ConcurrencyLimitStrategy(wanted.when_busy)
+        ),
+        description=wanted.description,
+        **where,
+    )
+
+
+def _triggers(wanted: Deployed) -> list[Any]:
     from prefect.events import DeploymentEventTrigger
 
     return [
         DeploymentEventTrigger(
-            name=f"{trigger.event} starts {name}",
+            name=f"{trigger.event} starts {wanted.full_name}",
             expect={trigger.event},
             match={"prefect.resource.id": trigger.resource, **trigger.labels},
-            parameters={**parameters, **trigger.parameters},
+            parameters={**wanted.parameters, **trigger.parameters},
         )
-        for trigger in triggers
+        for trigger in wanted.starts_on
     ]
 
 

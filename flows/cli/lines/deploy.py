@@ -65,49 +65,14 @@ def deployments_of(lines: Iterable[Line], project: Path, gc: str | None = None) 
         gc: when housekeeping deletes, as cron writes it; None: it has no schedule.
     """
     from flows.housekeeping import housekeeping
-    from flows.line.monitor import monitor
     from flows.line.promote import promote
-    from flows.line.retrain import retrain
-    from flows.line.serving import starts_of_rounds
-    from flows.line.watch import watch
+    from flows.line.serving import deployments_of_line
     from tasks.deployments import Deployed
 
     made = []
     for line in lines:
         given = {"line": line.name, "project": str(project)}
-        made += [
-            Deployed(
-                line.name,
-                retrain,
-                given,
-                cron=line.cron,
-                timezone=line.timezone,
-                starts_on=starts_of_rounds(line),
-                description=f"A round of {line.name}: by its schedule, and when enough new images lie in the inbox.",
-            ),
-            Deployed(
-                line.name,
-                watch,
-                given,
-                interval=line.taking.poll,
-                when_busy="CANCEL_NEW",
-                description=f"Look into the inbox of {line.name}.",
-            ),
-            Deployed(
-                line.name,
-                monitor,
-                given,
-                cron=line.monitoring.cron,
-                timezone=line.timezone,
-                when_busy="CANCEL_NEW",
-                description=f"Whether new images of {line.name} still look like those its detector began with.",
-            ),
-            Deployed(
-                line.name,
-                promote,
-                given,
-                description=f"Put a version of {line.name} into service: say which, who decides and why.",
-            ),
-        ]
+        said = f"Put a version of {line.name} into service: say which, who decides and why."
+        made += [*deployments_of_line(line, project), Deployed(line.name, promote, given, description=said)]
     what = "Delete what `retention` lets go of; without `deleting` only say what."
     return [*made, Deployed("project", housekeeping, {"deleting": gc is not None}, cron=gc, description=what)]
