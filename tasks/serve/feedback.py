@@ -58,7 +58,7 @@ class Feedback:
             KeyError: the image is not kept.
             InputError: a name or a note that is no text, or a log that cannot be written.
         """
-        row = {row["md5"]: row for row in self.kept.rows()}[answer.md5]
+        row = self.kept.row(answer.md5)
         said = event(
             REMOVED_BY_REVIEW if answer.defective else KEPT_BY_REVIEW,
             image_id=row["name"] or answer.md5,

@@ -68,6 +68,15 @@ class Kept:
         with self._lock:
             return sorted(self._known.values(), key=lambda row: (-row["at"], row["md5"]))
 
+    def row(self, md5: str) -> dict[str, Any]:
+        """One of `rows`.
+
+        Raises:
+            KeyError: it is not kept.
+        """
+        with self._lock:
+            return self._known[md5]
+
     def features(self, md5: str) -> NDArray[np.float32]:
         """What the detector saw in an image (d,)."""
         found: NDArray[np.float32] = np.load(self.folder / f"{md5}.npy", allow_pickle=False)

@@ -37,8 +37,9 @@ def line_figures(line: str) -> dict[str, float]:
     try:
         if folder.ledger.exists():
             found["irp_inbox_last_image_timestamp_seconds"] = Ledger(folder.ledger).last_taken()
-        ended = [record["ended"] for record in (this.record() for this in rounds_of(folder)) if "ended" in record]
-        found["irp_line_last_round_timestamp_seconds"] = max(ended, default=None)
+        found["irp_line_last_round_timestamp_seconds"] = next(  # rounds run one after the other
+            (this.record()["ended"] for this in reversed(rounds_of(folder)) if this.ended), None
+        )
         if (now := read_now(folder.monitoring)) is not None:
             found["irp_drift_checked_timestamp_seconds"] = now.at
             found["irp_drift_windows"] = float(now.windows)
