@@ -69,11 +69,11 @@ def begin(line: Line, params: Params, force: bool = False) -> LineRound | None:
 
 def new_decisions(line: Line, params: Params) -> int:
     """How many of the reviewers' decisions about the last round's images that round did not know."""
-    rounds = [known for known in rounds_of(LineFolder(line.name)) if "run" in known.record()]
-    if not rounds or not is_run(Path(rounds[-1].record()["run"])):
+    last = next((this for this in reversed(rounds_of(LineFolder(line.name))) if "run" in this.record()), None)
+    if last is None or not is_run(Path(last.record()["run"])):
         return 0
-    known = RunDirectory(Path(rounds[-1].record()["run"])).decisions()
-    now = standing_decisions(params, rounds[-1].prepared.manifest())
+    known = RunDirectory(Path(last.record()["run"])).decisions()
+    now = standing_decisions(params, last.prepared.manifest())
     both = now.merge(known, on=["md5", "decision"], how="left", indicator=True)
     return int((both["_merge"] == "left_only").sum())
 
