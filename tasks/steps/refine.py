@@ -55,8 +55,8 @@ def train_scorers(run_path: str, iteration: int, features: StoredFeatures) -> st
     names = scorers(policy, params)
     groups = run.groups(rows)
     key = digest(
-        "scorers", rows.to_dict("list"), groups, names, params.differnet, params.patch_knn, params.training,
-        params.views.train, params.run.seed, features.fingerprint,
+        "scorers", rows.to_dict("list"), groups, names, params.differnet, params.patch_knn,
+        params.training.result_keys(), params.views.train, params.run.seed, features.fingerprint,
         {need: features.local[need] for need in needs_of(names)}, *later_settings(names, params),
     )  # fmt: skip
 
