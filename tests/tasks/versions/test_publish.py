@@ -65,6 +65,19 @@ def test_a_folder_is_the_remote_where_nothing_else_is_named(workspace: Path) -> 
     check_published(md5, DVC_FILE, line)
 
 
+def test_the_remote_of_a_project_that_was_moved_moves_with_it(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Line(name="line3", inbox="in")
+    md5 = made_set()
+    _push(objects(md5), *remote_of(line))
+    committed(line)
+    moved = workspace.with_name("a moved project")
+    workspace.rename(moved)
+    monkeypatch.chdir(moved)
+    assert remote_of(line) == ("lines", str(moved / "lines" / "remote"))
+    check_published(md5, DVC_FILE, line)
+    assert not workspace.exists()
+
+
 def test_a_remote_is_taken_by_its_name_or_entered_by_its_address(workspace: Path, tmp_path: Path) -> None:
     by_address = Line(name="line3", inbox="in", remote=str(tmp_path / "elsewhere"))
     assert remote_of(by_address) == ("line-line3", str(tmp_path / "elsewhere"))
