@@ -13,6 +13,7 @@ from rich.table import Table
 
 from irp_core.config import Params
 from irp_core.config.lines import Line
+from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import DOUBLE, TAKEN, UNREADABLE, VANISHED, WAITING, Ledger
 from irp_core.line.rounds import LineRound, rounds_of
@@ -109,7 +110,11 @@ def _show_rounds(console: Console, rounds: list[LineRound]) -> None:
     for column in ("round", "began", "new", "images", "version", "outcome", "why"):
         table.add_column(column, overflow="fold", max_width=60 if column == "why" else None)
     for this in rounds[-_ROUNDS:]:
-        record = this.record()
+        try:
+            record = this.record()
+        except InputError as error:
+            table.add_row(str(this.number), "–", "–", "–", "–", "[red]damaged[/]", escape(str(error)))
+            continue
         began = time.strftime("%Y-%m-%d %H:%M", time.localtime(record["began"]))
         outcome = record.get("outcome", "[yellow]not ended[/]")
         why = escape(str(record.get("why", f"irp line run goes on with it ({record['reason']})")))
