@@ -1,8 +1,9 @@
 """The folder of images that a service kept, as every process sees it: the service that fills it, a review that answers.
 
 Of each image its bytes (`MD5.image`), what the detector saw in it (`MD5.npy`: the mean of its pooled features), and
-last `MD5.json`, with the digests of itself and of that, without which the others are a kill's left-overs. The folder's size is bounded: the oldest images that
-nobody answered for go first. Whoever writes holds its lock; nothing is held in memory but what the files said.
+last `MD5.json`, with the digests of itself and of that, without which the others are a kill's left-overs. The folder's
+size is bounded: the oldest images that nobody answered for go first. Whoever writes holds its lock; nothing is held in
+memory but what the files said.
 """
 
 from __future__ import annotations
