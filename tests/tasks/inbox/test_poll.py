@@ -16,6 +16,8 @@ from irp_core.config.lines import Inbox, Line
 from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import DOUBLE, TAKEN, UNREADABLE, VANISHED, Ledger
+from tasks.inbox import places
+from tasks.inbox.places import open_place
 from tasks.inbox.poll import Poll, poll, poll_until_settled
 
 DAY = 86_400.0
@@ -107,8 +109,6 @@ def test_files_that_vanish_or_change_between_the_listing_and_the_reading(
     for name, seed in (("gone.png", 1), ("changing.png", 2), ("stays.png", 3)):
         picture(inbox / name, seed)
     poll(line, Params(), now=DAY)
-    from tasks.inbox import places
-
     fetch = places._Folder.fetch
 
     def disturbed(self: places._Folder, path: str, target: Path, how: str) -> None:
@@ -227,6 +227,19 @@ def test_an_object_store_is_an_inbox(
     assert taken(line) == ["1970-01-03/2026/a.png"]
     bucket("line3/2026/a.png", picture(tmp_path / "c.png", 2).read_bytes())  # another ETag
     assert twice(line, 3 * DAY).taken == 1
+
+
+@pytest.mark.trust
+def test_the_key_of_an_object_leads_to_no_other_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Line(name="line3", inbox="memory://plant", taking=Inbox(settle=5.0))
+    place = open_place(line.inbox, {})
+    assert isinstance(place, places._Elsewhere)
+    keys = ("a.png", "../../../out.png", "x/../../out.png", "nul\0.png", "two\nlines.png")
+    found = {f"{place.root}/{key}": {"size": 1, "created": 1} for key in keys}
+    monkeypatch.setattr(place.system, "find", lambda *_, **__: found)
+    listing = place.list()
+    assert [file.path for file in listing.files] == ["a.png"]
+    assert len(listing.unusable) == 4
 
 
 def test_an_object_store_that_does_not_answer_is_named(project: Path, object_store: str) -> None:

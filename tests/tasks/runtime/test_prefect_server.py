@@ -89,6 +89,19 @@ def test_a_dead_address_is_one_sentence_and_soon(monkeypatch: pytest.MonkeyPatch
     assert not (tmp_path / "log").exists()
 
 
+def test_a_temporary_server_that_does_not_come_up_is_one_sentence_with_its_log(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.setattr(prefect_server, "_START_SECONDS", 0)
+    monkeypatch.setattr(Server, "_start", lambda self: setattr(self, "_child", subprocess.Popen(["cat"], stdin=-1)))
+    with prefect_server.prefect_server(tmp_path / "server.log") as wait, pytest.raises(InputError) as refused:
+        wait()
+    assert "The temporary Prefect server does not answer; see " in str(refused.value)
+    assert "server.log" in str(refused.value) and "PREFECT_API_URL" not in str(refused.value)
+
+
 def test_the_profiles_address_is_obeyed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.delenv("PREFECT_PROFILE", raising=False)
