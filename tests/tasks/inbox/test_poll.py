@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -126,6 +127,36 @@ def test_files_that_vanish_or_change_between_the_listing_and_the_reading(
     assert len(Ledger(LineFolder("line3").ledger).files(VANISHED)) == 1
     assert twice(line, 2 * DAY).taken == 1
     assert len(taken(line)) == 2
+
+
+@pytest.mark.trust
+def test_a_share_that_blinks_and_a_disk_that_is_full_decide_nothing_about_an_image(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = line_of(project)
+    for seed in range(3):
+        picture(project / f"inbox/{seed}.png", seed)
+    poll(line, Params(), now=DAY)
+    fetch = places._Folder.fetch
+
+    def failing(code: int, name: str) -> Callable[..., None]:
+        def fetched(self: places._Folder, path: str, target: Path, how: str) -> None:
+            fetch(self, path, target, how)
+            if path == name:
+                raise OSError(code, os.strerror(code))
+
+        return fetched
+
+    with monkeypatch.context() as patch:
+        patch.setattr(places._Folder, "fetch", failing(errno.EIO, "1.png"))
+        found = poll(line, Params(), now=DAY + 10)
+        assert (found.taken, found.waiting) == (2, 1)
+        assert found.problems == [("1.png", "cannot be read: Input/output error; a later poll tries again")]
+        patch.setattr(places._Folder, "fetch", failing(errno.ENOSPC, "1.png"))
+        with pytest.raises(OSError, match="No space left"):
+            poll(line, Params(), now=DAY + 20)
+    assert poll(line, Params(), now=DAY + 30).taken == 1
+    assert len(taken(line)) == 3
 
 
 @pytest.mark.parametrize("how", ["auto", "copy"])
