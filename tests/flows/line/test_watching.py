@@ -129,7 +129,8 @@ def at_the_keyboard(seen: list[str]) -> None:
 
     def ask(path: str, body: dict[str, Any]) -> Any:
         user, _, password = os.environ["PREFECT_API_AUTH_STRING"].partition(":")
-        return httpx.post(f"{os.environ['PREFECT_API_URL']}/{path}", json=body, auth=(user, password)).json()
+        url = f"{os.environ['PREFECT_API_URL']}/{path}"
+        return httpx.post(url, json=body, auth=(user, password), timeout=None).raise_for_status().json()
 
     def rounds(state: str) -> list[dict[str, Any]]:
         states = {"state": {"type": {"any_": [state]}}}
@@ -150,6 +151,8 @@ def at_the_keyboard(seen: list[str]) -> None:
         now = {"type": "SCHEDULED", "state_details": {"scheduled_time": datetime.now(UTC).isoformat()}}
         ask(f"flow_runs/{night['id']}/set_state", {"state": now, "force": True})
         ended("SCHEDULE")
+    except Exception as error:
+        seen.append(repr(error))
     finally:
         os.kill(os.getpid(), signal.SIGINT)
 
