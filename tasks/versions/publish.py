@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from irp_core.atomic import atomic_path
 from irp_core.config.lines import Line
 from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
@@ -116,9 +117,7 @@ def remote_of(line: Line) -> tuple[str, str]:
             if there == url:
                 return name, url
         name = f"line-{line.name}" if line.remote else _OURS
-        with repo.config.edit("repo") as config:
-            config["remote"][name] = {"url": url}
-            config["core"].setdefault("remote", name)
+        _enter_remote(repo, name, url)
         return name, url
 
 
@@ -132,8 +131,23 @@ def _follow(repo: Repo, line: Line) -> None:
     if Path(entered) == here or "://" in entered or Path(entered).exists() or not here.is_dir():
         return
     _LOG.warning("DVC's remote %r was moved with the project: from %s to %s.", _OURS, entered, here)
-    with repo.config.edit("repo") as config:
-        config["remote"][_OURS]["url"] = str(here)
+    _enter_remote(repo, _OURS, str(here))
+    repo.config.load()
+
+
+def _enter_remote(repo: Repo, name: str, url: str) -> None:
+    """Enter a remote in DVC's configuration, as the default one where there is none.
+
+    DVC's own way (3.67) writes ASCII: of a folder with an umlaut in its path it leaves an empty file.
+    """
+    from configobj import ConfigObj
+
+    file = Path(repo.config.files["repo"])
+    config = ConfigObj(file.read_text(encoding="utf-8").splitlines(), encoding="utf-8")
+    config.setdefault("core", {}).setdefault("remote", name)
+    config[f'remote "{name}"'] = {"url": url}
+    with atomic_path(file) as temporary, temporary.open("wb") as written:
+        config.write(written)
 
 
 def _push(objects: set[str], name: str, url: str) -> None:

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import os
-import signal
-import threading
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -22,7 +14,6 @@ from irp_core.config.lines import Inbox
 from irp_core.demo.line import Batch
 from irp_core.line.definition import load_line, write_line
 from tests.flows.line.plants import Plant, make_plant
-from tests.flows.processes import forks
 
 
 @pytest.fixture(scope="module")
@@ -80,81 +71,6 @@ def test_the_schedule_of_one_process_is_what_the_line_says(plant: Plant, monkeyp
     assert trigger.trigger.expect == {"irp.inbox.ready"}
     assert trigger.trigger.match.root == {"prefect.resource.id": "irp.line.line3"}
     assert trigger.actions[0].deployment_id == rounds.id
-
-
-@pytest.mark.timeout(300)
-def test_the_command_starts_rounds_by_number_and_by_the_clock(
-    tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`irp line watch` with its own server, until Ctrl-C. The runs are processes of their own, as ever, but forked."""
-    from prefect import flow_engine
-    from prefect.settings import PREFECT_RUNNER_POLL_FREQUENCY, temporary_settings
-
-    from flows.cli.lines.line import watch
-    from flows.line.watch import watch as poll
-
-    plant = make_plant(tmp_path, [Batch(12, 0)], cron="0 2 * * *")
-    line = plant.line()
-    write_line(line.model_copy(update={"taking": Inbox(settle=0.05, poll=2)}), plant.project)
-    plant.night(1)
-    poll("line3", str(plant.project))  # sees the images for the first time: the next poll takes them
-    monkeypatch.setattr(flow_engine, "multiprocessing", Forking(multiprocessing.context, forks()))
-    for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS", "1")
-    monkeypatch.chdir(plant.project)
-    seen: list[str] = []
-    with temporary_settings({PREFECT_RUNNER_POLL_FREQUENCY: 1}):
-        user = threading.Thread(target=at_the_keyboard, args=(seen,))
-        user.start()
-        watch("line3")
-        user.join()
-    assert seen == ["AUTOMATION: 1 round, promoted", "SCHEDULE: 1 round, promoted"]  # the second had nothing new
-    assert plant.aliases() == {"champion": "1"}
-
-
-@dataclass(frozen=True)
-class Forking:
-    """As `multiprocessing`, for Prefect, which starts each run from nothing: seconds of imports."""
-
-    context: Any
-    forked: ForkServerContext
-
-    def get_context(self, _: str) -> ForkServerContext:
-        return self.forked
-
-
-def at_the_keyboard(seen: list[str]) -> None:
-    """What a person does beside `irp line watch`: look at the rounds, put the night's run to now, press Ctrl-C."""
-
-    def ask(path: str, body: dict[str, Any]) -> Any:
-        user, _, password = os.environ["PREFECT_API_AUTH_STRING"].partition(":")
-        url = f"{os.environ['PREFECT_API_URL']}/{path}"
-        return httpx.post(url, json=body, auth=(user, password), timeout=None).raise_for_status().json()
-
-    def rounds(state: str) -> list[dict[str, Any]]:
-        states = {"state": {"type": {"any_": [state]}}}
-        found = ask("flow_runs/filter", {"flows": {"name": {"any_": ["retrain"]}}, "flow_runs": states})
-        return [run for run in found if run["parent_task_run_id"] is None]
-
-    def ended(how: str) -> None:
-        while not any(run["created_by"]["type"] == how for run in rounds("COMPLETED")):
-            time.sleep(0.1)
-        records = sorted(Path("lines/line3/rounds").glob("*/round.json"))
-        seen.append(f"{how}: {len(records)} round, {json.loads(records[-1].read_text())['outcome']}")
-
-    try:
-        while "PREFECT_API_AUTH_STRING" not in os.environ or not Path(".irp/prefect.db.made").exists():
-            time.sleep(0.1)
-        ended("AUTOMATION")
-        night = rounds("SCHEDULED")[0]
-        now = {"type": "SCHEDULED", "state_details": {"scheduled_time": datetime.now(UTC).isoformat()}}
-        ask(f"flow_runs/{night['id']}/set_state", {"state": now, "force": True})
-        ended("SCHEDULE")
-    except Exception as error:
-        seen.append(repr(error))
-    finally:
-        os.kill(os.getpid(), signal.SIGINT)
 
 
 def irp(project: Path, *arguments: str) -> tuple[int, str]:
