@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from irp_core.features.feature_set import FeatureSet
 
-__all__ = ["assign_folds", "fold_by_fold", "folds_by_content", "score_folds"]
+__all__ = ["assign_folds", "fold_by_fold", "folds_by_content", "score_folds", "score_in_parts"]
 
 
-class _Fitted(Protocol):
-    def fit(self, features: FeatureSet, *, epochs: int, seed: int) -> object: ...
-
+class _Scores(Protocol):
     def score(self, features: FeatureSet) -> NDArray[np.float64]: ...
+
+
+class _Fitted(_Scores, Protocol):
+    def fit(self, features: FeatureSet, *, epochs: int, seed: int) -> object: ...
 
 
 def assign_folds(contents: Sequence[str], inside: NDArray[np.bool_], folds: int, *, seed: int) -> NDArray[np.intp]:
@@ -96,8 +98,14 @@ def score_folds(
     for fold in range(count):
         detector = detector_of(fold)
         held_out = folds == fold
-        logs[held_out] = np.log(detector.score(features[held_out]))
+        logs[held_out] = np.log(score_in_parts(detector, features[held_out]))
         if outside.any():
-            logs[outside] += np.log(detector.score(features[outside])) / count
+            logs[outside] += np.log(score_in_parts(detector, features[outside])) / count
     scores: NDArray[np.float64] = np.exp(logs)
     return scores
+
+
+def score_in_parts(detector: _Scores, features: FeatureSet) -> NDArray[np.float64]:
+    """A fitted detector's scores (n,), of a set that is spread over processes by these: an image's score does not
+    depend on the images beside it."""
+    return np.concatenate(list(features.each_part(detector.score)))

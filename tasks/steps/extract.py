@@ -23,7 +23,7 @@ from irp_core.features.store import StoreUse
 from irp_core.refinement.scoring import local_needed, only_of
 from irp_core.run.directory import RunDirectory
 from tasks.fetch.weights import resolve_weights
-from tasks.runtime.cluster import over_shards
+from tasks.runtime.cluster import Workers
 from tasks.runtime.progress import bar
 from tasks.runtime.retries import IO_RETRIES
 
@@ -72,7 +72,6 @@ class _Shard:
     rows: pd.DataFrame
     root: Path
     only: Mapping[Local, frozenset[str]]
-    threads: int
 
 
 def _fill_on_cluster(
@@ -80,7 +79,7 @@ def _fill_on_cluster(
 ) -> int:
     """Let the workers of `runtime.cluster` fill the store, a shard each; returns how many images they extracted.
 
-    They use as many threads as this process would: the last bit of a feature may depend on it.
+    They use as many threads as this process: the last bit of a feature may depend on it.
     """
     needs = tuple(local_needed(params))
     # A worker's current folder is another one.
@@ -90,18 +89,15 @@ def _fill_on_cluster(
         there = there.model_copy(update={"weights": str(weights.resolve())})
     params, cluster, size = params.model_copy(update={"features": there}), params.runtime.cluster, params.runtime.shard
     assert cluster is not None
-    threads = torch.get_num_threads()
     different = rows.drop_duplicates("md5")[["image_id", "md5"]]
     shards = [
-        _Shard(
-            params, needs, part, root.resolve(),
-            {name: of & frozenset(part["md5"]) for name, of in only.items()}, threads,
-        )
+        _Shard(params, needs, part, root.resolve(), {name: of & frozenset(part["md5"]) for name, of in only.items()})
         for part in (different.iloc[first : first + size] for first in range(0, len(different), size))
-    ]  # fmt: skip
+    ]
     extracted = 0
-    with bar(f"Extracting on {cluster} ({split}), shards") as advance:
-        for done, use in enumerate(over_shards(cluster, fill_shard, shards, threads), start=1):
+    shown = bar(f"Extracting on {cluster} ({split}), shards")
+    with shown as advance, Workers(cluster, torch.get_num_threads(), size) as workers:
+        for done, use in enumerate(workers.each(fill_shard, [(shard,) for shard in shards]), start=1):
             extracted += use.misses
             advance(done, len(shards))
     return extracted
@@ -109,7 +105,6 @@ def _fill_on_cluster(
 
 def fill_shard(shard: _Shard) -> StoreUse:
     """Extract what the store lacks of a shard, in a worker of a cluster."""
-    torch.set_num_threads(shard.threads)
     weights = shard.params.features.weights
     pipeline = FeaturePipeline(shard.params, Path(weights) if weights else None, shard.needs)
     return pipeline.fill(shard.rows, shard.root, "shard", only=shard.only)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,9 @@ import torch
 from irp_core.config import CellVotesParams, Params
 from irp_core.detectors import DETECTORS, CellVotes
 from irp_core.detectors.cells import cell_votes
-from irp_core.detectors.folds import assign_folds, fold_by_fold
+from irp_core.detectors.folds import assign_folds, fold_by_fold, score_in_parts
 from irp_core.detectors.gaussian import Gaussian
+from irp_core.detectors.out_of_fold import out_of_fold_scores
 from irp_core.features import feature_set, pipeline
 from irp_core.features.extraction import Feature
 from irp_core.features.feature_set import FeatureSet, Local
@@ -47,6 +51,12 @@ def md5s() -> list[str]:
     return [f"{number * 7919 % 256:02x}{number:030x}" for number in range(IMAGES)]
 
 
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bootstrap of `consensus` takes seconds, and sees scores alone."""
+    monkeypatch.setattr("irp_core.detectors.local.resampled_shares", lambda scores, seed: [float(scores.std())])
+
+
 def both(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> tuple[FeatureSet, FeatureSet]:
     """The same set in memory, and in the store with blocks of 512 and 64 images' fractions."""
     rows = pd.DataFrame({"md5": md5s()})
@@ -78,6 +88,7 @@ def test_a_set_in_the_store_is_the_set_in_memory(stored: StoredFeatures, monkeyp
         kept[slice(0, 0)].check("test")
 
 
+@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("name", sorted(DETECTORS))
 def test_every_detector_scores_it_as_in_memory(
     name: str, stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch
@@ -90,6 +101,47 @@ def test_every_detector_scores_it_as_in_memory(
         detector.fit(features, epochs=1, seed=0)
         scores.append(detector.score(features))
     assert scores[0].tolist() == scores[1].tolist()
+
+
+class OtherProcesses:
+    """Nothing but what was pickled reaches them."""
+
+    shard = 16
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def each(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        for one in arguments:
+            there, received = pickle.loads(pickle.dumps((function, one)))  # noqa: S301 - its own
+            self.sizes.append(len(received[0]))
+            yield there(*received)
+
+
+@pytest.mark.usefixtures("few_resamples")
+@pytest.mark.parametrize("name", sorted(DETECTORS))
+def test_other_processes_score_parts_of_it_as_one_does_all(
+    name: str, stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, kept = both(stored, monkeypatch)
+    others = OtherProcesses()
+    spread = replace(stored, spread=others).read(pd.DataFrame({"md5": md5s()}), 2, list(SHAPES))
+    params = Params.model_validate({"differnet": {"blocks": 1, "hidden": 4}, "training": {"epochs": 1}})
+    contents = [f"{number // 2}" for number in range(IMAGES)]  # each image has a copy
+
+    def scored(features: FeatureSet) -> tuple[list[float], list[float]]:
+        detector = DETECTORS[name].build(features, params, CPU)
+        detector.fit(features, epochs=1, seed=0)
+        inside = np.arange(IMAGES) != 3
+        unseen = out_of_fold_scores(
+            lambda: DETECTORS[name].build(features, params, CPU),
+            features, contents, inside=inside, folds=2, epochs=1, seed=1,
+        )  # fmt: skip
+        return score_in_parts(detector, features).tolist(), unseen.scores.tolist()
+
+    assert scored(spread) == scored(kept)
+    assert max(others.sizes) == 16
+    assert sum(others.sizes) >= IMAGES
 
 
 def test_cells_that_vote_are_read_a_few_images_at_a_time(
