@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 
 from irp_core.backbones import load_backbone
 from irp_core.config import Params, digest
+from irp_core.errors import InputError
 from irp_core.features.extraction import Feature, extract, network_passes
 from irp_core.features.feature_set import BLOCK, FeatureSet, Local, Result
 from irp_core.features.local import local_feature, local_spec, row_shape
 from irp_core.features.pooled import PooledExtractor, extractor_spec, resolve_device, resolve_precision
 from irp_core.features.store import FeatureStore, StoreUse
+from irp_core.features.stores.objects import Elsewhere
+from irp_core.features.stores.remote_store import RemoteStore
 
 __all__ = ["FeaturePipeline", "Spread", "StoredFeatures", "StoredSet"]
 
@@ -54,6 +57,7 @@ class StoredFeatures:
         fingerprint: the digest of `spec`.
         local: the same for each local feature that was extracted.
         shapes: the shape of an image's row of each (`irp_core.features.local.row_shape`).
+        elsewhere: where `root` is no directory but an address: its objects, and what is kept of them here.
         spread: processes that score the sets that are read, a part each; None: the one that reads them.
     """
 
@@ -62,6 +66,7 @@ class StoredFeatures:
     fingerprint: str
     local: dict[Local, dict[str, Any]] = field(default_factory=dict)
     shapes: dict[Local, tuple[int, ...]] = field(default_factory=dict)
+    elsewhere: Elsewhere | None = field(default=None, compare=False)
     spread: Spread | None = field(default=None, compare=False)
 
     def read(self, rows: pd.DataFrame, views: int, needs: Iterable[Local] = ()) -> FeatureSet:
@@ -77,10 +82,14 @@ class StoredFeatures:
         needs = list(needs)
         if missing := sorted(set(needs) - set(self.local)):
             raise ValueError(f"StoredFeatures.read: {missing} were not extracted.")
-        stores = {name: FeatureStore(Path(self.root), spec) for name, spec in self.specs(needs).items()}
+        stores = {name: self.store(spec) for name, spec in self.specs(needs).items()}
         stored = StoredSet(self, stores, rows["md5"].to_numpy(dtype=object), views)
         many = self.spread is not None and len(stored) > self.spread.shard
         return stored if many or stored.size > _IN_MEMORY else stored.read()
+
+    def store(self, spec: dict[str, Any]) -> FeatureStore:
+        """Opened, the rows of one of the `specs`."""
+        return _store(self.root, self.elsewhere, spec)
 
     def specs(self, needs: Iterable[Local]) -> dict[Feature, dict[str, Any]]:
         """What the pooled features and these local ones depend on, by name."""
@@ -111,8 +120,14 @@ class StoredSet(FeatureSet):
         return StoredSet(self.__dict__["_of"], self.__dict__["_stores"], md5s, views)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        of = replace(self.__dict__["_of"], root=str(Path(self.__dict__["_of"].root).resolve()), spread=None)
-        return _opened, (of, tuple(self.__dict__["_stores"]), self.__dict__["_md5s"], self.__dict__["_views"])
+        of = self.__dict__["_of"]
+        root = str(Path(of.root).resolve()) if of.elsewhere is None else of.root
+        return _opened, (
+            replace(of, root=root, spread=None),
+            tuple(self.__dict__["_stores"]),
+            self.__dict__["_md5s"],
+            self.__dict__["_views"],
+        )
 
     def each_part(self, function: Callable[..., Result], *columns: Sequence[Any]) -> Iterator[Result]:
         """As of any set; where it is spread, other processes compute its parts."""
@@ -187,6 +202,10 @@ class StoredSet(FeatureSet):
             raise ValueError(f"{caller} expects images and {list(needs)}. Got {len(self)} images without {missing}.")
 
 
+def _store(root: str, elsewhere: Elsewhere | None, spec: dict[str, Any]) -> FeatureStore:
+    return FeatureStore(Path(root), spec) if elsewhere is None else RemoteStore(elsewhere, spec)
+
+
 _OPEN = threading.local()  # stores that a thread has opened: to read an index takes longer than to look into it
 
 
@@ -199,7 +218,7 @@ def _opened(of: StoredFeatures, names: Sequence[Feature], md5s: NDArray[np.objec
         if key in known:
             known[key].refresh()
         else:
-            known[key] = FeatureStore(Path(of.root), spec)
+            known[key] = of.store(spec)
         stores[name] = known[key]
     return StoredSet(of, stores, md5s, views)
 
@@ -211,12 +230,18 @@ class FeaturePipeline:
         params: sections `images`, `views` and `features`.
         weights: file of the backbone's weights; None for the bundled one.
         needs: local features to extract beside the pooled ones.
+        elsewhere: the object store, where `features.store` is an address.
 
     Raises:
-        InputError: weights that do not fit, a device that is not there.
+        InputError: weights that do not fit, a device that is not there, an address without its object store.
     """
 
-    def __init__(self, params: Params, weights: Path | None, needs: Iterable[Local]) -> None:
+    def __init__(
+        self, params: Params, weights: Path | None, needs: Iterable[Local], elsewhere: Elsewhere | None = None
+    ) -> None:
+        root = params.features.store
+        if params.features.elsewhere and elsewhere is None:
+            raise InputError(f"features.store: expected a folder here, found the address {root}.")
         device = resolve_device(params.features.device)
         precision = resolve_precision(params.features.precision, device)
         backbone = load_backbone(params.features.backbone, weights, params.features.layers)
@@ -227,11 +252,11 @@ class FeaturePipeline:
         self._first, self._others = network_passes(network, local)
         spec = extractor_spec(params, backbone, precision)
         specs = {need: local_spec(need, spec, params.features, backbone, params.images) for need in needs}
-        store = FeatureStore(Path(params.features.store), spec)
-        self._stores: dict[Feature, FeatureStore] = {"pooled": store}
-        self._stores |= {need: FeatureStore(Path(params.features.store), specs[need]) for need in needs}
+        self._stores: dict[Feature, FeatureStore] = {"pooled": _store(root, elsewhere, spec)}
+        self._stores |= {need: _store(root, elsewhere, specs[need]) for need in needs}
         shapes = {need: row_shape(need, params.features, params.images) for need in needs}
-        self.stored = StoredFeatures(params.features.store, spec, store.fingerprint, specs, shapes)
+        fingerprint = self._stores["pooled"].fingerprint
+        self.stored = StoredFeatures(root, spec, fingerprint, specs, shapes, elsewhere)
 
     def fill(
         self,
@@ -264,4 +289,6 @@ class FeaturePipeline:
             if len(of):
                 with shown(f"Extracting {', '.join(network_pass.features)} ({what})") as advance:
                     extract(of, root, self._stores, network_pass, self._params, only=only, progress=advance)
+        for store in self._stores.values():
+            store.publish()
         return use
