@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,10 +14,10 @@ import pandas as pd
 import pytest
 import torch
 
-from irp_core.config import CellVotesParams, Params
-from irp_core.detectors import DETECTORS, CellVotes
+from irp_core.config import CellVotesParams, DifferNetParams, Params, Training
+from irp_core.detectors import DETECTORS, CellVotes, DifferNet, differnet
 from irp_core.detectors.cells import cell_votes
-from irp_core.detectors.folds import assign_folds, fold_by_fold, score_in_parts
+from irp_core.detectors.folds import assign_folds, contents_of, drawn, fold_by_fold, score_in_parts
 from irp_core.detectors.gaussian import Gaussian
 from irp_core.detectors.out_of_fold import out_of_fold_scores
 from irp_core.features import feature_set, pipeline
@@ -142,6 +144,44 @@ def test_other_processes_score_parts_of_it_as_one_does_all(
     assert scored(spread) == scored(kept)
     assert max(others.sizes) == 16
     assert sum(others.sizes) >= IMAGES
+
+
+def test_a_flow_trains_on_a_sample_and_reports_the_loss_on_the_others(
+    stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    held, kept = both(stored, monkeypatch)
+    training = Training(sample=40, batch_size=16)
+    chosen = drawn(contents_of(held), np.arange(IMAGES), 40)
+
+    def flow() -> DifferNet:
+        return DifferNet(12, DifferNetParams(blocks=1, hidden=4), training, CPU)
+
+    alone = flow()
+    alone.fit(held[chosen], epochs=2, seed=0)
+    assert not caplog.records
+    with caplog.at_level(logging.INFO):
+        sampled = flow()
+        sampled.fit(kept, epochs=2, seed=0)
+    assert sampled.score(held).tolist() == alone.score(held).tolist()
+    assert "trained on 40 of 70 images: loss " in caplog.text
+    ours, others = (float(number.strip(",")) for number in re.findall(r"-?[\d.]+,|-?[\d.]+$", caplog.messages[0]))
+    assert ours != others
+    folds = assign_folds(md5s(), np.arange(IMAGES) != 3, 2, seed=1)
+    training = Training(sample=20, batch_size=16)
+    one_by_one = fold_by_fold(flow, held, folds, epochs=2, seed=0)
+    np.testing.assert_allclose(flow().score_out_of_fold(kept, folds, epochs=2, seed=0), one_by_one, rtol=1e-4)
+
+
+def test_views_that_do_not_fit_into_memory_are_mapped(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, kept = both(stored, monkeypatch)
+    scores = []
+    for bound in (differnet._IN_MEMORY, 0):
+        monkeypatch.setattr(differnet, "_IN_MEMORY", bound)
+        monkeypatch.setattr(differnet, "_AT_ONCE", 50)
+        flow = DifferNet(12, DifferNetParams(blocks=1, hidden=4), Training(), CPU)
+        flow.fit(kept, epochs=2, seed=0)
+        scores.append(flow.score(held))
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
 
 
 def test_cells_that_vote_are_read_a_few_images_at_a_time(
