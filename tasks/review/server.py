@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import jinja2
 import uvicorn
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,12 +27,15 @@ from irp_core.report.run_maps import RunMaps
 from irp_core.results.again import again
 from tasks.reports.thumbnails import image_file, jpeg
 from tasks.review.door import Bounded, Impatient, answer_in_json
+from tasks.review.paging import Filter, page_of
 from tasks.review.session import Review
 
 __all__ = ["MD5", "Body", "Name", "ReviewServer"]
 
 _SIZES = {"small": 160, "large": 900, "map": 900}  # pixels
 MD5 = Field(pattern=r"^[0-9a-f]{32}$")
+_AT = Query(None, pattern=r"^[0-9a-f]{32}$")
+_FIND = Query("", max_length=200)
 _WORD = Field(min_length=1, max_length=200, pattern=r"\S")
 
 
@@ -152,11 +155,11 @@ class ReviewServer:
         )
         return HTMLResponse(text, headers={"Content-Security-Policy": policy})
 
-    def _items(self) -> dict[str, Any]:
-        items = self.review.items.astype(object).where(self.review.items.notna(), None)
-        decisions = self.review.decisions()
-        rows = [{**row, "review": decisions.get(row["md5"])} for row in items.to_dict("records")]
-        return {"items": rows, "approved": self.review.approved(), "can_undo": bool(self._undo)}
+    def _items(self, show: Filter = "all", find: str = _FIND, at: str | None = _AT) -> dict[str, Any]:
+        return {**page_of(self.review, show, find, at), **self._state()}
+
+    def _state(self) -> dict[str, Any]:
+        return {"approved": self.review.approved(), "can_undo": bool(self._undo)}
 
     def _neighbours(self, md5: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.review.neighbours(md5).to_dict("records")
@@ -175,7 +178,7 @@ class ReviewServer:
             before = self.review.decisions().get(body.md5)
             self.review.decide(body.md5, body.decision == "keep", body.reviewer, body.note)
             self._undo.append((body.reviewer.strip(), body.md5, before))
-            return self._items()
+            return self._state()
 
     def _undo_last(self, body: Name) -> dict[str, Any]:
         """Take back the last decision of the one who asks: nobody's name is put to what another did."""
@@ -194,12 +197,12 @@ class ReviewServer:
             else:
                 self.review.withdraw(md5, name)
             del self._undo[own[-1]]
-            return {**self._items(), "md5": md5}
+            return {**self._state(), "md5": md5}
 
     def _approve(self, body: Name) -> dict[str, Any]:
         with self._lock:
             self.review.approve(body.reviewer, body.note)
-            return self._items()
+            return self._state()
 
     def _finish(self) -> dict[str, bool]:
         self.stop()
@@ -207,9 +210,8 @@ class ReviewServer:
 
     @lru_cache(maxsize=512)  # noqa: B019  (the server lives as long as its process's only review)
     def _picture(self, md5: str, size: str) -> bytes | None:
-        manifest = self.review.run.manifest()
-        found = manifest.loc[manifest["md5"] == md5, "image_id"]
-        path = image_file(self.review.run, str(found.iloc[0]), md5) if len(found) else None
+        name = self.review.names.get(md5)
+        path = image_file(self.review.run, name, md5) if name is not None else None
         if size == "map":
             return self._maps.jpeg(md5, path, _SIZES[size])
         return jpeg(path, _SIZES[size], self.review.run.params().images) if path else None
