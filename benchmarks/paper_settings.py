@@ -15,7 +15,7 @@ import pandas as pd
 import typer
 
 import tasks.runtime.environment  # noqa: F401
-from irp_core.atomic import atomic_path
+from benchmarks.tables import put_rows
 from irp_core.config import Params
 from irp_core.features.pooled import resolve_device, resolve_precision
 from irp_core.params_file import load_params
@@ -67,17 +67,6 @@ def _losses(run: RunDirectory) -> pd.DataFrame:
     return pd.concat(tables)[["iteration", "epoch", "loss", "seconds"]]
 
 
-def _with_rows(output: Path, rows: pd.DataFrame, keys: list[str]) -> None:
-    """Put the rows in the place of those of the same keys."""
-    if output.exists():
-        before = pd.read_csv(output)
-        same = before[keys].apply(tuple, axis=1).isin(set(rows[keys].apply(tuple, axis=1)))
-        rows = pd.concat([before[~same], rows]) if (~same).any() else rows
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(output) as temporary:
-        rows.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
-
-
 def _main(
     root: Annotated[Path, typer.Argument(help="Folder of a data set.")],
     set_param: Annotated[list[str] | None, typer.Option("-S", help="section.key=value")] = None,
@@ -109,14 +98,14 @@ def _main(
                 "reading": reading,
             }
             keys = list(place)
-            _with_rows(output / "runs.csv", pd.DataFrame([place | _row(run)]), keys)
+            put_rows(output / "runs.csv", pd.DataFrame([place | _row(run)]), keys)
             losses = _losses(run)
-            _with_rows(output / "losses.csv", losses.assign(**place)[[*keys, *losses.columns]], keys)
+            put_rows(output / "losses.csv", losses.assign(**place)[[*keys, *losses.columns]], keys)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
             times = [
                 place | {"stage": stage, "seconds": spent, "peak_gb": peak} for stage, spent in run.timings().items()
             ]
-            _with_rows(output / "times.csv", pd.DataFrame(times), keys)
+            put_rows(output / "times.csv", pd.DataFrame(times), keys)
             print(place | _row(run), flush=True)
 
 

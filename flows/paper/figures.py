@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -11,12 +12,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from flows.paper.places import FIGURES, STUDIED, STUDIES, TABLES, cell, study
+from flows.paper.places import FIGURES, STUDIED, STUDIES, TABLES, WIDE, cell, study
 from irp_core.atomic import atomic_directory
 from irp_core.config import Params
 from irp_core.paper.figures import Thumbnail, figure1, figure3, figure4, figure5
 from irp_core.paper.reference import load_reference
-from irp_core.paper.study_figures import figure6, figure7
+from irp_core.paper.study_figures import figure6, figure7, figure8
 
 __all__ = ["write_figures", "write_studies"]
 
@@ -45,20 +46,30 @@ def write_figures(params: Params) -> None:
 
 
 def write_studies(params: Params) -> None:
-    """Write `docs/results/studies/`: the tables of all entities' studies, figures 6 and 7."""
-    studies = {
-        name: pd.concat([pd.read_csv(study(entity) / f"{name}.csv") for entity in params.sweep.entities])
-        for name in STUDIED
-    }
+    """Write `docs/results/studies/`: the tables of all entities' studies, figures 6, 7 and 8."""
+    studies = {name: _studied(name, params.sweep.entities) for name in STUDIED}
     figures = {
         "figure6": figure6(studies["lambda"], params.figures),
         "figure7": figure7(studies["memory"], params.figures),
+        "figure8": figure8(studies["histograms"], params.refinement.lambda_, params.figures),
     }
     with atomic_directory(STUDIES) as folder:
         for name, table in studies.items():
             table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
         for name, figure in figures.items():
             _save(figure, folder / name, params.figures.dpi)
+
+
+def _studied(name: str, entities: Sequence[str]) -> pd.DataFrame:
+    """One table of the sweep's entities: what stage `study` measured, then the widths that were run apart from it."""
+    own = pd.concat([pd.read_csv(study(entity) / f"{name}.csv") for entity in entities])
+    apart = WIDE / f"{name}.csv"
+    if not apart.is_file():
+        return own
+    wide = pd.read_csv(apart)
+    measured = own[["entity", "width"]].apply(tuple, axis=1)
+    new = wide["entity"].isin(entities) & ~wide[["entity", "width"]].apply(tuple, axis=1).isin(set(measured))
+    return pd.concat([own, wide[new]]) if new.any() else own
 
 
 def _thumbnails(folder: Path, count: int, pictures: bool) -> list[Thumbnail]:

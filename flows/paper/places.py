@@ -14,6 +14,7 @@ __all__ = [
     "STUDIED",
     "STUDIES",
     "TABLES",
+    "WIDE",
     "cell",
     "features",
     "metrics",
@@ -29,8 +30,9 @@ METRICS = RESULTS / "metrics"
 TABLES = RESULTS / "tables"
 FIGURES = RESULTS / "figures"
 STUDIES = RESULTS / "studies"
-STUDIED = ("lambda", "memory", "protocols")  # tables of a study
+STUDIED = ("lambda", "memory", "histograms", "protocols")  # tables of a study
 BENCHMARKS = RESULTS / "benchmarks"  # tables that benchmarks.paper_settings and benchmarks.transformations wrote
+WIDE = BENCHMARKS / "study"  # studies of widths that the sweep does not run: tables as those of a study, by hand
 PAGE = Path("docs/results.md")
 DEMO = "demo"
 
@@ -62,7 +64,7 @@ def cell(entity: str, level: int) -> Path:
 
 
 def study(entity: str) -> Path:
-    """Results of the entity's studies: `lambda.csv`, `memory.csv`, `protocols.csv`."""
+    """Results of the entity's studies: `lambda.csv`, `memory.csv`, `histograms.csv`, `protocols.csv`."""
     return DATA / "study" / entity
 
 

@@ -30,6 +30,7 @@ from benchmarks import (
     training,
     transformations,
 )
+from benchmarks.tables import measured, put_rows
 from irp_core.config import Params
 from irp_core.demo.line import Batch
 from irp_core.features.store import FeatureStore
@@ -94,6 +95,17 @@ def test_the_comparison_and_its_report(plant: Path, tmp_path: Path, monkeypatch:
     before = runs.read_bytes()
     choosing._main([plant], settings, runs, "gaussian", "vanilla,oracle")  # nothing is left to do
     assert runs.read_bytes() == before
+
+
+def test_a_row_takes_the_place_of_the_one_of_the_same_cell(tmp_path: Path) -> None:
+    file, keys = tmp_path / "tables" / "made.csv", ["entity", "level"]
+    assert measured(file, keys).empty
+    cells = pd.DataFrame([("a", 0, 0.12345678), ("a", 10, 0.2), ("b", 0, 0.3)], columns=[*keys, "auroc"])
+    put_rows(file, cells, keys)
+    assert measured(file, keys)["auroc"].tolist() == [0.123457, 0.2, 0.3]
+    whole = put_rows(file, cells.head(2).assign(auroc=0.5), keys)
+    assert whole["auroc"].tolist() == [0.3, 0.5, 0.5]
+    assert measured(file, keys).equals(whole)
 
 
 def test_each_transformation_is_compared_with_none(

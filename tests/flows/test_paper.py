@@ -142,10 +142,17 @@ def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
     assert "left out of this copy" in (project / "docs" / "results.md").read_text()
 
     set_params(project, {"refinement": {"lambda": 1.3}})
-    # `page` says λ; `tables` follows when the cells have changed.
-    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {first, second, study, "page"}
+    # `page` and `studies` say λ; `tables` follows when the cells have changed.
+    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {first, second, study, "studies", "page"}
     assert stages_run(dvc(project, "repro", first).stdout) == [first]
-    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {second, study, "tables", "figures", "page"}
+    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {
+        second,
+        study,
+        "studies",
+        "tables",
+        "figures",
+        "page",
+    }
 
 
 def test_the_default_method_may_be_swept_beside_the_papers(
@@ -223,7 +230,7 @@ def _check_results(project: Path) -> None:
     page = (project / "docs" / "results.md").read_text()
     assert "## What it says" in page
     assert "12 runs" in page
-    assert f"**{ENTITY}, hidden 16**: nothing removed" in page
+    assert f"| {ENTITY}       | 16       | in sample, after a tenth of the epochs |" in page
     _check_studies(results / "studies")
     assert str(project) not in page
     # The sweep's detector reads pooled features only, and no map is asked for.
@@ -234,7 +241,9 @@ def _check_results(project: Path) -> None:
 
 
 def _check_studies(folder: Path) -> None:
-    assert {f"figure{n}.{kind}" for n in (6, 7) for kind in ("svg", "png")} <= {file.name for file in folder.iterdir()}
+    assert {f"figure{n}.{kind}" for n in (6, 7, 8) for kind in ("svg", "png")} <= {
+        file.name for file in folder.iterdir()
+    }
     studied = pd.read_csv(folder / "lambda.csv")
     assert {"vanilla", "oracle", "in_sample"} <= set(studied["scores"])
     oracle = studied[studied["scores"] == "oracle"]
