@@ -192,9 +192,7 @@ def _main(
             wanted = [pair for pair in product(detectors.split(","), methods.split(",")) if pair not in known]
             if not wanted:
                 continue
-            noise = params.contamination.model_copy(
-                update={"fraction": level / 100, "max_fraction": params.sweep.max_level / 100}
-            )
+            noise = params.sweep.contamination_at(level, params.contamination)
             manifest = contaminate(found, params.dataset, noise, seed=seed)
             seeded = trained.model_copy(update={"run": trained.run.model_copy(update={"seed": seed})})
             cell = _cell(manifest, of, seeded, wanted)

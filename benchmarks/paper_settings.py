@@ -19,7 +19,6 @@ from benchmarks.tables import put_rows
 from irp_core.config import Params
 from irp_core.features.pooled import resolve_device, resolve_precision
 from irp_core.params_file import load_params
-from irp_core.removals import standing_removals
 from irp_core.run.directory import RunDirectory
 
 __all__ = ["READINGS"]
@@ -45,19 +44,14 @@ def _refined(root: Path, params: Params, reading: str, vanilla: str | None) -> R
         return RunDirectory(Path(refine(str(root), plain, share_with=vanilla, operating=False)))
 
 
+_COLUMNS = ("auroc", "removed_good", "removed_bad", "n_start", "n_injected", "iterations", "stop_reason")
+
+
 def _row(run: RunDirectory) -> dict[str, Any]:
-    last, summary = run.iterations().iloc[-1], run.summary()
-    gone = standing_removals(run.removals())
-    bad = int(gone["injected"].eq(True).sum())
-    return {
-        "auroc": last["auroc"],
-        "removed_good": len(gone) - bad,
-        "removed_bad": bad,
-        "n_start": summary["n_start"],
-        "n_injected": summary["n_injected"],
-        "iterations": summary["iterations"],
-        "stop_reason": summary["stop_reason"],
-    }
+    from flows.paper.cell import results_of
+
+    measured, _ = results_of(run)
+    return {name: measured[name] for name in _COLUMNS}
 
 
 def _losses(run: RunDirectory) -> pd.DataFrame:
@@ -70,18 +64,20 @@ def _losses(run: RunDirectory) -> pd.DataFrame:
 def _main(
     root: Annotated[Path, typer.Argument(help="Folder of a data set.")],
     set_param: Annotated[list[str] | None, typer.Option("-S", help="section.key=value")] = None,
-    output: Annotated[Path, typer.Option("-o", help="Folder of the tables.")] = Path("docs/results/published"),
+    output: Annotated[Path, typer.Option("-o", help="Folder of the tables.")] = Path("docs/results/benchmarks"),
     levels: Annotated[str, typer.Option(help="Percent defective, comma-separated.")] = "0,20,50",
     readings: Annotated[str, typer.Option(help="Which, separated by semicolons.")] = ";".join(READINGS),
 ) -> None:
     """Write `runs.csv` (a row per run), `losses.csv` (per epoch) and `times.csv` (seconds and memory by stage)."""
+    wanted = readings.split(";")
+    if unknown := set(wanted) - set(READINGS):
+        raise typer.BadParameter(f"--readings must be among {'; '.join(READINGS)}. Got {'; '.join(sorted(unknown))}.")
     base = load_params(Path("params/paper.yaml"), ["run.outputs=tables", "snapshots.enabled=false", *(set_param or [])])
     products = resolve_precision(base.training.precision, resolve_device(base.features.device))
     for level in (int(text) for text in levels.split(",")):
-        noise = {"fraction": level / 100, "max_fraction": base.sweep.max_level / 100}
-        params = base.model_copy(update={"contamination": base.contamination.model_copy(update=noise)})
+        params = base.model_copy(update={"contamination": base.sweep.contamination_at(level, base.contamination)})
         vanilla: str | None = None
-        for reading in readings.split(";"):
+        for reading in wanted:
             if reading == "oracle" and level == 0:
                 continue
             run = _refined(root, params, reading, vanilla)
@@ -106,7 +102,9 @@ def _main(
                 place | {"stage": stage, "seconds": spent, "peak_gb": peak} for stage, spent in run.timings().items()
             ]
             put_rows(output / "times.csv", pd.DataFrame(times), keys)
-            print(place | _row(run), flush=True)
+            print(
+                f"{root.name}, {level} %, {reading}: {', '.join(f'{k} {v}' for k, v in _row(run).items())}", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -43,9 +43,7 @@ def _rows(root: Path, name: str, params: Params, detectors: list[str], levels: l
     trained = params.model_copy(update={"training": params.sweep.training_of(root.name, params.training)})
     rows: list[dict[str, object]] = []
     for level, seed in product(levels, params.sweep.seeds):
-        noise = params.contamination.model_copy(
-            update={"fraction": level / 100, "max_fraction": params.sweep.max_level / 100}
-        )
+        noise = params.sweep.contamination_at(level, params.contamination)
         manifest = contaminate(found, params.dataset, noise, seed=seed)
         train, test = training_rows(manifest), testing_rows(manifest)
         features, tested, defective = of(train), of(test), test["label"] == "defective"

@@ -98,11 +98,11 @@ def _studies(studies: Mapping[str, pd.DataFrame], params: Params) -> dict[str, A
 def _benchmarks() -> dict[str, Any]:
     """What the page shows of the paper's own settings and of the transformations."""
     runs, losses, times = (pd.read_csv(BENCHMARKS / f"{name}.csv") for name in ("runs", "losses", "times"))
-    paper = load_params(Path("params/paper.yaml"))
+    paper, reference = load_params(Path("params/paper.yaml")), load_reference()
     return {
-        "their_rows": markdown(paper_rows(load_reference(), ("bottle", "screw"), (0, 10, 20, 30, 40, 50))),
-        "theirs": markdown(paper_settings_table(runs, load_reference())),
-        "theirs_said": paper_settings_reading(runs, losses, paper.training.epochs * paper.views.train),
+        "their_rows": markdown(paper_rows(reference, ("bottle", "screw"), (0, 10, 20, 30, 40, 50))),
+        "theirs": markdown(paper_settings_table(runs, reference)),
+        "theirs_said": paper_settings_reading(runs, losses, reference, paper.training.epochs * paper.views.train),
         "theirs_levels": ", ".join(f"{level}" for level in sorted(set(runs["level"]))),
         "times": markdown(paper_settings_times(times, losses)),
         "transformations": (BENCHMARKS / "transformations.md").read_text(encoding="utf-8"),

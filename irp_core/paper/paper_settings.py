@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
@@ -46,68 +46,80 @@ def paper_settings_table(runs: pd.DataFrame, reference: Reference) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def paper_settings_reading(runs: pd.DataFrame, losses: pd.DataFrame, paper_steps: int) -> list[str]:
-    """A few sentences for each way of running that has both readings of IRP, one on the loss for each of the others.
+def paper_settings_reading(
+    runs: pd.DataFrame, losses: pd.DataFrame, reference: Reference, paper_steps: int
+) -> list[str]:
+    """Sentences on the ways of running that have both readings of IRP, and one on how far each training went.
 
     Args:
         losses: `RUN`, `level`, `reading`, `iteration`, `epoch`, `loss`.
         paper_steps: epochs times views that the paper trains.
     """
+    whole = [(_way(known), group) for known, group in runs.groupby(RUN, sort=False)]
+    whole = [(way, group) for way, group in whole if {_IN, _OUT} <= set(group["reading"])]
     sentences = []
-    for known, group in runs.groupby(RUN, sort=False):
-        entity, hidden, standardize, precision, views, epochs = known
-        length = f"{epochs} epochs of {views} views"
-        name = f"**{entity}, hidden {hidden}, {length}" + ("" if standardize else ", not standardised") + "**"
+    if whole:
+        sentences = [
+            f"Against training once, IRP with the scores of the images that the flow trained on changes AUROC "
+            f"{_each(whole, _IN, _gain)}.",
+            f"Such scores find few of the defects: they remove {_each(whole, _IN, _counts)}.",
+            f"With out-of-fold scores and all else equal, AUROC changes {_each(whole, _OUT, _gain)}, and they remove "
+            f"{_each(whole, _OUT, _counts)}.",
+        ]
+        beside = [_beside_paper(way, group, reference) for way, group in whole]
+        if any(beside):
+            sentences.append(f"Beside the paper's IRP: {'; '.join(filter(None, beside))}.")
+    progress = []
+    for known, _ in runs.groupby(RUN, sort=False):
         own = losses[(losses[RUN] == pd.Series(dict(zip(RUN, known, strict=True)))).all(axis=1)]
-        if {_IN, _OUT} <= set(group["reading"]):
-            sentences.append(f"{name}: {_compared(group)}")
-            sentences.append(f"{name}: {_removals(group)}")
-        sentences.append(f"{name} ({precision}): {_loss(own, int(epochs), int(epochs * views / paper_steps * 100))}")
-    return sentences
+        progress.append(f"{_way(known)}: {_loss(own, known, paper_steps)}")
+    return [*sentences, f"How far the first training went: {'; '.join(progress)}."]
 
 
-def _compared(group: pd.DataFrame) -> str:
+def _way(known: tuple[object, ...]) -> str:
+    entity, hidden, standardize, *_ = known
+    return f"{entity}, hidden {hidden}" + ("" if standardize else ", not standardised")
+
+
+def _each(whole: list[tuple[str, pd.DataFrame]], reading: str, say: Callable[[pd.DataFrame, str], str]) -> str:
+    return "; ".join(f"({way}) {say(group.sort_values('level'), reading)}" for way, group in whole)
+
+
+def _gain(group: pd.DataFrame, reading: str) -> str:
     wide = group.pivot_table(index="level", columns="reading", values="auroc")
+    gain = (100 * (wide[reading] - wide["vanilla"])).dropna()
+    return "by " + ", ".join(f"{points:+.1f} points at {level} %" for level, points in gain.items())
+
+
+def _counts(group: pd.DataFrame, reading: str) -> str:
     parts = []
-    for reading, said in ((_IN, "scores in sample"), (_OUT, "scores out of fold")):
-        gain = 100 * (wide[reading] - wide["vanilla"])
-        each = ", ".join(f"{points:+.1f} points at {level} %" for level, points in gain.items())
-        parts.append(f"with {said} the refinement changes AUROC by {each}")
-    text = "; ".join(parts)
-    if "oracle" in wide:
-        best = (100 * (wide["oracle"] - wide["vanilla"])).dropna()
-        text += "; without its defects " + ", ".join(
-            f"{points:+.1f} points at {level} %" for level, points in best.items()
-        )
-    return f"against training once, {text}."
+    for row in group[group["reading"] == reading].to_dict("records"):
+        bad = f"{row['removed_bad']} of {row['n_injected']} defects and " if row["n_injected"] else ""
+        parts.append(f"{bad}{row['removed_good']} good images at {row['level']} %")
+    return ", ".join(parts)
 
 
-def _removals(group: pd.DataFrame) -> str:
-    dirty = group[group["n_injected"] > 0]
+def _beside_paper(way: str, group: pd.DataFrame, reference: Reference) -> str:
     parts = []
-    for reading, said in ((_IN, "in-sample"), (_OUT, "out-of-fold")):
-        own = dirty[dirty["reading"] == reading]
-        bad, good, there = own["removed_bad"].sum(), own["removed_good"].sum(), own["n_injected"].sum()
-        parts.append(f"{said} scores remove {bad} of {there} injected defects and {good} good images")
-    clean = group[(group["n_injected"] == 0) & group["reading"].isin([_IN, _OUT])].set_index("reading")
-    text = "one round at the λ of the sweep: " + ", ".join(parts)
-    if {_IN, _OUT} <= set(clean.index):
-        text += (
-            f"; where nothing is wrong they remove {clean.loc[_IN, 'removed_good']} and "
-            f"{clean.loc[_OUT, 'removed_good']} good images"
-        )
-    return text + "."
+    for level, rows in group.sort_values("level").groupby("level"):
+        auroc = rows.set_index("reading")["auroc"]
+        paper = reference.auroc(str(rows["entity"].iloc[0]), int(level))
+        if paper is not None:
+            parts.append(
+                f"{auroc[_IN]:.3f} in sample and {auroc[_OUT]:.3f} out of fold against its {paper:.3f} at {level} %"
+            )
+    return f"({way}) {', '.join(parts)}" if parts else ""
 
 
-def _loss(losses: pd.DataFrame, epochs: int, share: int) -> str:
+def _loss(losses: pd.DataFrame, known: tuple[object, ...], paper_steps: int) -> str:
+    epochs, views = int(str(known[-1])), int(str(known[-2]))
     first = losses[(losses["reading"] == "vanilla") & (losses["iteration"] == 0)].groupby("epoch")["loss"].mean()
-    start, end = float(first.iloc[0]), float(first.iloc[-1])
-    quarter = max(1, epochs // 4)
-    before = float(first.iloc[-1 - quarter]) if len(first) > quarter else start
-    text = f"the loss goes from {start:.2f} to {end:.2f}, and by {before - end:.2f} in the last {quarter} epochs"
-    if share < 100:
-        text += f"; this is {share} % of the paper's training"
-    return text + "."
+    quarter = max(1, len(first) // 4)
+    before = float(first.iloc[-1 - quarter]) if len(first) > quarter else float(first.iloc[0])
+    share = round(100 * epochs * views / paper_steps)
+    end = float(first.iloc[-1])
+    fall = f"the loss from {first.iloc[0]:.2f} to {end:.2f}, {before - end:.2f} of that in the last quarter"
+    return f"{share} % of the paper's steps, {fall}"
 
 
 def paper_settings_times(times: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:

@@ -103,15 +103,14 @@ def _removals(summary: pd.DataFrame, methods: Sequence[str]) -> str:
         said = []
         good, bad = noisy["removed_good_mean"].sum(), noisy["removed_bad_mean"].sum()
         if good + bad:
-            recall = noisy["removal_recall_mean"].mean()
-            said.append(f"removes {100 * recall:.0f} % of the defects, and {100 * bad / (good + bad):.0f} % of what it "
-                        "removes is defective")  # fmt: skip
+            share = f"{100 * bad / (good + bad):.0f} % of what it removes is defective"
+            said.append(f"finds {100 * noisy['removal_recall_mean'].mean():.0f} % of the defects ({share})")
         elif not noisy.empty:
             said.append("removes nothing from contaminated sets")
         if not clean.empty:
             said.append(f"takes {clean['removed_good_mean'].mean():.1f} good images from a set that has no defect")
         if said:
-            parts.append(f"{METHODS[method].label} {', and '.join(said)}")
+            parts.append(f"{METHODS[method].label} {' and '.join(said)}")
     return f"{'; '.join(parts)}." if parts else ""
 
 
@@ -125,7 +124,8 @@ def _oracle(runs: pd.DataFrame, differences: pd.DataFrame, methods: Sequence[str
         defined = noisy["recovery"].dropna()
         text = f"{METHODS[method].label} {_points(whole['mean'])} points"
         if not defined.empty:
-            recovered = f"{100 * defined.median():.0f} % of what contamination costs"
-            text += f", {recovered} recovered (median of {len(defined)} runs)"
+            text += (
+                f", of what contamination costs {100 * defined.median():.0f} % won back (median of {len(defined)} runs)"
+            )
         parts.append(text)
     return f"Against the oracle, trained without the defects: {'; '.join(parts)}." if parts else ""

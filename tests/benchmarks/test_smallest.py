@@ -143,12 +143,19 @@ def test_the_papers_settings_are_run_and_told(plant: Path, tmp_path: Path, monke
     table = paper_settings_table(runs, load_reference()).iloc[0]
     assert table["vanilla"] == f"{runs['auroc'].iloc[0]:.3f}"
     assert table["paper, IRP"] == "–"
-    compared, removed, loss = paper_settings_reading(runs, losses, 16)
-    gain = 100 * (runs["auroc"].iloc[1] - runs["auroc"].iloc[0])
-    assert f"with scores in sample the refinement changes AUROC by {gain:+.1f} points at 20 %" in compared
-    out = runs.iloc[2]
-    assert f"out-of-fold scores remove {out['removed_bad']} of {out['n_injected']}" in removed
-    assert loss.endswith("this is 25 % of the paper's training.")
+    gains, found, out_of_fold, progress = paper_settings_reading(runs, losses, load_reference(), 16)
+    inside, outside = runs.iloc[1], runs.iloc[2]
+    gain = 100 * (inside["auroc"] - runs["auroc"].iloc[0])
+    assert gains.endswith(f"by {gain:+.1f} points at 20 %.")
+    defects = inside["n_injected"]
+    assert f"{inside['removed_bad']} of {defects} defects and {inside['removed_good']} good images at 20 %" in found
+    assert f"{outside['removed_bad']} of {defects} defects and {outside['removed_good']} good" in out_of_fold
+    assert "25 % of the paper's steps" in progress
+    named = runs.assign(entity="bottle")  # a set that the paper has
+    assert (
+        "out of fold against its 0.925 at 20 %"
+        in paper_settings_reading(named, losses.assign(entity="bottle"), load_reference(), 16)[3]
+    )
     assert paper_settings_times(times, losses)["epochs x views"].tolist() == ["2 x 2"]
     before = Path("tables/runs.csv").read_bytes()
     paper_settings._main(plant, settings, Path("tables"), "20", "vanilla")
