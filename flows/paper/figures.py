@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from flows.paper.places import FIGURES, STUDIED, STUDIES, TABLES, WIDE, cell, study
+from flows.paper.places import APART, FIGURES, STUDIED, STUDIES, TABLES, cell, study
 from irp_core.atomic import atomic_directory
 from irp_core.config import Params
 from irp_core.paper.figures import Thumbnail, figure1, figure3, figure4, figure5
@@ -61,15 +61,16 @@ def write_studies(params: Params) -> None:
 
 
 def _studied(name: str, entities: Sequence[str]) -> pd.DataFrame:
-    """One table of the sweep's entities: what stage `study` measured, then the widths that were run apart from it."""
+    """One table of the sweep's entities: what stage `study` measured, then what was measured apart from it."""
     own = pd.concat([pd.read_csv(study(entity) / f"{name}.csv") for entity in entities])
-    apart = WIDE / f"{name}.csv"
+    apart = APART / f"{name}.csv"
     if not apart.is_file():
         return own
-    wide = pd.read_csv(apart)
-    measured = own[["entity", "width"]].apply(tuple, axis=1)
-    new = wide["entity"].isin(entities) & ~wide[["entity", "width"]].apply(tuple, axis=1).isin(set(measured))
-    return pd.concat([own, wide[new]]) if new.any() else own
+    more = pd.read_csv(apart)
+    keys = [key for key in ("entity", "width") if key in own]  # the protocols know no width
+    there = set(own[keys].itertuples(index=False, name=None))
+    new = [row[0] in entities and row not in there for row in more[keys].itertuples(index=False, name=None)]
+    return pd.concat([own, more[new]]) if any(new) else own
 
 
 def _thumbnails(folder: Path, count: int, pictures: bool) -> list[Thumbnail]:

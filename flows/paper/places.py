@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 __all__ = [
+    "APART",
     "BENCHMARKS",
     "DEMO",
     "FIGURES",
@@ -14,7 +15,6 @@ __all__ = [
     "STUDIED",
     "STUDIES",
     "TABLES",
-    "WIDE",
     "cell",
     "features",
     "metrics",
@@ -32,7 +32,9 @@ FIGURES = RESULTS / "figures"
 STUDIES = RESULTS / "studies"
 STUDIED = ("lambda", "memory", "histograms", "protocols")  # tables of a study
 BENCHMARKS = RESULTS / "benchmarks"  # tables that benchmarks.paper_settings and benchmarks.transformations wrote
-WIDE = BENCHMARKS / "study"  # studies of widths that the sweep does not run: tables as those of a study, by hand
+APART = (
+    BENCHMARKS / "study"
+)  # tables as those of a study, of what a sweep does not run (docs/results/benchmarks/README.md)
 PAGE = Path("docs/results.md")
 DEMO = "demo"
 
