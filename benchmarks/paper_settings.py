@@ -18,6 +18,7 @@ import tasks.runtime.environment  # noqa: F401
 from benchmarks.tables import put_rows
 from irp_core.config import Params
 from irp_core.features.pooled import resolve_device, resolve_precision
+from irp_core.paper.study import early_epoch
 from irp_core.params_file import load_params
 from irp_core.run.directory import RunDirectory
 
@@ -27,11 +28,13 @@ READINGS: dict[str, dict[str, Any]] = {
     "vanilla": {"method": "vanilla"},
     "OSR": {"method": "osr", "score_on": "in_sample"},
     "IRP, in-sample scores": {"method": "irp", "score_on": "in_sample"},
+    "IRP, early scores": {"method": "irp", "score_on": "in_sample", "retrain": "warm_start"},
     "IRP, out-of-fold scores": {"method": "irp", "score_on": "out_of_fold"},
     "oracle": {"method": "oracle"},
 }
 """What is run: settings of section `refinement`. The paper does not say whether its scores are of images that the
-detector trained on; Algorithm 1 reads as if they were."""
+detector trained on (Algorithm 1 reads as if they were), nor how long it pre-trains. Early scores are of such images,
+after `early_epoch` of the epochs; the other epochs follow the removal."""
 
 
 def _refined(root: Path, params: Params, reading: str, vanilla: str | None) -> RunDirectory:
@@ -40,6 +43,10 @@ def _refined(root: Path, params: Params, reading: str, vanilla: str | None) -> R
 
     plain = params.model_dump(mode="json")
     plain["refinement"] |= READINGS[reading]
+    if reading == "IRP, early scores":
+        before = early_epoch(params.training.epochs)
+        plain["training"] |= {"epochs": before, "retrain_epochs": max(1, params.training.epochs - before)}
+        vanilla = None  # it was trained for longer
     with without_prefect():
         return RunDirectory(Path(refine(str(root), plain, share_with=vanilla, operating=False)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ __all__ = ["RUN", "paper_rows", "paper_settings_reading", "paper_settings_table"
 
 RUN = ["entity", "hidden", "standardize", "precision", "views", "epochs"]
 """The columns that tell one way of running the paper's settings from another."""
-_IN, _OUT = "IRP, in-sample scores", "IRP, out-of-fold scores"
+_IN, _EARLY, _OUT = "IRP, in-sample scores", "IRP, early scores", "IRP, out-of-fold scores"
 
 
 def paper_settings_table(runs: pd.DataFrame, reference: Reference) -> pd.DataFrame:
@@ -49,26 +49,27 @@ def paper_settings_table(runs: pd.DataFrame, reference: Reference) -> pd.DataFra
 def paper_settings_reading(
     runs: pd.DataFrame, losses: pd.DataFrame, reference: Reference, paper_steps: int
 ) -> list[str]:
-    """Sentences on the ways of running that have both readings of IRP, and one on how far each training went.
+    """A sentence for each reading of IRP, one beside the paper's figures, and one on how far each training went.
 
     Args:
         losses: `RUN`, `level`, `reading`, `iteration`, `epoch`, `loss`.
         paper_steps: epochs times views that the paper trains.
     """
-    whole = [(_way(known), group) for known, group in runs.groupby(RUN, sort=False)]
-    whole = [(way, group) for way, group in whole if {_IN, _OUT} <= set(group["reading"])]
+    ways = [(_way(known), group) for known, group in runs.groupby(RUN, sort=False)]
+    said = {
+        _IN: "IRP with the scores of the images that the flow trained on",
+        _EARLY: "The same, scored after a tenth of the epochs and trained on after the removal,",
+        _OUT: "IRP with out-of-fold scores",
+    }
     sentences = []
-    if whole:
-        sentences = [
-            f"Against training once, IRP with the scores of the images that the flow trained on changes AUROC "
-            f"{_each(whole, _IN, _gain)}.",
-            f"Such scores find few of the defects: they remove {_each(whole, _IN, _counts)}.",
-            f"With out-of-fold scores and all else equal, AUROC changes {_each(whole, _OUT, _gain)}, and they remove "
-            f"{_each(whole, _OUT, _counts)}.",
-        ]
-        beside = [_beside_paper(way, group, reference) for way, group in whole]
-        if any(beside):
-            sentences.append(f"Beside the paper's IRP: {'; '.join(filter(None, beside))}.")
+    for reading, name in said.items():
+        own = [(way, group) for way, group in ways if reading in set(group["reading"])]
+        if own:
+            each = "; ".join(f"{way}: {_compared(group, reading)}" for way, group in own)
+            sentences.append(f"{name} against training once, AUROC points and what it removes: {each}.")
+    beside = [f"{way}: {_beside_paper(group, reference)}" for way, group in ways if _IN in set(group["reading"])]
+    if beside:
+        sentences.append(f"AUROC beside that of the paper's IRP: {'; '.join(beside)}.")
     progress = []
     for known, _ in runs.groupby(RUN, sort=False):
         own = losses[(losses[RUN] == pd.Series(dict(zip(RUN, known, strict=True)))).all(axis=1)]
@@ -81,34 +82,26 @@ def _way(known: tuple[object, ...]) -> str:
     return f"{entity}, hidden {hidden}" + ("" if standardize else ", not standardised")
 
 
-def _each(whole: list[tuple[str, pd.DataFrame]], reading: str, say: Callable[[pd.DataFrame, str], str]) -> str:
-    return "; ".join(f"({way}) {say(group.sort_values('level'), reading)}" for way, group in whole)
-
-
-def _gain(group: pd.DataFrame, reading: str) -> str:
-    wide = group.pivot_table(index="level", columns="reading", values="auroc")
-    gain = (100 * (wide[reading] - wide["vanilla"])).dropna()
-    return "by " + ", ".join(f"{points:+.1f} points at {level} %" for level, points in gain.items())
-
-
-def _counts(group: pd.DataFrame, reading: str) -> str:
+def _compared(group: pd.DataFrame, reading: str) -> str:
+    auroc = group.set_index(["level", "reading"])["auroc"]
     parts = []
-    for row in group[group["reading"] == reading].to_dict("records"):
+    for row in group[group["reading"] == reading].sort_values("level").to_dict("records"):
+        level = row["level"]
         bad = f"{row['removed_bad']} of {row['n_injected']} defects and " if row["n_injected"] else ""
-        parts.append(f"{bad}{row['removed_good']} good images at {row['level']} %")
+        gain = 100 * (row["auroc"] - auroc[level, "vanilla"])
+        parts.append(f"{gain:+.1f} at {level} % ({bad}{row['removed_good']} good images)")
     return ", ".join(parts)
 
 
-def _beside_paper(way: str, group: pd.DataFrame, reference: Reference) -> str:
+def _beside_paper(group: pd.DataFrame, reference: Reference) -> str:
+    auroc = group.set_index(["level", "reading"])["auroc"]
     parts = []
-    for level, rows in group.sort_values("level").groupby("level"):
-        auroc = rows.set_index("reading")["auroc"]
-        paper = reference.auroc(str(rows["entity"].iloc[0]), int(level))
-        if paper is not None:
-            parts.append(
-                f"{auroc[_IN]:.3f} in sample and {auroc[_OUT]:.3f} out of fold against its {paper:.3f} at {level} %"
-            )
-    return f"({way}) {', '.join(parts)}" if parts else ""
+    for level in sorted(set(group["level"])):
+        paper = reference.auroc(str(group["entity"].iloc[0]), int(level))
+        kinds = {"in sample": _IN, "early": _EARLY, "out of fold": _OUT}
+        ours = [f"{auroc[level, name]:.3f} {said}" for said, name in kinds.items() if (level, name) in auroc.index]
+        parts.append(f"{', '.join(ours)} (paper {'–' if paper is None else f'{paper:.3f}'}) at {level} %")
+    return "; ".join(parts)
 
 
 def _loss(losses: pd.DataFrame, known: tuple[object, ...], paper_steps: int) -> str:

@@ -135,27 +135,26 @@ def test_the_papers_settings_are_run_and_told(plant: Path, tmp_path: Path, monke
         "refinement.repeats=1", "refinement.removal=all_above", "refinement.max_iterations=1", "refinement.lambda=1.01",
         f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}",
     ]  # fmt: skip
-    paper_settings._main(plant, settings, Path("tables"), "20", "vanilla;IRP, in-sample scores;IRP, out-of-fold scores")
+    readings = "vanilla;IRP, in-sample scores;IRP, out-of-fold scores;IRP, early scores"
+    paper_settings._main(plant, settings, Path("tables"), "20", readings)
     runs, losses, times = (pd.read_csv(f"tables/{name}.csv") for name in ("runs", "losses", "times"))
     assert runs["n_injected"].gt(0).all() and runs["auroc"].between(0, 1).all()
     first = losses[losses["iteration"] == 0].pivot_table(index="epoch", columns="reading", values="loss")
-    assert first.nunique(axis=1).eq(1).all()
+    assert first.drop(columns="IRP, early scores").nunique(axis=1).eq(1).all()
+    early = losses[losses["reading"] == "IRP, early scores"]
+    assert early[["iteration", "epoch"]].to_numpy().tolist() == [[0, 1], [1, 1]]  # as many epochs in all
     table = paper_settings_table(runs, load_reference()).iloc[0]
     assert table["vanilla"] == f"{runs['auroc'].iloc[0]:.3f}"
     assert table["paper, IRP"] == "–"
-    gains, found, out_of_fold, progress = paper_settings_reading(runs, losses, load_reference(), 16)
-    inside, outside = runs.iloc[1], runs.iloc[2]
-    gain = 100 * (inside["auroc"] - runs["auroc"].iloc[0])
-    assert gains.endswith(f"by {gain:+.1f} points at 20 %.")
-    defects = inside["n_injected"]
-    assert f"{inside['removed_bad']} of {defects} defects and {inside['removed_good']} good images at 20 %" in found
-    assert f"{outside['removed_bad']} of {defects} defects and {outside['removed_good']} good" in out_of_fold
+    inside, early, outside, beside, progress = paper_settings_reading(runs, losses, load_reference(), 16)
+    for sentence, row in ((inside, runs.iloc[1]), (outside, runs.iloc[2]), (early, runs.iloc[3])):
+        gain = 100 * (row["auroc"] - runs["auroc"].iloc[0])
+        removed = f"{row['removed_bad']} of {row['n_injected']} defects and {row['removed_good']} good images"
+        assert sentence.endswith(f"{gain:+.1f} at 20 % ({removed}).")
+    assert "(paper –) at 20 %" in beside
     assert "25 % of the paper's steps" in progress
-    named = runs.assign(entity="bottle")  # a set that the paper has
-    assert (
-        "out of fold against its 0.925 at 20 %"
-        in paper_settings_reading(named, losses.assign(entity="bottle"), load_reference(), 16)[3]
-    )
+    named = [table.assign(entity="bottle") for table in (runs, losses)]  # a set that the paper has
+    assert "(paper 0.925) at 20 %" in paper_settings_reading(*named, load_reference(), 16)[3]
     assert paper_settings_times(times, losses)["epochs x views"].tolist() == ["2 x 2"]
     before = Path("tables/runs.csv").read_bytes()
     paper_settings._main(plant, settings, Path("tables"), "20", "vanilla")
