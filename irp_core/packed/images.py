@@ -54,10 +54,13 @@ def read_image(path: Path, max_bytes: int = _LARGEST) -> bytes:
 
 def is_image(path: Path) -> bool:
     """Whether there is a regular file, or an image of a packed set whose shard is there."""
-    if path.is_file():
-        return True
-    place = _place(path)
-    return place is not None and place.file.is_file()
+    try:
+        if path.is_file():
+            return True
+        place = _place(path)
+        return place is not None and place.file.is_file()
+    except OSError:  # below a folder that may not be entered
+        return False
 
 
 def image_md5(path: Path) -> str:

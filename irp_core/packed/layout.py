@@ -51,8 +51,11 @@ _ESCAPES = r"(^|/)\.{0,2}(/|$)|\x00"
 
 
 def is_packed(folder: Path) -> bool:
-    """Whether a folder holds a packed set."""
-    return (folder / INDEX).is_file()
+    """Whether a folder holds a packed set; of one that may not be entered, no."""
+    try:
+        return (folder / INDEX).is_file()
+    except OSError:
+        return False
 
 
 def shard_name(number: int) -> str:

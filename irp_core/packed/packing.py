@@ -50,7 +50,10 @@ class Packed:
 
 def is_unfinished(folder: Path) -> bool:
     """Whether a packing broke off here."""
-    return (folder / _WORK).is_dir() and not is_packed(folder)
+    try:
+        return (folder / _WORK).is_dir() and not is_packed(folder)
+    except OSError:  # a folder that may not be entered: whoever lists it says so
+        return False
 
 
 def pack(
