@@ -69,6 +69,7 @@ def poll(
         ledger = mended_ledger(folder, params.images, key, workers)
         at = time.time() if now is None else now
         listing = place.list()
+        ledger.note_unusable(listing.unusable, at)
         ready = ledger.observe(listing.files, at, settle=line.taking.settle)
         if ready:  # whether an image is new is asked of the ledger's index
             ledger = mended_ledger(folder, params.images, key, workers, thorough=True)

@@ -16,7 +16,7 @@ from irp_core.config import Params
 from irp_core.config.lines import Inbox, Line
 from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
-from irp_core.line.ledger import DOUBLE, TAKEN, UNREADABLE, VANISHED, Ledger
+from irp_core.line.ledger import DOUBLE, TAKEN, UNREADABLE, UNUSABLE, VANISHED, Ledger
 from tasks.inbox import places
 from tasks.inbox.places import open_place
 from tasks.inbox.poll import Poll, poll, poll_until_settled
@@ -79,8 +79,12 @@ def test_whatever_is_wrong_with_a_file_is_named_and_stops_nothing(project: Path)
     said = dict(found.problems)
     assert set(said) == {"b.png", "cut.png", "empty.png", "pipe.png"}
     assert said["b.png"] == "the same bytes as 1970-01-02/a.png" and said["empty.png"] == "empty file"
-    assert Ledger(LineFolder("line3").ledger).counts() == {TAKEN: 1, DOUBLE: 1, UNREADABLE: 2}
+    ledger = Ledger(LineFolder("line3").ledger)
+    assert ledger.counts() == {TAKEN: 1, DOUBLE: 1, UNREADABLE: 2, UNUSABLE: 1}
     assert [path for path, _ in twice(line, 2 * DAY).problems] == ["pipe.png"]  # decided once, not every night
+    (inbox / "pipe.png").unlink()
+    twice(line, 3 * DAY)
+    assert UNUSABLE not in ledger.counts()
 
 
 def test_a_file_that_is_written_completely_later_is_taken_then(project: Path) -> None:

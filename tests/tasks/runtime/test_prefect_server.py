@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         patch.setenv("PREFECT_HOME", str(folder / "home"))
         patch.delenv("PREFECT_API_AUTH_STRING", raising=False)
         with Server(folder / "server.log", SECRET) as running:
-            prefect_server._wait(running.url, 120, "no server", running.check)
+            prefect_server._wait(running.url, 280, "no server", running.check)
             running.ready()
             yield running
 
