@@ -6,7 +6,7 @@ PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo line-demo paper test check docs bench scale scale-full torture torture-serving audit-dependencies clean
+.PHONY: help setup dev demo line-demo paper test test-trust check docs bench scale scale-full torture torture-serving audit-dependencies clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ paper: setup ## Reproduce the paper's tables and figures (dvc repro; docs/result
 WORKERS ?= 2
 test: dev ## Run the test suite
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test-trust: dev ## Of these, what is said of kills, damage, full disks, doors and tampering (under three minutes)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m trust
 
 check: dev ## Lint, formatting, types, import rules
 	@$(BIN)/ruff check .

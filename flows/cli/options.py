@@ -28,6 +28,7 @@ __all__ = [
     "find_run",
     "read_params",
     "reference_of",
+    "run_or_line_names",
 ]
 
 
@@ -67,6 +68,13 @@ def _run_ids(incomplete: str) -> list[str]:
 
     names = sorted(file.parent.name for file in Path("runs").glob(f"*/{RECORD}"))
     return [name for name in [*names, "last"] if name.startswith(incomplete)]
+
+
+def run_or_line_names(incomplete: str) -> list[str]:
+    """The same, and the names of lines."""
+    from irp_core.line.definition import line_names
+
+    return [*(name for name in line_names(Path()) if name.startswith(incomplete)), *_run_ids(incomplete)]
 
 
 Run = Annotated[

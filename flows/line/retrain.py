@@ -22,6 +22,7 @@ from irp_core.line.ledger import Ledger
 from irp_core.line.rounds import LineRound, open_round
 from irp_core.params_file import checked_params
 from irp_core.run.inputs import RunInputs
+from tasks.inbox.mending import put_away
 from tasks.inbox.rounds import begin, take_in
 from tasks.notify import tell
 from tasks.promotion.comparing import compare_with_champion, enter_challenger
@@ -61,6 +62,9 @@ def retrain(line: str, project: str = ".", force: bool = False) -> dict[str, Any
 def _round(line: Line, params: Params, force: bool) -> dict[str, Any]:
     folder = LineFolder(line.name).make()
     this = open_round(folder)
+    if this is not None and (damage := this.damage()):
+        put_away(this, damage, Ledger(folder.ledger))
+        this, force = None, True
     if this is None:
         started = time.perf_counter()
         found = take_in(line, params)

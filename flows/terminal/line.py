@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -12,11 +13,16 @@ from rich.table import Table
 
 from irp_core.config import Params
 from irp_core.config.lines import Line
+from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import DOUBLE, TAKEN, UNREADABLE, VANISHED, WAITING, Ledger
 from irp_core.line.rounds import LineRound, rounds_of
+from irp_core.refinement.reviews import REMOVED_BY_REVIEW
 
-__all__ = ["show_outcome", "show_status", "show_watching"]
+if TYPE_CHECKING:
+    from tasks.feedback.answers import Feedback
+
+__all__ = ["show_feedback", "show_outcome", "show_status", "show_watching"]
 
 _ROUNDS = 10  # the latest that are shown
 _PROBLEMS = 10
@@ -104,7 +110,11 @@ def _show_rounds(console: Console, rounds: list[LineRound]) -> None:
     for column in ("round", "began", "new", "images", "version", "outcome", "why"):
         table.add_column(column, overflow="fold", max_width=60 if column == "why" else None)
     for this in rounds[-_ROUNDS:]:
-        record = this.record()
+        try:
+            record = this.record()
+        except InputError as error:
+            table.add_row(str(this.number), "–", "–", "–", "–", "[red]damaged[/]", escape(str(error)))
+            continue
         began = time.strftime("%Y-%m-%d %H:%M", time.localtime(record["began"]))
         outcome = record.get("outcome", "[yellow]not ended[/]")
         why = escape(str(record.get("why", f"irp line run goes on with it ({record['reason']})")))
@@ -128,3 +138,22 @@ def _show_versions(console: Console, line: Line, params: Params) -> None:
     if held is not None:
         said = f"Since {held.by} took {line.name}/{held.version} back, only a person promotes a version."
         console.print(said, style="yellow", highlight=False, soft_wrap=True)
+
+
+def show_feedback(console: Console, feedback: Feedback, before: Collection[str], line: Line | None) -> None:
+    """What was answered about a service's kept images, and what to type next."""
+    said = feedback.said()
+    answered = [said[row["md5"]]["decision"] for row in feedback.kept.rows() if row["md5"] in said]
+    defective = answered.count(REMOVED_BY_REVIEW)
+    console.print(
+        f"{len(set(said) - set(before))} images answered now; of {len(feedback.kept)} kept, {defective} are called "
+        f"defective, {len(answered) - defective} good, and {len(feedback.kept) - len(answered)} are open.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"The answers are in {feedback.decisions}: every later run respects them.", highlight=False)
+    if line is not None and line.golden is not None and defective:
+        command = f'irp line golden {line.name} --why "…"'
+        console.print(
+            f"[bold]Next[/bold]  {command}   (the defects into {line.golden})", highlight=False, soft_wrap=True
+        )

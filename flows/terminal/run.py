@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.terminal.health import show_health
 from flows.terminal.left_out import show_folders, show_left_out
 from irp_core.methods import METHODS
 from irp_core.refinement.reviews import approval
@@ -64,6 +65,7 @@ def show_prepared(console: Console, counts: dict[str, Any], path: Path, output: 
         console.print(f"images.crop {counts['crop']}: {told}.", style="yellow" if counts["defects_lost"] else "")
     show_left_out(console, PreparedSet(output))
     show_folders(console, PreparedSet(output))
+    show_health(console, PreparedSet(output))
     console.print(f"Tables in {output}")
     wanted = counts["recommended_size"]
     if counts["crop"] == "none" and wanted != counts["size"]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 __all__ = [
     "CROP_LOSS_SCHEMA",
     "DUPLICATES_SCHEMA",
+    "HEALTH_SCHEMA",
     "HISTORY_SCHEMA",
     "IGNORED_SCHEMA",
     "ITERATIONS_SCHEMA",
@@ -30,6 +31,12 @@ IGNORED_SCHEMA = pa.schema([("path", pa.string()), ("files", pa.int64()), ("reas
 NEAR_COPIES_SCHEMA = pa.schema([("group", pa.string()), ("image_id", pa.string()), ("md5", pa.string())])
 NOTES_SCHEMA = pa.schema([("image_id", pa.string()), ("note", pa.string())])  # null: about the set
 CROP_LOSS_SCHEMA = pa.schema([("image_id", pa.string()), ("defect_pixels", pa.int64()), ("kept_pixels", pa.int64())])
+
+HEALTH_SCHEMA = pa.schema(
+    [("image_id", pa.string()), ("md5", pa.string()), ("width", pa.int64()), ("height", pa.int64())]
+    + [(name, pa.float64()) for name in ("brightness", "contrast", "sharpness", "saturation", "white", "black")]
+    + [("odd", pa.string())]
+)
 
 # Row by row from the top left; `rows` of them.
 CELLS_SCHEMA = pa.schema(

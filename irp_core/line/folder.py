@@ -46,6 +46,16 @@ class LineFolder:
         return self.path / "monitoring"
 
     @property
+    def kept(self) -> Path:
+        """Alarms and images near the threshold that the line's service keeps for people's answers."""
+        return self.path / "kept"
+
+    @property
+    def golden_record(self) -> Path:
+        """Which kept images were taken into the golden set, by whom and why."""
+        return self.path / "golden.csv"
+
+    @property
     def remote(self) -> Path:
         """Where the training sets go if nothing else is named; of all lines, so that they share their images."""
         return Path(_FOLDER) / "remote"

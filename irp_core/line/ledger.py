@@ -10,14 +10,17 @@ A file counts once it is the same at two polls, `settle` seconds apart; by then 
 - `vanished`: it was gone before it could be taken.
 
 A file that changes after that is a new row: what was taken stays.
+
+Every row has a digest (`irp_core.line.ledger_file`): one that was damaged is used by nobody.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,53 +28,33 @@ import numpy as np
 import pandas as pd
 
 from irp_core.data.look import THUMBNAIL, Facts
-from irp_core.errors import InputError
+from irp_core.line.ledger_file import (
+    FACTS,
+    FILES,
+    IMAGES,
+    SEEN,
+    DamagedLedger,
+    SeenFile,
+    connect,
+    failure,
+    is_intact,
+    is_sound,
+    make_tables,
+    seal,
+)
 
 __all__ = ["DOUBLE", "TAKEN", "UNREADABLE", "VANISHED", "WAITING", "Ledger", "SeenFile"]
 
 WAITING, TAKEN, DOUBLE, UNREADABLE, VANISHED = "waiting", "taken", "double", "unreadable", "vanished"
 _AT_ONCE = 500  # images per query
-_SECONDS = 60  # to wait for another process' transaction
-_TABLES = """
-CREATE TABLE IF NOT EXISTS files (
-    path TEXT NOT NULL, size INTEGER NOT NULL, stamp TEXT NOT NULL,
-    state TEXT NOT NULL, first_seen REAL NOT NULL, decided_at REAL, md5 TEXT, image_id TEXT, note TEXT,
-    PRIMARY KEY (path, size, stamp)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS files_by_state ON files (state);
-CREATE TABLE IF NOT EXISTS images (
-    image_id TEXT PRIMARY KEY, md5 TEXT NOT NULL UNIQUE, taken_at REAL NOT NULL, looked_with TEXT NOT NULL,
-    width INTEGER, height INTEGER, near_binary INTEGER, bits INTEGER, lowest REAL, highest REAL, white REAL,
-    pages INTEGER, thumbnail BLOB NOT NULL, round INTEGER, held_out INTEGER, set_aside TEXT
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS images_by_round ON images (round);
-"""
-_FILES = ("path", "size", "stamp", "state", "first_seen", "decided_at", "md5", "image_id", "note")
-_IMAGES = ("image_id", "md5", "taken_at", "round", "held_out", "set_aside")
-_FACTS = ("width", "height", "near_binary", "bits", "lowest", "highest", "white", "pages")
-
-
-@dataclass(frozen=True)
-class SeenFile:
-    """A file as a listing of the inbox shows it.
-
-    Attributes:
-        path: relative to the inbox, with `/`.
-        size: bytes.
-        stamp: what changes with the content as far as can be told without reading it: the time of the last change, or
-            an ETag.
-    """
-
-    path: str
-    size: int
-    stamp: str
+_OF_FILE = "(path, size, stamp) = (:path, :size, :stamp)"
 
 
 class Ledger:
     """The ledger in a file, which is made where there is none.
 
     Raises:
-        InputError: the file is no ledger.
+        DamagedLedger: the file is no ledger.
 
     Example:
         >>> import tempfile
@@ -86,7 +69,22 @@ class Ledger:
         self._file = file
         self._within: sqlite3.Connection | None = None
         with self._open() as database:
-            database.executescript(_TABLES)
+            make_tables(database)
+
+    def damage(self, *, thorough: bool = False) -> str | None:
+        """What of the ledger is not as it was written; None where all is.
+
+        Args:
+            thorough: ask SQLite about its pages and indices besides, which reads all of the file.
+        """
+        try:
+            self.files()
+            self.images()
+            with self._open() as database:
+                database.execute(f"SELECT {', '.join(SEEN)}, seen_digest FROM images LIMIT 1")  # whether they are there
+                return f"{self._file}: its pages were damaged" if thorough and not is_sound(database) else None
+        except DamagedLedger as error:
+            return error.what
 
     def observe(self, listing: Iterable[SeenFile], now: float, *, settle: float) -> list[SeenFile]:
         """Note what the inbox shows now; returns the files to take: those that have been as they are for `settle`
@@ -101,17 +99,20 @@ class Ledger:
             for path, *row in database.execute("SELECT path, size, stamp, state, first_seen FROM files"):
                 known.setdefault(path, []).append(tuple(row))
             ready: list[SeenFile] = []
+            seen: list[dict[str, Any]] = []
             for path, file in there.items():
                 rows = known.get(path, [])
                 same = [row for row in rows if row[:2] == (file.size, file.stamp)]
                 for size, stamp, state, _ in rows:
                     if state == WAITING and (size, stamp) != (file.size, file.stamp):  # still being written
                         database.execute("DELETE FROM files WHERE (path, size, stamp) = (?, ?, ?)", (path, size, stamp))
-                if not same or same[0][2] == VANISHED:
+                future = bool(same) and same[0][2] == WAITING and same[0][3] > now  # the clock was put back
+                if not same or same[0][2] == VANISHED or future:
                     database.execute(
                         "INSERT OR REPLACE INTO files (path, size, stamp, state, first_seen) VALUES (?, ?, ?, ?, ?)",
                         (path, file.size, file.stamp, WAITING, now),
                     )
+                    seen.append(asdict(file))
                 elif same[0][2] == WAITING and now - same[0][3] >= settle:
                     ready.append(file)
             gone = [path for path, rows in known.items() if path not in there and any(r[2] == WAITING for r in rows)]
@@ -119,6 +120,8 @@ class Ledger:
                 "UPDATE files SET state = ?, decided_at = ?, note = ? WHERE path = ? AND state = ?",
                 [(VANISHED, now, "gone before it could be taken", path, WAITING) for path in gone],
             )
+            seal(database, FILES, _OF_FILE, seen)
+            seal(database, FILES, "path = :path AND state = :state", [{"path": p, "state": VANISHED} for p in gone])
         return ready
 
     def decide(
@@ -148,18 +151,19 @@ class Ledger:
         Args:
             looked_with: digest of the settings that the image was looked at with.
         """
-        values = asdict(facts) | {"thumbnail": facts.thumbnail.tobytes(), "near_binary": int(facts.near_binary)}
         with self._open() as database:
             known = database.execute("SELECT image_id FROM images WHERE md5 = ?", (facts.md5,)).fetchone()
             if known is not None and known[0] != image_id:
                 _decide(database, file, DOUBLE, now, facts.md5, known[0], f"the same bytes as {known[0]}")
                 return False
-            row = {"image_id": image_id, "taken_at": now, "looked_with": looked_with, **values}
-            names = ", ".join(row)
-            marks = ", ".join(f":{name}" for name in row)
-            database.execute(f"INSERT OR IGNORE INTO images ({names}) VALUES ({marks})", row)
+            _enter(database, image_id, facts, looked_with, now)
             _decide(database, file, TAKEN, now, facts.md5, image_id, None)
         return True
+
+    def enter(self, image_id: str, facts: Facts, looked_with: str, now: float) -> bool:
+        """Note an image that the line has; False where its name or its content is known."""
+        with self._open() as database:
+            return _enter(database, image_id, facts, looked_with, now)
 
     def known_image(self, md5: str) -> str | None:
         """The image with this content."""
@@ -174,36 +178,37 @@ class Ledger:
     def files(self, state: str | None = None) -> pd.DataFrame:
         """Columns `path, size, stamp, state, first_seen, decided_at, md5, image_id, note`, by path; times in seconds
         since the epoch."""
-        chosen = "" if state is None else "WHERE state = :state"
-        query = f"SELECT {', '.join(_FILES)} FROM files {chosen} ORDER BY path, first_seen"
+        query = f"SELECT {', '.join(FILES)}, digest FROM files ORDER BY path, first_seen"
         with self._open() as database:
-            rows = database.execute(query, {"state": state}).fetchall()
-        return pd.DataFrame(rows, columns=list(_FILES), dtype=object)
+            rows = database.execute(query).fetchall()
+        table = pd.DataFrame(self._intact(rows), columns=list(FILES), dtype=object)
+        return table if state is None else table[table["state"] == state].reset_index(drop=True)
 
     def counts(self) -> dict[str, int]:
         """Number of files by state."""
-        with self._open() as database:
-            return dict(database.execute("SELECT state, count(*) FROM files GROUP BY state"))
+        return dict(Counter(self.files()["state"]))
 
     def images(self) -> pd.DataFrame:
         """Columns `image_id, md5, taken_at, round, held_out, set_aside`, in the order in which they were taken; `round`
         and `held_out` are null before an image's first round, `set_aside` says why it is not trained on."""
-        query = f"SELECT {', '.join(_IMAGES)} FROM images ORDER BY taken_at, image_id"
+        query = f"SELECT {', '.join(IMAGES)}, digest FROM images ORDER BY taken_at, image_id"
         with self._open() as database:
             rows = database.execute(query).fetchall()
-        table = pd.DataFrame(rows, columns=list(_IMAGES), dtype=object)
+        table = pd.DataFrame(self._intact(rows), columns=list(IMAGES), dtype=object)
         return table.astype({"round": "Int64", "held_out": "boolean", "taken_at": "float64"})
 
     def last_taken(self) -> float | None:
         """When the last image was taken, in seconds since the epoch; None: there is none."""
+        query = f"SELECT {', '.join(IMAGES)}, digest FROM images ORDER BY taken_at DESC LIMIT 1"
         with self._open() as database:
-            found = database.execute("SELECT max(taken_at) FROM images").fetchone()[0]
-        return None if found is None else float(found)
+            rows = database.execute(query).fetchall()
+        return float(self._intact(rows)[0][IMAGES.index("taken_at")]) if rows else None
 
     def facts(self, image_ids: Iterable[str], looked_with: str) -> dict[str, Facts]:
-        """What is known of images, of those that were looked at with these settings."""
+        """What is known of images, of those that were looked at with these settings, and whose entry is as it was
+        written."""
         wanted = sorted(set(image_ids))
-        columns = f"image_id, md5, thumbnail, {', '.join(_FACTS)}"
+        columns = f"{', '.join(SEEN)}, seen_digest"
         rows: list[tuple[Any, ...]] = []
         with self._open() as database:
             for start in range(0, len(wanted), _AT_ONCE):  # of a long history only the window is read
@@ -212,24 +217,26 @@ class Ledger:
                     f"SELECT {columns} FROM images WHERE looked_with = ? AND image_id IN ({', '.join('?' * len(part))})"
                 )
                 rows += database.execute(query, (looked_with, *part))
+        seen = [dict(zip(SEEN, row, strict=False)) for row in rows if is_intact(row)]
         return {
-            image_id: Facts(
-                md5=md5,
-                thumbnail=np.frombuffer(thumbnail, dtype=np.uint8).reshape(THUMBNAIL, THUMBNAIL),
-                **{name: bool(v) if name == "near_binary" else v for name, v in zip(_FACTS, values, strict=True)},
+            one["image_id"]: Facts(
+                md5=one["md5"],
+                thumbnail=np.frombuffer(one["thumbnail"], dtype=np.uint8).reshape(THUMBNAIL, THUMBNAIL),
+                **{name: bool(one[name]) if name == "near_binary" else one[name] for name in FACTS},
             )
-            for image_id, md5, thumbnail, *values in rows
+            for one in seen
         }
 
     def look_again(self, image_id: str, facts: Facts, looked_with: str) -> None:
         """Replace what is known of an image: the settings that it is looked at with were changed."""
-        values = {name: getattr(facts, name) for name in _FACTS}
+        values = {name: getattr(facts, name) for name in FACTS}
         values |= {"thumbnail": facts.thumbnail.tobytes(), "looked_with": looked_with}
         with self._open() as database:
             database.execute(
                 f"UPDATE images SET {', '.join(f'{name} = :{name}' for name in values)} WHERE image_id = :image_id",
                 values | {"image_id": image_id},
             )
+            seal(database, SEEN, "image_id = :image_id", [{"image_id": image_id}])
 
     def assign(self, held_out: Mapping[str, bool], number: int) -> None:
         """Note the first round of images and their side of the test split; to note it again changes nothing.
@@ -237,19 +244,48 @@ class Ledger:
         Args:
             held_out: image_id → whether no detector is trained on it.
         """
-        with self._open() as database:
-            database.executemany(
-                "UPDATE images SET round = ?, held_out = ? WHERE image_id = ? AND round IS NULL",
-                [(number, int(held), image_id) for image_id, held in held_out.items()],
-            )
+        self._update(
+            "round IS NULL", {"round": number}, {name: {"held_out": int(out)} for name, out in held_out.items()}
+        )
 
     def set_aside(self, number: int, reason: str) -> int:
         """No longer train on the images that were new in round `number`; returns how many these are."""
+        return self._update(f"round = {number:d} AND set_aside IS NULL", {"set_aside": reason})
+
+    def begin_again(self, number: int) -> int:
+        """Make the images of round `number` new ones; returns how many these are."""
+        return self._update(f"round = {number:d}", {"round": None, "held_out": None})
+
+    def _update(
+        self, where: str, values: Mapping[str, Any], of_each: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> int:
+        """Change images whose entry is as it was written: the digest of another would hide what was damaged. Returns
+        how many.
+
+        Args:
+            of_each: image_id → its own values; no other image is changed.
+        """
         with self._open() as database:
-            done = database.execute(
-                "UPDATE images SET set_aside = ? WHERE round = ? AND set_aside IS NULL", (reason, number)
-            )
-            return done.rowcount
+            rows = database.execute(f"SELECT {', '.join(IMAGES)}, digest FROM images WHERE {where}").fetchall()
+            names = [row[0] for row in rows if is_intact(row) and (of_each is None or row[0] in of_each)]
+            changed = [{"image_id": name, **values, **(of_each or {}).get(name, {})} for name in names]
+            if changed:
+                columns = ", ".join(f"{name} = :{name}" for name in changed[0] if name != "image_id")
+                database.executemany(f"UPDATE images SET {columns} WHERE image_id = :image_id", changed)
+                seal(database, IMAGES, "image_id = :image_id", changed)
+        return len(changed)
+
+    def _intact(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Rows without their digests.
+
+        Raises:
+            DamagedLedger: one is not as it was written.
+        """
+        damaged = [row[0] for row in rows if not is_intact(row)]
+        if damaged:
+            what = repr(damaged[0]) + (f" and {len(damaged) - 1} more" if len(damaged) > 1 else "")
+            raise DamagedLedger(f"{self._file}: the entry of {what} was damaged")
+        return [row[:-1] for row in rows]
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -267,12 +303,12 @@ class Ledger:
         if self._within is not None:
             yield self._within
             return
-        database = sqlite3.connect(self._file, timeout=_SECONDS)
+        database = connect(self._file)
         try:
             with database:
                 yield database
-        except sqlite3.DatabaseError as error:
-            raise InputError(f"{self._file}: the ledger cannot be used ({error}).") from None
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of a message about damaged names
+            raise failure(self._file, error) from error
         finally:
             database.close()
 
@@ -292,3 +328,14 @@ def _decide(
         "decided_at = excluded.decided_at, md5 = excluded.md5, image_id = excluded.image_id, note = excluded.note",
         (file.path, file.size, file.stamp, state, now, now, md5, image_id, note),
     )
+    seal(database, FILES, _OF_FILE, [asdict(file)])
+
+
+def _enter(database: sqlite3.Connection, image_id: str, facts: Facts, looked_with: str, now: float) -> bool:
+    values = asdict(facts) | {"thumbnail": facts.thumbnail.tobytes(), "near_binary": int(facts.near_binary)}
+    row = {"image_id": image_id, "taken_at": now, "looked_with": looked_with, **values}
+    marks = ", ".join(f":{name}" for name in row)
+    added = database.execute(f"INSERT OR IGNORE INTO images ({', '.join(row)}) VALUES ({marks})", row).rowcount
+    for columns in (IMAGES, SEEN) if added else ():
+        seal(database, columns, "image_id = :image_id", [row])
+    return bool(added)

@@ -1,14 +1,15 @@
 """The rounds of a line: what each was begun with is fixed, so that one that was killed goes on as the same round.
 
 `lines/NAME/rounds/0007/` holds the prepared set (`irp_core.run.prepared`), `round.json` (what the round was begun with,
-and what came of each of its stages), and the comparison with the champion.
+and what came of each of its stages), and the comparison with the champion. The record has a digest of itself and of the
+tables: nobody goes on from what was damaged.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ import pandas as pd
 
 from irp_core.atomic import atomic_directory, read_json_object, write_json
 from irp_core.errors import InputError
+from irp_core.hashing import file_sha256
 from irp_core.line.folder import LineFolder
 from irp_core.line.selection import Selection
+from irp_core.run.files import MANIFEST
+from irp_core.run.inputs import is_sealed, sealed_record
 from irp_core.run.prepared import PreparedSet
 
-__all__ = ["LineRound", "begin_round", "open_round", "rounds_of"]
+__all__ = ["LineRound", "begin_round", "last_with", "open_round", "rounds_of"]
 
 _RECORD = "round.json"
 
@@ -30,8 +34,9 @@ _RECORD = "round.json"
 class LineRound:
     """One round, in its folder.
 
-    Its record has `round`, `began` (seconds since the epoch), `reason`, `new` (image → held out), `images` (number) and
-    `params`; then, as the stages end, `run` (its folder), `published`, `version`, `outcome`, `why` and, last, `ended`.
+    Its record has `round`, `began` (seconds since the epoch), `reason`, `new` (image → held out), `images` (number),
+    `params` and `tables` (their digests); then, as the stages end, `run` (its folder), `published`, `version`,
+    `comparison` (digests of its files), `outcome`, `why` and, last, `ended`; and `set_aside`, where somebody did.
     """
 
     path: Path
@@ -60,13 +65,44 @@ class LineRound:
         return self.path / "round.log"
 
     def record(self) -> dict[str, Any]:
-        return read_json_object(self.path / _RECORD, "round", "params")
+        """What is on record.
+
+        Raises:
+            InputError: the record is not as it was written.
+        """
+        record = read_json_object(self.path / _RECORD, "round", "params")
+        if not is_sealed(record):
+            raise InputError(f"{self.path / _RECORD}: was changed since it was written.")
+        return record
+
+    def damage(self) -> str | None:
+        """What of the round's beginning is not as it was written; None where all is."""
+        try:
+            noted = self.record().get("tables", {})  # irp up to 0.13 noted none
+            found = _tables(self.prepared)
+        except InputError as error:
+            return str(error).rstrip(".")
+        wrong = [name for name, sha256 in noted.items() if found.get(name) != sha256]
+        return f"{self.path / wrong[0]}: is gone or was changed since the round began" if wrong else None
 
     def note(self, **values: Any) -> dict[str, Any]:
         """Add to the record; returns it."""
-        record = self.record() | values
+        record = sealed_record(self.record() | values)
         write_json(self.path / _RECORD, record)
         return record
+
+    def note_comparison(self) -> None:
+        """Add the digests of the comparison's files to the record."""
+        self.note(comparison={file.name: file_sha256(file) for file in (self.checks, self.page)})
+
+    def comparison(self) -> list[Path]:
+        """The comparison's files that are there, and as they were written."""
+        try:
+            noted = self.record().get("comparison", {})
+        except InputError:
+            return []
+        there = [file for file in (self.checks, self.page) if file.is_file()]
+        return [file for file in there if file.name not in noted or file_sha256(file) == noted[file.name]]
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -94,9 +130,22 @@ def rounds_of(folder: LineFolder) -> list[LineRound]:
 
 
 def open_round(folder: LineFolder) -> LineRound | None:
-    """The round that was begun and did not end."""
-    rounds = rounds_of(folder)
-    return rounds[-1] if rounds and not rounds[-1].ended else None
+    """The round that was begun and did not end, as far as its record tells: one that was damaged does not."""
+    for this in rounds_of(folder)[-1:]:
+        try:
+            return None if this.ended else this
+        except InputError:
+            return this
+    return None
+
+
+def last_with(rounds: Iterable[LineRound], key: str) -> LineRound | None:
+    """The last of the rounds (the first first) that has something on record; one that was damaged has not."""
+    for this in reversed(list(rounds)):
+        with suppress(InputError):
+            if key in this.record():
+                return this
+    return None
 
 
 def begin_round(
@@ -125,9 +174,14 @@ def begin_round(
             "new": dict(sorted(selection.new.items())),
             "images": len(manifest),
             "params": dict(params),
+            "tables": _tables(prepared),
         }
-        write_json(temporary / _RECORD, record)
+        write_json(temporary / _RECORD, sealed_record(record))
     return LineRound(path)
+
+
+def _tables(prepared: PreparedSet) -> dict[str, str]:
+    return {**prepared.table_digests(), MANIFEST: file_sha256(prepared.path / MANIFEST)}
 
 
 def _no_duplicates() -> pd.DataFrame:

@@ -5,6 +5,8 @@ Computed of the image as it is resized for the detector, so that figures of imag
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -12,14 +14,16 @@ from PIL import Image
 from scipy import ndimage, stats
 
 from irp_core.monitoring.drift import P_VALUE
+from irp_core.monitoring.repeats import repeated
 
 __all__ = ["MEASURES", "health", "health_drift"]
 
 MEASURES = ("brightness", "contrast", "sharpness", "saturation", "white", "black")
 _SMALLEST = {"white": 0.02, "black": 0.02}
+_REPEATS = 0.1
 _RELATIVE = 0.1
-"""Changes of the median that are told of: a tenth, of shares of clipped pixels two in a hundred. Below, a change may be
-significant and is of no consequence."""
+"""Changes that are told of: of the median by a tenth, of shares of clipped pixels by two in a hundred, and a tenth more
+of the images that repeat one before. Below, a change may be significant and is of no consequence."""
 
 
 def health(image: Image.Image) -> dict[str, float]:
@@ -50,11 +54,12 @@ def health(image: Image.Image) -> dict[str, float]:
 def health_drift(reference: pd.DataFrame, new: pd.DataFrame, *, p_value: float = P_VALUE) -> pd.DataFrame:
     """What changed in the images, the largest change first: `measure, before, now, change, p, says`.
 
-    A measure is in the table where the two-sample Kolmogorov-Smirnov test finds a difference, all measures together at
-    `p_value` (Bonferroni), and the median moved by a tenth or more.
+    A measure is in the table where the two-sample Kolmogorov-Smirnov test finds a difference, all together at `p_value`
+    (Bonferroni), and the median moved by a tenth or more; `difference` where many more images repeat one before them.
 
     Args:
-        reference, new: the `MEASURES` of images, a row each.
+        reference, new: the `MEASURES` of images, a row each, in their order; and `difference`, where it is known: how
+            different each is from those just before it (`irp_core.monitoring.repeats`).
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -73,13 +78,28 @@ def health_drift(reference: pd.DataFrame, new: pd.DataFrame, *, p_value: float =
         change = at_last - at_first
         relative = change / max(abs(at_first), 1e-6)
         of_consequence = abs(change) >= _SMALLEST[measure] if measure in _SMALLEST else abs(relative) >= _RELATIVE
-        if p < p_value / len(MEASURES) and of_consequence:
+        if p < p_value / (len(MEASURES) + 1) and of_consequence:
             said = _says(measure, relative, before, now)
             rows.append(
                 {"measure": measure, "before": at_first, "now": at_last, "change": relative, "p": p, "says": said}
             )
+    rows += _repeats(reference, new, p_value / (len(MEASURES) + 1))
     found = pd.DataFrame(rows, columns=["measure", "before", "now", "change", "p", "says"])
     return found.sort_values("change", key=np.abs, ascending=False, kind="stable", ignore_index=True)
+
+
+def _repeats(reference: pd.DataFrame, new: pd.DataFrame, p_value: float) -> list[dict[str, Any]]:
+    """A row where more images than before repeat one that came just before them."""
+    values = [
+        table.get("difference", pd.Series(dtype=float)).dropna().to_numpy(np.float64) for table in (reference, new)
+    ]
+    if len(values) < 2 or not all(map(len, values)):
+        return []
+    before, now, p = repeated(*values)
+    if p >= p_value or now - before < _REPEATS:
+        return []
+    said = f"{100 * now:.0f} % of the images repeat one just before, at commissioning {100 * before:.0f} %"
+    return [{"measure": "difference", "before": before, "now": now, "change": now - before, "p": p, "says": said}]
 
 
 def _says(measure: str, relative: float, before: NDArray[np.float64], now: NDArray[np.float64]) -> str:

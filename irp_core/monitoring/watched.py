@@ -13,7 +13,7 @@ from irp_core.monitoring.health import MEASURES, health_drift
 
 __all__ = ["MEASURED", "Watched", "alarm_began", "alarm_reason", "not_yet", "watched"]
 
-MEASURED = ("image", "path", "score", "threshold", "decision", *MEASURES)
+MEASURED = ("image", "path", "score", "threshold", "decision", *MEASURES, "difference")
 """The columns of `Watched.reference` and `Watched.new`."""
 
 
@@ -24,7 +24,8 @@ class Watched:
     Attributes:
         model: which detector scored.
         reference: the commissioning window: `image` (its name), `path`, `score`, `threshold`, `decision` and the
-            `MEASURES` of its health, a row per image that could be scored.
+            `MEASURES` of its health, and `difference` (`irp_core.monitoring.repeats`), a row per image that could be
+            scored.
         new: the same of the images that came after it, in their order.
         windows: a row per full window of new images: `drift`'s, `first` (the name of its first image) and `changed`
             (what `health_drift` says of its images).

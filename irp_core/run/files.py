@@ -6,7 +6,7 @@ from pathlib import Path
 
 __all__ = [
     "CELLS", "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DIGESTS", "DUPLICATES", "FEATURES", "FINISHED",
-    "FORMERLY", "HISTORY", "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LASTING", "LAST_ROUND", "LOG",
+    "FORMERLY", "HEALTH", "HISTORY", "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LASTING", "LAST_ROUND", "LOG",
     "LOWER_BOUND", "MANIFEST", "MAPS", "MLFLOW", "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE",
     "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN", "REPORT", "REVIEWS", "REVIEWS_DONE", "SCORES", "SNAPSHOT",
     "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET", "found_in",
@@ -21,6 +21,7 @@ NEAR_COPIES = "near_copies.parquet"
 IGNORED = "ignored.parquet"
 NOTES = "notes.parquet"
 CROP_LOSS = "crop_loss.parquet"
+HEALTH = "health.parquet"  # of `irp prepare` alone
 
 # Of the whole run.
 RECORD = "run.json"  # what was asked for

@@ -14,6 +14,7 @@ from irp_core.data.manifest import read_manifest, read_table, training_rows, wri
 from irp_core.data.schemas import (
     CROP_LOSS_SCHEMA,
     DUPLICATES_SCHEMA,
+    HEALTH_SCHEMA,
     IGNORED_SCHEMA,
     NEAR_COPIES_SCHEMA,
     NOTES_SCHEMA,
@@ -21,7 +22,7 @@ from irp_core.data.schemas import (
 )
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
-from irp_core.run.files import CROP_LOSS, DUPLICATES, IGNORED, MANIFEST, NEAR_COPIES, NOTES, QUARANTINE
+from irp_core.run.files import CROP_LOSS, DUPLICATES, HEALTH, IGNORED, MANIFEST, NEAR_COPIES, NOTES, QUARANTINE
 
 if TYPE_CHECKING:  # scanning brings Pillow and SciPy along; reading what it found needs neither
     from irp_core.data.scan import Scan
@@ -76,6 +77,13 @@ class PreparedSet:
 
     def notes(self) -> pd.DataFrame:
         return self._table(NOTES, NOTES_SCHEMA)
+
+    def write_health(self, table: pd.DataFrame) -> None:
+        """Write what the training images are like (`irp_core.monitoring.set_health`)."""
+        write_table(table, self.path / HEALTH, HEALTH_SCHEMA)
+
+    def health(self) -> pd.DataFrame:
+        return self._table(HEALTH, HEALTH_SCHEMA)
 
     def _table(self, name: str, schema: pa.Schema) -> pd.DataFrame:
         """A table; empty where an older set has none."""

@@ -18,7 +18,8 @@ from irp_core.config import Images, Params, digest
 from irp_core.config.lines import Line
 from irp_core.data.look import Facts, Unreadable, look
 from irp_core.line.folder import LineFolder
-from irp_core.line.ledger import DOUBLE, UNREADABLE, VANISHED, Ledger, SeenFile
+from irp_core.line.ledger import DOUBLE, TAKEN, UNREADABLE, VANISHED, Ledger, SeenFile
+from tasks.inbox.mending import mended_ledger
 from tasks.inbox.places import Place, open_place
 
 __all__ = ["Poll", "look_key", "poll", "poll_until_settled"]
@@ -62,12 +63,15 @@ def poll(
     with FileLock(folder.inbox_lock, timeout=_LOCK_SECONDS):
         shutil.rmtree(folder.incoming, ignore_errors=True)
         folder.incoming.mkdir()
-        ledger = Ledger(folder.ledger)
+        workers, key = params.features.workers, look_key(params.images)
+        ledger = mended_ledger(folder, params.images, key, workers)
         at = time.time() if now is None else now
         listing = place.list()
         ready = ledger.observe(listing.files, at, settle=line.taking.settle)
+        if ready:  # whether an image is new is asked of the ledger's index
+            ledger = mended_ledger(folder, params.images, key, workers, thorough=True)
         taking = _Taking(line, params.images, place, folder, ledger, at)
-        taken, problems = taking.all(ready, params.features.workers, progress)
+        taken, problems = taking.all(ready, workers, progress)
         waiting = len(ledger.files("waiting"))
     return Poll(taken, waiting, listing.ignored, [*listing.unusable.items(), *problems])
 
@@ -127,8 +131,8 @@ class _Taking:
             for start in range(0, len(todo), _TOGETHER):
                 with self.ledger.together():
                     for file in todo[start : start + _TOGETHER]:
-                        problem = self._enter(file, next(fetched))
-                        taken += problem is None
+                        entered, problem = self._enter(file, next(fetched))
+                        taken += entered
                         if problem:
                             problems.append((file.path, problem))
                 if progress:
@@ -145,35 +149,37 @@ class _Taking:
             return _Fetched(target, Unreadable(f"cannot be read: {error.strerror or error}"))
         return _Fetched(target, look(target, self.images))
 
-    def _enter(self, file: SeenFile, fetched: _Fetched) -> str | None:
-        """Enter a file in the ledger; returns what is wrong with it, None for an image that was taken in."""
+    def _enter(self, file: SeenFile, fetched: _Fetched) -> tuple[bool, str | None]:
+        """Enter a file in the ledger; returns whether it became an image, and what is wrong with it."""
         try:
             return self._judge(file, fetched.path, fetched.seen)
         finally:
             fetched.path.unlink(missing_ok=True)
 
-    def _judge(self, file: SeenFile, fetched: Path, seen: Facts | Unreadable) -> str | None:
+    def _judge(self, file: SeenFile, fetched: Path, seen: Facts | Unreadable) -> tuple[bool, str | None]:
         now_there = self.place.stamp(file.path)
         if now_there is None:
             note = "gone before it could be taken"
             self.ledger.decide(file, VANISHED, self.now, note=note)
-            return note
+            return False, note
         if now_there != file:
             self.ledger.wait_again(file)
-            return "changed while it was being read; a later poll takes it"
+            return False, "changed while it was being read; a later poll takes it"
         if isinstance(seen, Unreadable):
             self.ledger.decide(file, UNREADABLE, self.now, note=seen.reason)
-            return seen.reason
+            return False, seen.reason
         if known := self.ledger.known_image(seen.md5):
+            if known.partition("/")[2] == file.path:  # of a ledger that was made again: it is that image's own file
+                self.ledger.decide(file, TAKEN, self.now, md5=seen.md5, image_id=known)
+                return False, None
             note = f"the same bytes as {known}"
             self.ledger.decide(file, DOUBLE, self.now, md5=seen.md5, image_id=known, note=note)
-            return note
+            return False, note
         image_id = self._name(file, seen.md5)
         target = self.folder.images / image_id
         target.parent.mkdir(parents=True, exist_ok=True)
         fetched.replace(target)
-        self.ledger.take(file, image_id, seen, look_key(self.images), self.now)
-        return None
+        return self.ledger.take(file, image_id, seen, look_key(self.images), self.now), None
 
     def _name(self, file: SeenFile, md5: str) -> str:
         """The image's name in the line: the day it was taken, then its path in the inbox. A day comes first, so that no

@@ -21,7 +21,7 @@ from irp_core.data.scan import pictures_below
 from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger
-from irp_core.line.rounds import LineRound, begin_round, rounds_of
+from irp_core.line.rounds import LineRound, begin_round, last_with, rounds_of
 from irp_core.line.selection import due, in_window, select
 from irp_core.run.directory import RunDirectory, is_run
 from tasks.inbox.poll import Poll, look_key, poll_until_settled
@@ -69,7 +69,7 @@ def begin(line: Line, params: Params, force: bool = False) -> LineRound | None:
 
 def new_decisions(line: Line, params: Params) -> int:
     """How many of the reviewers' decisions about the last round's images that round did not know."""
-    last = next((this for this in reversed(rounds_of(LineFolder(line.name))) if "run" in this.record()), None)
+    last = last_with(rounds_of(LineFolder(line.name)), "run")
     if last is None or not is_run(Path(last.record()["run"])):
         return 0
     known = RunDirectory(Path(last.record()["run"])).decisions()

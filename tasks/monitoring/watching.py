@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 
 from irp_core.config import Params
 from irp_core.inspection import Inspector, Seen, image_files
 from irp_core.monitoring.drift import WINDOW
 from irp_core.monitoring.health import health
+from irp_core.monitoring.repeats import differences, small_picture
 from irp_core.monitoring.watched import MEASURED, Watched, watched
 from tasks.runtime.progress import bar
 from tasks.scoring import open_inspector
@@ -56,9 +59,11 @@ def measured(inspector: Inspector, images: Sequence[tuple[str, Path]], params: P
         images: name and file of each.
     """
     found: dict[Path, dict[str, float]] = {}
+    pictures: dict[Path, NDArray[np.uint8]] = {}
 
     def note(path: Path, seen: Seen) -> None:
-        found[path] = health(Image.fromarray(seen.views[0]))
+        image = Image.fromarray(seen.views[0])
+        found[path], pictures[path] = health(image), small_picture(image)
 
     with bar("Scoring") as advance:
         table = inspector.score(
@@ -66,5 +71,7 @@ def measured(inspector: Inspector, images: Sequence[tuple[str, Path]], params: P
         )
     table = table.assign(image=[name for name, _ in images], path=[str(path) for _, path in images])
     table = table[table["score"].notna()]
-    figures = pd.DataFrame([found[Path(path)] for path in table["path"]], index=table.index)
+    places = [Path(path) for path in table["path"]]
+    figures = pd.DataFrame([found[place] for place in places], index=table.index)
+    figures["difference"] = differences([pictures[place] for place in places])
     return pd.concat([table, figures], axis=1).reindex(columns=list(MEASURED)).reset_index(drop=True)

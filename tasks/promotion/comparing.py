@@ -83,6 +83,7 @@ def compare_with_champion(line: Line, params: Params, round_path: str, number: s
         comparison = compare(theirs, mine, line.promotion)
         registry.tag(number, {"irp.verdict": comparison.verdict})
     _write(comparison, line, params, this, number)
+    this.note_comparison()
     get_run_logger().info("%s/%s: %s. %s", line.name, number, comparison.verdict, comparison.reason)
     checks = comparison.checks
     vetoes = checks.loc[checks["verdict"] == "veto", "check"].tolist()

@@ -5,10 +5,12 @@ Plain functions: the commands call them without Prefect, the flows inside a flow
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from irp_core.config import Params
 from irp_core.config.lines import Line
+from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger
 from irp_core.line.rounds import LineRound
@@ -53,7 +55,10 @@ def refuse_version(
         record = registry.refuse(number, by, why, files=_files(line, tags.get(ROUND)))
     aside = 0
     if set_aside and record.round is not None:
-        aside = Ledger(LineFolder(line.name).ledger).set_aside(int(record.round), f"refused by {by}: {why}")
+        reason = f"refused by {by}: {why}"
+        with suppress(InputError):  # the round's record is the copy that a damaged ledger is made again from
+            _round(line, record.round).note(set_aside=reason)
+        aside = Ledger(LineFolder(line.name).ledger).set_aside(int(record.round), reason)
     _tell(line, "refused", record)
     return record, aside
 
@@ -103,11 +108,12 @@ def tell_decided(line: Line, record: Record) -> None:
 
 
 def _files(line: Line, round_number: str | None) -> list[Path]:
-    """The comparison's table and page, where this machine has them."""
-    if round_number is None:
-        return []
-    this = LineRound(LineFolder(line.name).rounds / f"{int(round_number):04d}")
-    return [file for file in (this.checks, this.page) if file.is_file()]
+    """The comparison's table and page, where this machine has them as they were written."""
+    return [] if round_number is None else _round(line, round_number).comparison()
+
+
+def _round(line: Line, number: str) -> LineRound:
+    return LineRound(LineFolder(line.name).rounds / f"{int(number):04d}")
 
 
 def _tell(line: Line, event: str, record: Record) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from irp_core.report import thumbnails
-from irp_core.report.thumbnails import jpeg, original
+from irp_core.report.thumbnails import as_jpeg, jpeg, original
 from irp_core.run.directory import RunDirectory
 
-__all__ = ["image_file", "jpeg", "thumbnail_uri"]
+__all__ = ["as_jpeg", "image_file", "jpeg", "thumbnail_uri"]
 
 
 def image_file(run: RunDirectory, image_id: str, md5: str) -> Path | None:

@@ -80,6 +80,8 @@ def _items(line: Line, in_service: Sequence[Any]) -> list[Item]:
     needed = dict.fromkeys(in_window(images, line.history)["image_id"], "the next round trains on it")
     for path, why in kept.items():
         if path.is_dir():
+            if damage := LineRound(path).damage():
+                raise InputError(f"{damage}.")
             held = LineRound(path).prepared.manifest()["image_id"]
             needed |= dict.fromkeys(set(held) - needed.keys(), f"round {int(path.name)} has it: {why}")
     items = []

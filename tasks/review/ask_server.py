@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from fastapi import HTTPException
-from pydantic import Field
 
 from tasks.review.asking import Asking
-from tasks.review.server import MD5, Body, Name, ReviewServer
+from tasks.review.page_server import MD5, WORD, Body, Name
+from tasks.review.server import ReviewServer
 
 __all__ = ["AskServer"]
 
@@ -16,7 +16,7 @@ __all__ = ["AskServer"]
 class _Answer(Body):
     md5: str = MD5
     answer: Literal["good", "defective"]
-    reviewer: str = Field(min_length=1, max_length=200, pattern=r"\S")
+    reviewer: str = WORD
 
 
 class AskServer(ReviewServer):

@@ -21,9 +21,10 @@ from irp_core import __version__
 from irp_core.errors import InputError
 from irp_core.inspection.mapped import KINDS, map_png
 from irp_core.regular_file import shown
+from tasks.feedback.answers import Answer, Feedback
 from tasks.serve.batching import Batcher
 from tasks.serve.door import Limits
-from tasks.serve.feedback import Answer, Feedback
+from tasks.serve.kept import Kept
 from tasks.serve.line import line_figures, line_of
 from tasks.serve.metrics import Metrics
 from tasks.serve.model import LoadedModel, ServedModel
@@ -34,12 +35,18 @@ _RAW = ("image/", "application/octet-stream")
 
 
 def make_app(
-    served: ServedModel, batcher: Batcher, metrics: Metrics, limits: Limits, feedback: Feedback | None = None
+    served: ServedModel,
+    batcher: Batcher,
+    metrics: Metrics,
+    limits: Limits,
+    kept: Kept | None = None,
+    feedback: Feedback | None = None,
 ) -> FastAPI:
     """The application; `tasks.serve.door.Door` stands before it.
 
     Args:
-        feedback: about the images that are kept; None: none are.
+        kept: which images are kept, and where; None: none are.
+        feedback: about them.
     """
     # One map at a time is drawn: an image has fifty million pixels at most, and each of many would take its memory.
     drawing = ThreadPoolExecutor(1, "irp-draw")
@@ -51,7 +58,7 @@ def make_app(
         started = time.perf_counter()
         status = 500
         try:
-            answer = await _score(request, batcher, drawing, metrics, limits, feedback)
+            answer = await _score(request, batcher, drawing, metrics, limits, kept)
             status = answer.status_code
             return answer
         except HTTPException as refused:
@@ -74,7 +81,7 @@ def make_app(
         return {"status": "ok", "model": served.current.name}
 
     @app.get("/feedback")
-    def kept() -> dict[str, Any]:
+    def kept_images() -> dict[str, Any]:
         return {"images": _of(feedback).rows(served.current.name)}
 
     @app.post("/feedback")
@@ -126,7 +133,7 @@ async def _score(
     drawing: ThreadPoolExecutor,
     metrics: Metrics,
     limits: Limits,
-    feedback: Feedback | None,
+    kept: Kept | None,
 ) -> Response:
     kind = _map_asked(request)
     images = await _images(request, limits)
@@ -160,8 +167,8 @@ async def _score(
         metrics.images.labels(row["decision"] or "error").inc()
         if row["score"] is not None and model.inspector.threshold > 0:
             metrics.scores.observe(row["score"] / model.inspector.threshold)
-        if feedback is not None:
-            feedback.kept.consider(name, content, model, row)
+        if kept is not None:
+            kept.consider(name, content, model, row)
         rows.append({"name": name, "model": model.name, **row, **({"map": maps[place]} if kind else {})})
     return JSONResponse({"images": rows})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger
-from irp_core.line.rounds import rounds_of
+from irp_core.line.rounds import last_with, rounds_of
 from irp_core.monitoring.now import read_now
 
 __all__ = ["LINE_FIGURES", "line_figures", "line_of"]
@@ -37,9 +37,8 @@ def line_figures(line: str) -> dict[str, float]:
     try:
         if folder.ledger.exists():
             found["irp_inbox_last_image_timestamp_seconds"] = Ledger(folder.ledger).last_taken()
-        found["irp_line_last_round_timestamp_seconds"] = next(  # rounds run one after the other
-            (this.record()["ended"] for this in reversed(rounds_of(folder)) if this.ended), None
-        )
+        if (last := last_with(rounds_of(folder), "ended")) is not None:
+            found["irp_line_last_round_timestamp_seconds"] = last.record()["ended"]
         if (now := read_now(folder.monitoring)) is not None:
             found["irp_drift_checked_timestamp_seconds"] = now.at
             found["irp_drift_windows"] = float(now.windows)

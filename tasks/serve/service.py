@@ -11,12 +11,12 @@ import uvicorn
 
 from irp_core.config import Params
 from irp_core.errors import InputError
+from tasks.feedback.answers import Feedback
 from tasks.review.door import Impatient
 from tasks.scoring import local_model, no_model
 from tasks.serve.app import make_app
 from tasks.serve.batching import Batcher
 from tasks.serve.door import Door, Limits, is_loopback
-from tasks.serve.feedback import Feedback
 from tasks.serve.kept import Kept
 from tasks.serve.metrics import Metrics
 from tasks.serve.model import ServedModel, load_model
@@ -74,7 +74,7 @@ class Service:
             raise InputError("--keep needs review.decisions, the file that answers go to. Got null.")
         self._kept = kept
         feedback = None if kept is None else Feedback(kept, Path(str(params.review.decisions)))
-        app = make_app(self.model, self._batcher, self.metrics, limits, feedback)
+        app = make_app(self.model, self._batcher, self.metrics, limits, kept, feedback)
         door = Door(app, limits, token, tuple(hosts) if local or hosts else None)
         config = uvicorn.Config(
             door, host=host, port=port, http=Impatient, ws="none", log_level="warning", server_header=False,

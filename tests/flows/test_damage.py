@@ -22,6 +22,8 @@ from tasks.scoring import local_model
 from tasks.versions import snapshots
 from tests.flows.harness import refine_in, table_hashes
 
+pytestmark = pytest.mark.trust
+
 
 def _flip(path: Path, at: int = -9) -> None:
     content = bytearray(path.read_bytes())

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 from rich.console import Console
 
+from flows.terminal.health import show_health
 from flows.terminal.run import show_prepared
 from irp_core.data.manifest import read_manifest
 from irp_core.params_file import load_params
 from irp_core.run.directory import RunDirectory
+from irp_core.run.prepared import PreparedSet
+from tasks.steps.health import measure_health
 from tasks.steps.prepare import make_manifest
 from tests.flows.harness import refine_in
 from tests.irp_core.data.test_layouts import kolektor, mask, picture
@@ -98,6 +103,26 @@ def test_prepare_counts_by_folder_and_says_what_it_leaves(tmp_path: Path) -> Non
     assert rows["Good"] == ["3", "1", "0", "0"]
     assert rows["crack"] == ["0", "1", "1", "0"]
     assert rows["mask"] == ["0", "0", "0", "1"]
+
+
+def test_prepare_tells_what_the_images_are_like_and_which_are_unlike_the_rest(plant: Path, tmp_path: Path) -> None:
+    root, output = tmp_path / "images", tmp_path / "prepared"
+    shutil.copytree(plant / "train" / "good", root)
+    dark = Image.open(next(iter(sorted(root.iterdir())))).point(lambda value: value // 4)
+    dark.resize((50, 40)).save(root / "dark.png")
+    params = load_params(None, ["dataset.layout=folder", "dataset.test_fraction=0.1"])
+    _, shown = prepared(root, output, "none", "folder")
+    assert "images are like" not in shown  # a run begins without that second look at the images
+    PreparedSet(output).write_manifest(PreparedSet(output).manifest().assign(split="train"))
+    assert measure_health.fn(str(root), params.model_dump(mode="json"), str(output)) >= 1
+    table = PreparedSet(output).health()
+    terminal = StringIO()
+    show_health(Console(file=terminal, width=120), PreparedSet(output))
+    shown = terminal.getvalue()
+    assert f"What the {len(table)} training images are like" in shown
+    assert len(table) == len(list(root.iterdir()))
+    assert re.search(r"^dark\.png: darker.*50 x 40$", shown, re.MULTILINE), shown
+    assert "Size: 64 x 64 pixels" in shown and "and 1 other sizes" in shown
 
 
 def test_an_unlabelled_set_is_refined_and_scored_on_its_hashed_test_split(

@@ -14,6 +14,8 @@ from tests.conftest import TINY, make_workspace
 from tests.flows.harness import refine_in, table_hashes
 from tests.flows.processes import Command, irp
 
+pytestmark = pytest.mark.trust
+
 KILLS = 2  # among the steps, after two while the database is made
 
 

@@ -27,6 +27,8 @@ from tasks.tracking.artifacts import FILES_TAG, PENDING_TAG
 from tasks.tracking.reader import TrackedRun, find_run
 from tests.flows.harness import store_of
 
+pytestmark = pytest.mark.trust
+
 
 def here() -> Params:
     return load_params(None, [f"tracking.uri={store_of(Path.cwd())}"])

@@ -19,6 +19,8 @@ from irp_core import atomic
 from irp_core.atomic import atomic_directory, atomic_path, read_json, read_json_object, write_json
 from irp_core.errors import InputError
 
+pytestmark = pytest.mark.trust
+
 BOUNDARIES = ("open", "fsync", "chmod", "replace", "close")
 
 

@@ -22,6 +22,8 @@ from irp_core.hashing import file_sha256
 from irp_core.inspection import Inspector, save_inspector
 from irp_core.serving import ALLOWED, ServedInspector
 
+pytestmark = pytest.mark.trust
+
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from flows.cli.lines.demo import line_demo
+from flows.cli.lines.golden import golden as line_golden
 from flows.cli.project import InProject, place_from_project
 from flows.cli.session import prefect_session
 from irp_core.errors import InputError
@@ -22,6 +23,7 @@ line = typer.Typer(
     rich_markup_mode="rich",
 )
 line.command("demo")(line_demo)
+line.command("golden")(line_golden)
 console = Console()
 
 

@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from flows.cli.project import InProject, project_of
 
+pytestmark = pytest.mark.trust
+
 app = typer.Typer(cls=InProject)
 
 

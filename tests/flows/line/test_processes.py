@@ -136,8 +136,9 @@ def test_a_second_round_of_a_line_waits_for_the_first(undisturbed: Plant, tmp_pa
 
 
 def test_a_push_that_fails_is_named_and_the_round_goes_on_when_it_works(
-    undisturbed: Plant, monkeypatch: pytest.MonkeyPatch
+    undisturbed: Plant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """And what the round began with, damaged meanwhile, is used by nobody: it begins again, and finds its run."""
     from tasks.versions import publish
 
     plant = undisturbed
@@ -149,9 +150,15 @@ def test_a_push_that_fails_is_named_and_the_round_goes_on_when_it_works(
             plant.retrain()
     assert plant.aliases() == {"champion": "1"}
     (*_, broken) = plant.rounds()
-    assert not broken.ended and "run" in broken.record()
+    assert not broken.ended
+    run = broken.record()["run"]
+    table = broken.path / "manifest.parquet"
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] ^= 1
+    table.write_bytes(bytes(content))
     result = plant.retrain()
-    assert (result["round"], result["outcome"]) == (2, "promoted")
+    assert (result["round"], result["outcome"], result["run"]) == (2, "promoted", run)
+    assert "manifest.parquet: is gone or was changed since the round began. Round 2 begins again" in caplog.text
     assert plant.aliases() == {"champion": "2", "previous": "1"}
 
 

@@ -20,6 +20,8 @@ import flows.cli.main as command
 from flows.terminal.failures import sentence
 from tasks.runtime.run_log import log_of, logged
 
+pytestmark = pytest.mark.trust
+
 ROOT = Path(__file__).parents[3]
 
 

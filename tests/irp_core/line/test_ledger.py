@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from irp_core.data.look import THUMBNAIL, Facts
-from irp_core.errors import InputError
 from irp_core.line.ledger import DOUBLE, TAKEN, UNREADABLE, VANISHED, WAITING, Ledger, SeenFile
+from irp_core.line.ledger_file import DamagedLedger, salvage
+
+pytestmark = pytest.mark.trust
 
 
 def facts(md5: str) -> Facts:
@@ -92,5 +96,60 @@ def test_what_is_known_of_an_image_is_read_as_it_was_written(ledger: Ledger) -> 
 
 def test_a_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_text("no database, and long enough not to pass for an empty one" * 9)
-    with pytest.raises(InputError, match=r"ledger\.sqlite: the ledger cannot be used"):
+    with pytest.raises(DamagedLedger, match=r"ledger\.sqlite: the ledger was damaged \(file is not a database\)"):
         Ledger(tmp_path / "ledger.sqlite")
+
+
+def test_a_clock_that_was_put_back_does_not_make_a_file_wait_for_years(ledger: Ledger) -> None:
+    file = SeenFile("a.png", 9, "1")
+    assert [ledger.observe([file], at, settle=5) for at in (1e9, 10.0, 15.0)] == [[], [], [file]]
+
+
+CHANGES = (
+    "UPDATE images SET round = 3 WHERE image_id = 'a'",
+    "UPDATE images SET held_out = 0 WHERE image_id = 'a'",
+    "UPDATE images SET md5 = '%s' WHERE image_id = 'a'" % ("d" * 32),
+    "UPDATE images SET set_aside = NULL WHERE image_id = 'a'",
+    "UPDATE images SET taken_at = 3.5 WHERE image_id = 'a'",
+    "UPDATE images SET image_id = CAST(x'80ff' AS TEXT) WHERE image_id = 'a'",
+    "UPDATE files SET state = 'waiting'",
+    "UPDATE files SET stamp = '2'",
+)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_value_that_was_changed_is_named_and_never_given_a_digest(ledger: Ledger, change: str) -> None:
+    ledger.take(SeenFile("a", 1, "1"), "a", facts("a" * 32), "key", 1.0)
+    ledger.take(SeenFile("b", 1, "1"), "b", facts("b" * 32), "key", 1.0)
+    ledger.assign({"a": True}, 1)
+    ledger.set_aside(1, "refused")
+    assert ledger.damage(thorough=True) is None
+    with closing(sqlite3.connect(ledger._file)) as database, database:
+        database.execute(change)
+    assert "was damaged" in str(ledger.damage())
+    ledger.assign({"a": True, "b": False}, 2)  # others are changed as ever
+    ledger.set_aside(3, "no")
+    assert ledger.damage() is not None
+    salvage(ledger._file)
+    rest = ledger.images().set_index("image_id")["round"].to_dict()
+    assert rest == ({"b": 2, "a": 1} if "files" in change else {"b": 2})
+    assert len(ledger.files()) == (0 if "files" in change else 2)
+
+
+def test_a_damaged_picture_is_looked_at_again(ledger: Ledger) -> None:
+    ledger.take(SeenFile("a", 1, "1"), "a", facts("a" * 32), "key", 1.0)
+    with closing(sqlite3.connect(ledger._file)) as database, database:
+        database.execute("UPDATE images SET thumbnail = zeroblob(4096)")
+    assert ledger.damage() is None and ledger.facts(["a"], "key") == {}
+    ledger.look_again("a", facts("a" * 32), "key")
+    assert list(ledger.facts(["a"], "key")) == ["a"]
+
+
+def test_a_ledger_without_digests_gets_them(ledger: Ledger) -> None:
+    ledger.take(SeenFile("a", 1, "1"), "a", facts("a" * 32), "key", 1.0)
+    with closing(sqlite3.connect(ledger._file)) as database, database:  # as irp up to 0.13 wrote it
+        for table, column in (("files", "digest"), ("images", "digest"), ("images", "seen_digest")):
+            database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    old = Ledger(ledger._file)
+    assert old.damage(thorough=True) is None
+    assert list(old.facts(["a"], "key")) == ["a"]

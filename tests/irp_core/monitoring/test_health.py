@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageFilter
 
+from irp_core.data.schemas import HEALTH_SCHEMA
 from irp_core.monitoring.health import MEASURES, health, health_drift
+from irp_core.monitoring.repeats import differences
+from irp_core.monitoring.set_health import HEALTH_COLUMNS, noted_oddities, summary_of
 
 Change = Callable[[Image.Image], Image.Image]
 
@@ -77,3 +80,41 @@ def test_an_image_of_one_colour_has_figures() -> None:
     found = health(Image.new("L", (1, 1), 255))
     assert set(found) == set(MEASURES)
     assert all(np.isfinite(list(found.values())))
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.0, False), (0.05, False), (0.4, True)])
+def test_images_that_repeat_those_before_them_are_told(share: float, told: bool) -> None:
+    rng = np.random.default_rng(0)
+
+    def stream(count: int, repeats: float) -> pd.DataFrame:
+        shots = [rng.normal(128.0, 20.0, (32, 32))]
+        for _ in range(count - 1):  # the same part again, with the sensor's noise, or another one
+            shots.append(shots[-1] if rng.uniform() < repeats else rng.normal(128.0, 20.0, (32, 32)))
+        noisy = [np.clip(shot + rng.normal(0, 1, shot.shape), 0, 255).astype(np.uint8) for shot in shots]
+        return pd.DataFrame(dict.fromkeys(MEASURES, 0.5), index=range(count)).assign(difference=differences(noisy))
+
+    found = health_drift(stream(200, 0.0), stream(100, share))
+    assert found["measure"].tolist() == (["difference"] if told else [])
+    assert not told or "of the images repeat one just before, at commissioning 0 %" in found["says"][0]
+
+
+def test_a_table_from_before_there_were_repeats_is_read() -> None:
+    older = pd.DataFrame({name: np.linspace(0.4, 0.6, 100) for name in MEASURES})
+    assert health_drift(older, older.assign(difference=np.nan)).empty
+
+
+def test_a_set_says_which_images_are_unlike_the_others(images: list[Image.Image]) -> None:
+    changed = [*images]
+    changed[0], changed[1], changed[2] = darker(darker(images[0])), blurred(blurred(images[1])), overexposed(images[2])
+    table = measured(changed).assign(
+        image_id=[f"{number}.png" for number in range(len(changed))], md5="0" * 32, width=64, height=64
+    )
+    table.loc[3, "height"] = 48
+    noted = noted_oddities(table)
+    assert tuple(noted.columns) == HEALTH_COLUMNS == tuple(HEALTH_SCHEMA.names)
+    odd = noted.loc[noted["odd"] != "", "odd"]
+    assert {0, 1, 2, 3} <= set(odd.index) and len(odd) <= 5
+    assert "darker" in odd[0] and "blurred" in odd[1] and "overexposed" in odd[2] and odd[3] == "64 x 48"
+    brighter_or_darker = int(odd.str.contains("brighter|darker").sum())
+    assert {row["measure"]: row["odd"] for row in summary_of(noted)}["brightness"] == brighter_or_darker
+    assert noted_oddities(table.drop(index=odd.index))["odd"].eq("").all()

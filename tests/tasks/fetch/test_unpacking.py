@@ -15,6 +15,8 @@ import tasks.fetch.unpacking as unpacking
 from irp_core.errors import InputError
 from tasks.fetch.unpacking import unpack
 
+pytestmark = pytest.mark.trust
+
 
 def _tar(path: Path, mode: str, size: int) -> None:
     with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]

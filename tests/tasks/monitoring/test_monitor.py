@@ -80,6 +80,16 @@ def test_five_hundred_good_images_raise_no_alarm(scene: tuple[Path, Path], tiny:
     assert table["changed"].tolist() == [""] * 5
 
 
+def test_a_camera_that_stands_still_is_told(scene: tuple[Path, Path], tiny: Params, tmp_path: Path) -> None:
+    model, commissioning = scene
+    new = plates(tmp_path / "new", 100, 5)
+    for number in range(40, 100):  # one part again and again, with a little noise
+        pixels = np.asarray(Image.open(new / "0039.png")).astype(int) + number % 2
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(new / f"{number:04d}.png")
+    table = watch(str(model), commissioning, new, tiny).windows
+    assert re.search(r"6[0-2] % of the images repeat one just before, at commissioning 0 %", table["changed"][0])
+
+
 @pytest.mark.parametrize(
     ("change", "said", "not_said"),
     [

@@ -19,6 +19,8 @@ import tasks.runtime.prefect_server as prefect_server
 from irp_core.errors import InputError
 from tasks.runtime.prefect_child import Server
 
+pytestmark = pytest.mark.trust
+
 SECRET = "irp:not to be guessed"
 
 

@@ -20,10 +20,10 @@ from PIL import Image
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.refinement.reviews import read_events
+from tasks.feedback.answers import Feedback
 from tasks.serve.app import make_app
 from tasks.serve.batching import Batcher
 from tasks.serve.door import Limits
-from tasks.serve.feedback import Feedback
 from tasks.serve.kept import Kept
 from tasks.serve.metrics import Metrics
 from tasks.serve.model import LoadedModel, ServedModel, load_model
@@ -39,10 +39,11 @@ def model(tmp_path_factory: pytest.TempPathFactory, tiny: Params) -> LoadedModel
 class Asked:
     """The application, asked without a socket."""
 
-    def __init__(self, model: LoadedModel, feedback: Feedback | None) -> None:
+    def __init__(self, model: LoadedModel, kept: Kept | None = None, decisions: Path = Path()) -> None:
         self._batcher = Batcher(lambda: model)
         served = ServedModel(model.name, lambda _: model)
-        self._app = make_app(served, self._batcher, Metrics(), Limits(), feedback)
+        feedback = None if kept is None else Feedback(kept, decisions)
+        self._app = make_app(served, self._batcher, Metrics(), Limits(), kept, feedback)
 
     def __call__(self, method: str, path: str, **request: Any) -> httpx.Response:
         async def ask() -> httpx.Response:
@@ -57,8 +58,8 @@ class Asked:
 
 
 @contextmanager
-def asked(model: LoadedModel, feedback: Feedback | None) -> Iterator[Asked]:
-    made = Asked(model, feedback)
+def asked(model: LoadedModel, kept: Kept | None = None, decisions: Path = Path()) -> Iterator[Asked]:
+    made = Asked(model, kept, decisions)
     yield made
     made.close()
 
@@ -86,7 +87,7 @@ def test_answers_go_to_the_log_and_rank_a_kind_that_no_training_saw(
     bad = [labelled(path) for path in sorted((plant / "train" / "good").iterdir())[:8]]
     kept, log = Kept(tmp_path / "kept"), tmp_path / "decisions.csv"
     md5 = {content: hashlib.md5(content, usedforsecurity=False).hexdigest() for content in (*good, *bad)}
-    with asked(model, Feedback(kept, log)) as ask:
+    with asked(model, kept, log) as ask:
         assert ask("GET", "/feedback").json() == {"images": []}
         for number, content in enumerate((*good, *bad)):
             ask("POST", "/score", files=[("a", (f"{number}.png", content))]).raise_for_status()
@@ -122,7 +123,7 @@ def test_answers_go_to_the_log_and_rank_a_kind_that_no_training_saw(
 
 
 def test_a_confirmed_defect_enters_no_training(model: LoadedModel, plant: Path, tiny: Params, tmp_path: Path) -> None:
-    from tasks.serve.feedback import Answer
+    from tasks.feedback.answers import Answer
     from tasks.steps.prepare import standing_decisions
 
     content = next((plant / "test" / "good").iterdir()).read_bytes()
@@ -169,7 +170,7 @@ def test_what_is_kept_is_bounded_and_found_again(model: LoadedModel, plant: Path
 
 
 def test_without_a_folder_nothing_is_kept(model: LoadedModel, tmp_path: Path) -> None:
-    with asked(model, None) as ask:
+    with asked(model) as ask:
         assert ask("GET", "/feedback").status_code == 404
         assert ask("POST", "/feedback", json={}).status_code == 404
     (tmp_path / "file").write_text("")

@@ -19,6 +19,8 @@ from irp_core.params_file import load_params
 from tasks.tracking.database import ensure_database
 from tasks.tracking.queries import client_of
 
+pytestmark = pytest.mark.trust
+
 
 def _open(folder: Path) -> None:
     params = load_params(None, [f"tracking.uri=sqlite:///{folder}/mlflow.db"])

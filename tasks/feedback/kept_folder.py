@@ -1,0 +1,136 @@
+"""The folder of images that a service kept, as every process sees it: the service that fills it, a review that answers.
+
+Of each image its bytes (`MD5.image`), what the detector saw in it (`MD5.npy`: the mean of its pooled features), and
+last `MD5.json`, without which the others are a kill's left-overs. The folder's size is bounded: the oldest images that
+nobody answered for go first. Whoever writes holds its lock; nothing is held in memory but what the files said.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from irp_core.atomic import atomic_path, read_json_object, write_json
+from irp_core.errors import InputError
+
+__all__ = ["KeptFolder"]
+
+_LOG = logging.getLogger(__name__)
+_FACTS = ("md5", "score", "threshold", "decision", "name", "model", "at", "size", "answered")
+_SIZE = 1_000_000_000
+
+
+class KeptFolder:
+    """The images that are kept in a folder.
+
+    Args:
+        folder: that is there.
+        images, size: at most so many images, and bytes of them together.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+
+    def __init__(self, folder: Path, *, images: int = 500, size: int = _SIZE) -> None:
+        self.folder, self._images, self._size = folder, images, size
+        if not folder.is_dir():
+            raise InputError(f"{folder}: expected the folder that `irp serve --keep` fills, found none.")
+        self._read: dict[str, tuple[int, dict[str, Any]]] = {}  # md5 → when its facts were written, and these
+        self._lock = FileLock(folder / ".lock", thread_local=False)
+
+    def __len__(self) -> int:
+        return len(self._known())
+
+    def __contains__(self, md5: object) -> bool:
+        return (self.folder / f"{md5}.json").is_file()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What is kept, the latest first: `md5, name, model, score, threshold, decision, at, size, answered`."""
+        return sorted(self._known().values(), key=lambda row: (-row["at"], row["md5"]))
+
+    def row(self, md5: str) -> dict[str, Any]:
+        """One of `rows`.
+
+        Raises:
+            KeyError: it is not kept.
+        """
+        found = self._facts(md5)
+        if found is None:
+            raise KeyError(md5)
+        return found
+
+    def image(self, md5: str) -> Path:
+        """The file with an image's bytes."""
+        return self.folder / f"{md5}.image"
+
+    def features(self, md5: str) -> NDArray[np.float32]:
+        """What the detector saw in an image (d,)."""
+        found: NDArray[np.float32] = np.load(self.folder / f"{md5}.npy", allow_pickle=False)
+        return found
+
+    def answer(self, md5: str, answered: bool = True) -> dict[str, Any]:
+        """Note that a person answered for an image: it goes last. Its row.
+
+        Raises:
+            KeyError: it is not kept.
+        """
+        with self._lock:
+            row = {**self.row(md5), "answered": answered}
+            write_json(self.folder / f"{md5}.json", row)
+        return row
+
+    def add(
+        self, name: str | None, content: bytes, row: dict[str, Any], model: str, features: NDArray[np.float32]
+    ) -> None:
+        """Keep an image; the oldest that nobody answered for make room. One larger than all may be is left out.
+
+        Args:
+            row: `md5, score, threshold, decision`, as the model judged it.
+        """
+        md5 = row["md5"]
+        if md5 in self or len(content) > self._size:
+            return
+        facts = {key: row[key] for key in ("md5", "score", "threshold", "decision")}
+        facts |= {"name": name, "model": model, "at": time.time(), "size": len(content), "answered": False}
+        with self._lock:
+            with atomic_path(self.image(md5)) as temporary:
+                temporary.write_bytes(content)
+            with atomic_path(self.folder / f"{md5}.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, features, allow_pickle=False)
+            write_json(self.folder / f"{md5}.json", facts)
+            self._shrink()
+
+    def _shrink(self) -> None:
+        known = self._known()
+        total = sum(row["size"] for row in known.values())
+        for row in sorted(known.values(), key=lambda row: (row["answered"], row["at"])):
+            if len(known) <= self._images and total <= self._size:
+                return
+            for ending in ("json", "npy", "image"):
+                (self.folder / f"{row['md5']}.{ending}").unlink(missing_ok=True)
+            total -= known.pop(row["md5"])["size"]
+
+    def _known(self) -> dict[str, dict[str, Any]]:
+        found = {file.stem: self._facts(file.stem) for file in sorted(self.folder.glob("*.json"))}
+        return {md5: facts for md5, facts in found.items() if facts is not None}
+
+    def _facts(self, md5: str) -> dict[str, Any] | None:
+        file = self.folder / f"{md5}.json"
+        try:
+            written = file.stat().st_mtime_ns
+            before = self._read.get(md5)
+            if before is None or before[0] != written:
+                before = self._read[md5] = (written, read_json_object(file, *_FACTS))
+        except FileNotFoundError:
+            return None
+        except InputError as error:
+            if file.exists():
+                _LOG.warning("%s", error)
+            return None
+        return before[1]

@@ -1,0 +1,144 @@
+"""`irp review LINE`: what a service kept is shown, answered and taken back; the answers are in the one log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli.main import app
+from irp_core.config import Params
+from irp_core.config.lines import Line
+from irp_core.errors import InputError
+from irp_core.inspection import Inspector
+from irp_core.line.definition import write_line
+from irp_core.refinement.reviews import read_events
+from tasks.feedback.answers import Feedback
+from tasks.feedback.kept_folder import KeptFolder
+from tasks.feedback.page import KeptServer
+from tasks.scoring import open_inspector
+from tests.tasks.feedback.conftest import Keep
+from tests.tasks.serve.test_service import make_model
+
+
+class Page:
+    """The page's server, asked without a socket."""
+
+    def __init__(self, server: KeptServer) -> None:
+        self._server = server
+        self._app = server.app()
+
+    def __call__(self, method: str, path: str, **request: Any) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            base = f"http://127.0.0.1:{self._server.port}/{self._server.token}/"
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(self._app), base_url=base) as client:
+                return await client.request(method, path, **request)
+
+        return asyncio.run(ask())
+
+    def post(self, path: str, **body: str) -> dict[str, Any]:
+        answer = self("POST", path, json={"reviewer": "Ada", **body})
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+@pytest.fixture
+def page(kept: KeptFolder, tiny: Params) -> Iterator[Page]:
+    server = KeptServer(Feedback(kept, Path("decisions.csv")), tiny, "line3", "Ada")
+    yield Page(server)
+    server._socket.close()
+
+
+def open_(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    return [item for item in answer["items"] if item["review"] is None]
+
+
+def test_the_likeliest_defect_comes_first_and_answers_are_in_the_log(page: Page, keep: Keep) -> None:
+    ordinary = [keep(number, score=0.95) for number in range(6)]
+    odd = [keep(10 + number, kind=1, score=0.93) for number in range(6)]
+    assert {item["kind"] for item in page("GET", "items").json()["items"]} == {"near"}
+    for md5 in (odd[0], odd[1]):
+        page.post("decision", md5=md5, decision="remove", note="label left on the plate")
+    answer = page.post("decision", md5=ordinary[0], decision="keep")
+    assert {item["md5"] for item in open_(answer)[:4]} == set(odd[2:])  # of lower scores, but of the named kind
+    shares = [item["likely"] for item in open_(answer)]
+    assert shares == sorted(shares, reverse=True)
+    events = read_events(Path("decisions.csv"))
+    assert dict(zip(events["md5"], events["decision"], strict=True)) == {
+        odd[0]: "removed_by_review", odd[1]: "removed_by_review", ordinary[0]: "kept_by_review",
+    }  # fmt: skip
+    assert set(events["run_id"]) == {"served by m"}
+    beside = page("GET", f"neighbours/{odd[2]}").json()
+    assert len(beside) == 6 and {row["md5"] for row in beside[:5]} == set(odd) - {odd[2]}
+
+
+def test_an_answer_is_taken_back_and_the_one_before_counts_again(page: Page, keep: Keep, kept: KeptFolder) -> None:
+    first, *_ = [keep(number) for number in range(3)]
+    page.post("decision", md5=first, decision="keep")
+    page.post("decision", md5=first, decision="remove")
+    assert kept.row(first)["answered"]
+    answer = page.post("undo")
+    assert [item["review"]["decision"] for item in answer["items"] if item["md5"] == first] == ["kept_by_review"]
+    assert len(open_(page.post("undo"))) == 3
+    assert not kept.row(first)["answered"]
+    assert page("POST", "undo", json={"reviewer": "Ada"}).status_code == 409
+
+
+def test_pictures_maps_and_what_is_gone(
+    page: Page, keep: Keep, kept: KeptFolder, tiny: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(tmp_path / "model", tiny, 0, 1.0)
+
+    def opened(name: str, *of: Any, **more: Any) -> Inspector:
+        if name != str(model):
+            raise InputError(f"{name}: the registry knows no such model")
+        return open_inspector(name, *of, **more)
+
+    monkeypatch.setattr("tasks.feedback.page.open_inspector", opened)
+    mapped, without, lost = keep(0, model=str(model)), keep(1, model="runs/gone"), keep(2)
+    for size in ("small", "large", "map"):
+        answer = page("GET", f"image/{mapped}/{size}")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg"), size
+    answer = page("GET", f"image/{without}/map")
+    assert answer.status_code == 400 and "runs/gone" in answer.json()["detail"]
+    for ending in ("json", "npy", "image"):  # it made room for others
+        (kept.folder / f"{lost}.{ending}").unlink()
+    assert page("GET", f"image/{lost}/large").status_code == 404
+    answer = page("POST", "decision", json={"md5": lost, "decision": "keep", "reviewer": "Ada"})
+    assert answer.status_code == 400 and "no longer kept" in answer.json()["detail"]
+    assert page("GET", f"image/{'../' * 3}etc/large").status_code in (404, 422)
+
+
+def test_the_page_speaks_of_good_and_defective(page: Page, keep: Keep) -> None:
+    keep(0)
+    text = page("GET", "").text
+    for said in ("Defective <kbd>D</kbd>", "Good <kbd>G</kbd>", "near the threshold", "resemble it most"):
+        assert said in text
+    assert 'id="approve"' not in text
+
+
+def test_the_command_opens_the_images_of_the_line(
+    keep: Keep, kept: KeptFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "golden").mkdir()
+    write_line(Line(name="line3", inbox="in", golden="golden"), Path())
+    bad, _ = keep(0), keep(1)
+
+    def answers(server: KeptServer) -> None:
+        assert server.says()["subject"] == "line3: lines/line3/kept"
+        server.decide(bad, False, "Ada", "")
+
+    monkeypatch.setattr(KeptServer, "run", answers)
+    said = CliRunner().invoke(app, ["review", "line3", "--no-browser"], catch_exceptions=False).output
+    assert "1 images answered now; of 2 kept, 1 are called defective, 0 good, and 1 are open." in said
+    assert "irp line golden line3" in said
+    with pytest.raises(InputError, match="--ask asks about a run"):
+        CliRunner().invoke(app, ["review", "line3", "--ask", "3"], catch_exceptions=False)
+    with pytest.raises(InputError, match="expected the folder that `irp serve --keep` fills"):
+        CliRunner().invoke(app, ["review", "line3", "--kept", "elsewhere"], catch_exceptions=False)
