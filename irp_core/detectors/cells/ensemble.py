@@ -13,7 +13,7 @@ from scipy.special import log_ndtr
 from torch import Tensor
 
 from irp_core.config import Params, PatchGaussianParams
-from irp_core.detectors.cells.patch_gaussian import PatchGaussian, drawn
+from irp_core.detectors.cells.patch_gaussian import PatchGaussian, sample_of
 from irp_core.detectors.folds import fold_by_fold, folds_by_content
 from irp_core.detectors.gaussian import Gaussian
 from irp_core.detectors.local import Scale, scale_of, standardised
@@ -76,12 +76,12 @@ class Ensemble:
         """
         features.check("Ensemble.fit", self.needs)
         started = time.perf_counter()
-        sample = drawn(features, seed)
+        sample = sample_of(features)
         folds = folds_by_content(sample, _FOLDS, seed=seed, who="Ensemble.fit")
         logs = self._out_of_fold(sample, folds, seed)
         self._scales = {name: scale_of(logs[name]) for name in _MEMBERS}
         self._gaussian.fit(features)
-        self._patches.fit(features, seed=seed)
+        self._patches.fit(features)
         loss = float(np.median(_combined(logs, self._scales)))
         done = EpochReport(1, 1, loss, 0.0, time.perf_counter() - started)
         if report:

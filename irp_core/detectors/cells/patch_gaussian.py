@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from irp_core.config import Params, PatchGaussianParams
+from irp_core.detectors.folds import contents_of, drawn
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet, Local
 
-__all__ = ["PatchGaussian", "drawn", "worst_mean"]
+__all__ = ["PatchGaussian", "sample_of", "worst_mean"]
 
 _RIDGE = 0.05  # of the channels' mean variance: no direction is taken for certain
 _POSITIONS = 64  # fitted at a time, which bounds memory
@@ -31,7 +32,7 @@ class PatchGaussian:
     The distance is Mahalanobis's, per channel (Defard et al., PaDiM, ICPR 2021). A position's covariance is shrunk
     towards that of all positions together, and a ridge is added: there may be fewer images than channels.
 
-    Of more than 5,000 images so many, drawn at random, are fitted: their mean is within 0.014 standard deviations of
+    Of more than 5,000 images so many, drawn by content, are fitted: their mean is within 0.014 standard deviations of
     that of all (one standard error), and the time does not grow with the set.
 
     Mean and covariance are the plain ones. Robust ones (images weighted by their distance, position by position) were
@@ -64,10 +65,10 @@ class PatchGaussian:
     def fit(
         self, features: FeatureSet, *, epochs: int = 1, seed: int = 0, report: Report | None = None
     ) -> list[EpochReport]:
-        """Fit anew; `seed` draws the images of a large set, epochs do not matter."""
+        """Fit anew; neither epochs nor seed matter."""
         features.check("PatchGaussian.fit", self.needs)
         started = time.perf_counter()
-        features = drawn(features, seed)
+        features = sample_of(features)
         rows, columns, channels = _cells(features[slice(0, 1)]).shape[1:]
         images, positions = len(features), rows * columns
         mean = torch.zeros(positions, channels, device=self.device)
@@ -173,11 +174,11 @@ def _cells(features: FeatureSet) -> NDArray[np.float16]:
     return features.cells
 
 
-def drawn(features: FeatureSet, seed: int) -> FeatureSet:
-    """The images that a set is fitted on: all, or of more than 5,000 so many at random, in their order."""
+def sample_of(features: FeatureSet) -> FeatureSet:
+    """The images that a set is fitted on: all, or of more than 5,000 so many, drawn by content."""
     if len(features) <= _MOST:
         return features
-    return features[np.sort(np.random.default_rng(seed).permutation(len(features))[:_MOST])]
+    return features[drawn(contents_of(features), np.arange(len(features)), _MOST)]
 
 
 def worst_mean(maps: Tensor, share: float) -> NDArray[np.float64]:
