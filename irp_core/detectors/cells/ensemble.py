@@ -53,6 +53,8 @@ class Ensemble:
 
     needs: ClassVar[tuple[Local, ...]] = ("cells",)
     leaves_itself_out: ClassVar[bool] = False
+    maps_alone: ClassVar[type[PatchGaussian]] = PatchGaussian
+    """Makes the same maps without fitting the rest."""
 
     def __init__(self, params: PatchGaussianParams, device: torch.device) -> None:
         self.params = params

@@ -29,6 +29,7 @@ SMALL = [
     "features.scales=[64,32]",
     "features.kurtosis_scale=128",
     "features.cell_scale=128",
+    "features.cell=16",
     "views.train=2",
     "views.score=2",
     "features.precision=float32",
