@@ -30,7 +30,7 @@ def cell_grid(features: Features, images: Images) -> tuple[int, int]:
         >>> cell_grid(Features(), Images())
         (23, 23)
         >>> cell_grid(Features(), Images(size=(800, 320)))
-        (37, 15)
+        (36, 15)
     """
     height, width = shape_at(images.shape, features.cell_scale)
     return max(1, round(height / features.cell)), max(1, round(width / features.cell))
