@@ -29,7 +29,7 @@ ENTITY = "tiny"
 SMALL: dict[str, dict[str, Any]] = {
     "images": {"size": 64},
     "views": {"train": 2, "score": 2},
-    "features": {"scales": [64, 32], "cell_scale": 128},
+    "features": {"scales": [64, 32], "cell_scale": 128, "cell": 16},
     "differnet": {"blocks": 2, "hidden": 16},
     "training": {"epochs": 2, "retrain_epochs": 1},
     "refinement": {"lambda": 1.15, "max_iterations": 2, "max_one_iterations": 2},
