@@ -20,8 +20,8 @@ from irp_core.localisation.geometry import Geometry, mask_in_view
 from irp_core.localisation.out_of_fold import out_of_fold_maps
 from irp_core.localisation.pixel_metrics import PixelMetrics, PixelScores, components
 from irp_core.localisation.scale import map_scale, view_map
+from irp_core.packed.images import read_image
 from irp_core.refinement.scoring import localiser_name, mapped
-from irp_core.regular_file import read_regular
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import write_cells
 
@@ -119,6 +119,6 @@ def _add(collected: PixelScores, view: Any, row: Any, root: Path, params: Params
 
 def _mask(path: Path, images: Images) -> Any:
     try:
-        return decode_mask(read_regular(path, images.max_bytes), images)
+        return decode_mask(read_image(path, images.max_bytes), images)
     except InputError:
         return None
