@@ -142,8 +142,12 @@ class PatchKnn:
         return _contents(features)
 
     def _of_images(self, features: FeatureSet, own: Sequence[bytes], voting: Sequence[bytes]) -> Iterator[Tensor]:
-        """Distances (patches,) of each image; `own` and `voting` are the digests of its patches and of those of the image
-        that votes for it."""
+        """Distances (patches,) of each image.
+
+        Args:
+            own: the digests of the images' patches.
+            voting: those of the images that vote for them.
+        """
         held: dict[bytes, list[int]] = {}
         for number, content in enumerate(self._contents):
             held.setdefault(content, []).append(number)
