@@ -54,8 +54,9 @@ def fit_localiser(run: RunDirectory, iteration: int, features: StoredFeatures, f
     seen = features.read(rows, params.views.score, kind.needs)
     device = resolve_device(params.features.device)
     epochs, seed = params.training.epochs, params.run.seed
+    alone = getattr(kind, "maps_alone", kind)
     cells = out_of_fold_maps(
-        lambda: kind.build(seen, params, device),
+        lambda: alone.build(seen, params, device),
         seen,
         groups,
         inside,
