@@ -19,7 +19,7 @@ import pandas as pd
 import typer
 from numpy.typing import NDArray
 
-from irp_core.atomic import atomic_path
+from benchmarks.tables import measured, put_rows
 from irp_core.config import Params
 from irp_core.data.contamination import contaminate
 from irp_core.data.manifest import testing_rows, training_rows
@@ -168,10 +168,6 @@ def _needed(params: Params, detectors: str, methods: str) -> list[Local]:
     return needs_of([*detectors.split(","), *scoring])
 
 
-def _done(output: Path) -> pd.DataFrame:
-    return pd.read_csv(output) if output.exists() else pd.DataFrame(columns=_KEYS)
-
-
 _KEYS = ["entity", "level", "seed", "detector", "method"]
 
 
@@ -190,23 +186,19 @@ def _main(
         entity = root.name
         trained = params.model_copy(update={"training": params.sweep.training_of(entity, params.training)})
         for level, seed in product(params.sweep.levels, params.sweep.seeds):
-            table = _done(output)
+            table = measured(output, _KEYS)
             there = table[(table["entity"] == entity) & (table["level"] == level) & (table["seed"] == seed)]
             known = set(zip(there["detector"], there["method"], strict=True))
             wanted = [pair for pair in product(detectors.split(","), methods.split(",")) if pair not in known]
             if not wanted:
                 continue
-            noise = params.contamination.model_copy(
-                update={"fraction": level / 100, "max_fraction": params.sweep.max_level / 100}
-            )
+            noise = params.sweep.contamination_at(level, params.contamination)
             manifest = contaminate(found, params.dataset, noise, seed=seed)
             seeded = trained.model_copy(update={"run": trained.run.model_copy(update={"seed": seed})})
             cell = _cell(manifest, of, seeded, wanted)
             place = {"entity": entity, "level": level, "seed": seed, "extraction_per_image": extraction}
             rows = pd.DataFrame([place | row for row in cell])
-            output.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(output) as temporary:
-                pd.concat([table, rows] if len(table) else [rows]).to_csv(temporary, index=False)
+            put_rows(output, rows, _KEYS, digits=None)
             print(
                 entity, level, seed, {f"{r['detector']} {r['method']}": round(r["auroc"], 3) for r in cell}, flush=True
             )

@@ -14,6 +14,7 @@ import pandas as pd
 import typer
 
 from benchmarks.choosing import loaded
+from benchmarks.tables import measured, put_rows
 from irp_core.atomic import atomic_path
 from irp_core.config import Params
 from irp_core.data.contamination import contaminate
@@ -42,9 +43,7 @@ def _rows(root: Path, name: str, params: Params, detectors: list[str], levels: l
     trained = params.model_copy(update={"training": params.sweep.training_of(root.name, params.training)})
     rows: list[dict[str, object]] = []
     for level, seed in product(levels, params.sweep.seeds):
-        noise = params.contamination.model_copy(
-            update={"fraction": level / 100, "max_fraction": params.sweep.max_level / 100}
-        )
+        noise = params.sweep.contamination_at(level, params.contamination)
         manifest = contaminate(found, params.dataset, noise, seed=seed)
         train, test = training_rows(manifest), testing_rows(manifest)
         features, tested, defective = of(train), of(test), test["label"] == "defective"
@@ -92,17 +91,14 @@ def _main(
     """Train and test under each setting that the table lacks; the same command goes on where it was stopped."""
     params = load_params(Path("params.yaml"), set_param or [])
     for root, (name, sizes) in product(data, SETTINGS.items()):
-        table = pd.read_csv(output) if output.exists() else pd.DataFrame(columns=_KEYS)
-        if ((table["entity"] == root.name) & (table["transformation"] == name)).any():
+        there = measured(output, _KEYS)
+        there = there[(there["entity"] == root.name) & (there["transformation"] == name)]
+        wanted = [detector for detector in detectors.split(",") if detector not in set(there["detector"])]
+        if not wanted:
             continue
         viewed = params.model_copy(update={"views": params.views.model_copy(update=dict(sizes))})
-        rows = pd.DataFrame(
-            _rows(root, name, viewed, detectors.split(","), [int(level) for level in levels.split(",")])
-        )
-        output.parent.mkdir(parents=True, exist_ok=True)
-        table = pd.concat([table, rows]) if len(table) else rows
-        with atomic_path(output) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+        rows = pd.DataFrame(_rows(root, name, viewed, wanted, [int(level) for level in levels.split(",")]))
+        table = put_rows(output, rows, _KEYS)
         with atomic_path(output.with_suffix(".md")) as temporary:
             temporary.write_text(table_text(table), encoding="utf-8")
         print(root.name, name, rows.groupby(["detector", "level"])["auroc"].mean().round(3).to_dict(), flush=True)

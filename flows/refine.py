@@ -127,7 +127,7 @@ def _tracked(run: RunDirectory) -> None:
 def _prepare_run(root: str, params: Params, inputs: RunInputs) -> RunDirectory:
     if inputs.manifest is not None:
         return create_run(Path(root), params, Path(inputs.manifest), inputs)
-    started = time.perf_counter()
+    started, before = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as prepared:
         prepare(root, params.model_dump(mode="json"), prepared)
         run = create_run(Path(root), params, Path(prepared), inputs)
@@ -136,7 +136,7 @@ def _prepare_run(root: str, params: Params, inputs: RunInputs) -> RunDirectory:
             f"views.score ({params.views.score}) is more than views.train ({params.views.train}): images are scored at "
             "angles that nothing was trained on, which may cost most of the AUROC (docs/decisions/0021)."
         )
-    run.add_time("read images", time.perf_counter() - started)
+    run.add_time("read images", time.perf_counter() - started, time.process_time() - before)
     if params.run.outputs == "full" and not run.has_results() and (expected := estimate(run)):
         tell(str(expected))
     return run

@@ -25,7 +25,7 @@ from irp_core.run.prepared import PreparedSet
 from tasks.reports.thumbnails import jpeg
 from tasks.runtime.prefect_server import prefect_server
 
-__all__ = ["run_cell"]
+__all__ = ["results_of", "run_cell"]
 
 _THUMBNAILS = 24  # removed images whose thumbnails are kept for figure 5
 _THUMBNAIL = 160  # pixels
@@ -87,7 +87,7 @@ def _set_sizes(params: Params) -> dict[str, int]:
 def _settings(entity: str, level: int, seed: int, params: Params) -> dict[str, Any]:
     """The parameters of one seed's runs: a plain refinement run's, but for where things are kept."""
     plain = params.model_dump(mode="json")
-    plain["contamination"] |= {"fraction": level / 100, "max_fraction": params.sweep.max_level / 100}
+    plain["contamination"] = params.sweep.contamination_at(level, params.contamination).model_dump(mode="json")
     plain["features"]["store"] = str(features(entity))
     plain["detector"]["name"] = params.sweep.detector
     plain["refinement"]["removal"] = "all_above"  # `irp` is eq. 6 here; Algorithm 1 is `irp_max_one`
@@ -123,7 +123,7 @@ def _write(entity: str, level: int, images: Images, runs: dict[Job, str]) -> Non
     """`runs.csv` (a row per run), `removed.csv` (a row per removed image), thumbnails, and the metrics file."""
     rows, removed = [], []
     for (seed, method), path in runs.items():
-        row, table = _read(RunDirectory(Path(path)))
+        row, table = results_of(RunDirectory(Path(path)))
         rows.append({"entity": entity, "level": level, "seed": seed, "method": method, **row})
         removed.append(table.assign(entity=entity, level=level, seed=seed, method=method))
     table = pd.DataFrame(rows)
@@ -149,7 +149,8 @@ def _write(entity: str, level: int, images: Images, runs: dict[Job, str]) -> Non
     write_json(metrics(entity, level), {name: round(float(value), 4) for name, value in means.items()})
 
 
-def _read(run: RunDirectory) -> tuple[dict[str, Any], pd.DataFrame]:
+def results_of(run: RunDirectory) -> tuple[dict[str, Any], pd.DataFrame]:
+    """What a finished run measured and removed, as a row of `runs.csv`, and the images that are removed at its end."""
     last, summary = run.iterations().iloc[-1], run.summary()
     removed = standing_removals(run.removals())
     bad = int(removed["injected"].eq(True).sum())

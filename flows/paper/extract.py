@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flows.paper.places import features, raw, scanned
 from irp_core.atomic import atomic_directory
 from irp_core.config import DetectorParams, Params
@@ -32,7 +30,7 @@ def extract_entity(entity: str, params: Params) -> None:
     md5s = sorted(set(rows["md5"]))
     with atomic_directory(features(entity)) as folder:
         for spec, views in ((stored.spec, params.views.bank), *((own, 1) for own in stored.local.values())):
-            shared, own = FeatureStore(Path(stored.root), spec), FeatureStore(folder, spec)
+            shared, own = stored.store(spec), FeatureStore(folder, spec)
             for start in range(0, len(md5s), _AT_ONCE):
                 part = md5s[start : start + _AT_ONCE]
                 found = shared.get(part, views)

@@ -19,9 +19,9 @@ from irp_core.paper.paper_settings import (
     paper_settings_table,
     paper_settings_times,
 )
-from irp_core.paper.reading import reading
+from irp_core.paper.reading import reading, verdicts
 from irp_core.paper.reference import load_reference
-from irp_core.paper.study_reading import protocol_table, study_reading
+from irp_core.paper.study_reading import lambda_table, memory_table, protocol_table, study_reading
 from irp_core.paper.table_text import markdown
 from irp_core.params_file import load_params
 
@@ -72,6 +72,7 @@ def write_page(params: Params) -> None:
             for method in iterative()
             if (TABLES / f"differences-{method}.md").is_file()
         ],
+        verdicts=markdown(verdicts(runs, between)) if len(between) else "",
         sentences=reading(runs, summary, between),
         settings=_differing(params),
         **_studies(studies, params),
@@ -84,13 +85,12 @@ def write_page(params: Params) -> None:
 def _studies(studies: Mapping[str, pd.DataFrame], params: Params) -> dict[str, Any]:
     """What the page shows of the studies; without their tables their sections are left out."""
     if set(studies) != set(STUDIED):
-        return {"studied": None, "studied_sets": None, "protocols": None}
-    groups = studies["memory"].groupby(["entity", "width"], sort=False)["epoch"].max()
-    sets = [f"{entity} at hidden {width}: {epochs} epochs" for (entity, width), epochs in groups.items()]
-    protocols = studies["protocols"]
+        return {"studied": None, "protocols": None}
+    lambdas, memory, protocols = studies["lambda"], studies["memory"], studies["protocols"]
     return {
-        "studied": study_reading(studies["lambda"], studies["memory"], protocols, params.refinement.lambda_),
-        "studied_sets": ", ".join(sets),
+        "studied": study_reading(lambdas, memory, params.refinement.lambda_),
+        "lambdas": markdown(lambda_table(lambdas)),
+        "memory": markdown(memory_table(memory)),
         "protocols": markdown(protocol_table(protocols)) if len(protocols) else None,
     }
 
@@ -98,11 +98,11 @@ def _studies(studies: Mapping[str, pd.DataFrame], params: Params) -> dict[str, A
 def _benchmarks() -> dict[str, Any]:
     """What the page shows of the paper's own settings and of the transformations."""
     runs, losses, times = (pd.read_csv(BENCHMARKS / f"{name}.csv") for name in ("runs", "losses", "times"))
-    paper = load_params(Path("params/paper.yaml"))
+    paper, reference = load_params(Path("params/paper.yaml")), load_reference()
     return {
-        "their_rows": markdown(paper_rows(load_reference(), ("bottle", "screw"), (0, 10, 20, 30, 40, 50))),
-        "theirs": markdown(paper_settings_table(runs, load_reference())),
-        "theirs_said": paper_settings_reading(runs, losses, paper.training.epochs * paper.views.train),
+        "their_rows": markdown(paper_rows(reference, ("bottle", "screw"), (0, 10, 20, 30, 40, 50))),
+        "theirs": markdown(paper_settings_table(runs, reference)),
+        "theirs_said": paper_settings_reading(runs, losses, reference, paper.training.epochs * paper.views.train),
         "theirs_levels": ", ".join(f"{level}" for level in sorted(set(runs["level"]))),
         "times": markdown(paper_settings_times(times, losses)),
         "transformations": (BENCHMARKS / "transformations.md").read_text(encoding="utf-8"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 __all__ = [
+    "APART",
     "BENCHMARKS",
     "DEMO",
     "FIGURES",
@@ -29,8 +30,11 @@ METRICS = RESULTS / "metrics"
 TABLES = RESULTS / "tables"
 FIGURES = RESULTS / "figures"
 STUDIES = RESULTS / "studies"
-STUDIED = ("lambda", "memory", "protocols")  # tables of a study
+STUDIED = ("lambda", "memory", "histograms", "protocols")  # tables of a study
 BENCHMARKS = RESULTS / "benchmarks"  # tables that benchmarks.paper_settings and benchmarks.transformations wrote
+APART = (
+    BENCHMARKS / "study"
+)  # tables as those of a study, of what a sweep does not run (docs/results/benchmarks/README.md)
 PAGE = Path("docs/results.md")
 DEMO = "demo"
 
@@ -62,7 +66,7 @@ def cell(entity: str, level: int) -> Path:
 
 
 def study(entity: str) -> Path:
-    """Results of the entity's studies: `lambda.csv`, `memory.csv`, `protocols.csv`."""
+    """Results of the entity's studies: `lambda.csv`, `memory.csv`, `histograms.csv`, `protocols.csv`."""
     return DATA / "study" / entity
 
 

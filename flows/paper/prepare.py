@@ -35,9 +35,7 @@ def prepare_entity(entity: str, params: Params) -> None:
         images.write_manifest(found.manifest)
         images.write_found(found)
         for level in sweep.levels:
-            noise = params.contamination.model_copy(
-                update={"fraction": level / 100, "max_fraction": sweep.max_level / 100}
-            )
+            noise = sweep.contamination_at(level, params.contamination)
             for seed in sweep.seeds:
                 manifest = contaminate(found.manifest, params.dataset, noise, seed=seed)
                 PreparedSet(folder / prepared(entity, level, seed).relative_to(top)).write_manifest(manifest)

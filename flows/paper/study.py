@@ -12,7 +12,7 @@ from irp_core.config import Params
 from irp_core.data.contamination import contaminate
 from irp_core.data.manifest import testing_rows, training_rows
 from irp_core.errors import InputError
-from irp_core.paper.study import StudySet, lambda_rows, memory_rows
+from irp_core.paper.study import StudySet, lambda_rows, memory_of
 from irp_core.refinement.in_memory import refine_in_memory
 from irp_core.run.prepared import PreparedSet
 from irp_core.statistics.metrics import detection
@@ -32,7 +32,7 @@ _METHODS = ("vanilla", "irp", "oracle")
 
 
 def run_study(entity: str, params: Params) -> None:
-    """Write `lambda.csv`, `memory.csv` and `protocols.csv` of an entity.
+    """Write `lambda.csv`, `memory.csv`, `histograms.csv` and `protocols.csv` of an entity.
 
     Raises:
         InputError: a level or seed that is not part of the sweep.
@@ -45,13 +45,17 @@ def run_study(entity: str, params: Params) -> None:
     trained = _of_seed(params, wanted.seed).model_copy(update={"training": sweep.training_of(entity, params.training)})
     manifest = PreparedSet(prepared(entity, wanted.level, wanted.seed)).manifest()
     found = _study_set(manifest, entity, trained)
-    memory, lambdas = [], []
+    memory, histograms, lambdas = [], [], []
     for width in wanted.widths:
         wide = trained.model_copy(update={"differnet": trained.differnet.model_copy(update={"hidden": width})})
-        epochs, scores = memory_rows(found, wide)
-        memory.append(epochs)
-        lambdas.append(pd.DataFrame(list(lambda_rows(found, scores, wanted.lambdas, wide))))
-        print(f"{entity}: width {width} done", flush=True)
+        learned = memory_of(found, wide)
+        memory.append(learned.epochs)
+        histograms.append(learned.histograms)
+        rows = []
+        for row in lambda_rows(found, learned, wanted.lambdas, wide):
+            rows.append(row)
+            print(f"{entity}, hidden {width}: {row['scores']}, λ {row['lambda']}: AUROC {row['auroc']:.3f}", flush=True)
+        lambdas.append(pd.DataFrame(rows))
     protocols = pd.DataFrame(
         [
             row
@@ -61,7 +65,8 @@ def run_study(entity: str, params: Params) -> None:
         columns=["protocol", "seed", "method", "n", "n_injected", "n_test", "auroc"],
     )
     with atomic_directory(study(entity)) as folder:
-        for name, table in (("memory", memory), ("lambda", lambdas), ("protocols", [protocols])):
+        tables = {"memory": memory, "histograms": histograms, "lambda": lambdas, "protocols": [protocols]}
+        for name, table in tables.items():
             gathered = pd.concat(table, ignore_index=True)
             gathered.insert(0, "entity", entity)
             gathered.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")

@@ -92,6 +92,11 @@ class Params(Section):
     study: Study = Study()
     figures: Figures = Figures()
 
+    @property
+    def local_store(self) -> str:
+        """The folder of the feature store; where that lies elsewhere, of what is kept of it on this machine."""
+        return self.runtime.store_cache if self.features.elsewhere else self.features.store
+
 
 def digest(*parts: Any) -> str:
     """SHA-256 (hex) of models and JSON values: the key under which a step's result is filed."""

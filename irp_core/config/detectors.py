@@ -61,8 +61,12 @@ class Training(Section):
     eps: Annotated[float, Field(gt=0.0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-5
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    sample: Annotated[int, Field(ge=2)] = 50_000
 
     def result_keys(self) -> dict[str, Any]:
-        """As in a run's id and in a step's key: `precision` only where it is not the default, so that what was trained
-        before there was such a key is found again."""
-        return self.model_dump(mode="json", exclude={"precision"} if self.precision == "float32" else None)
+        """As in a run's id and in a step's key: `precision` and `sample` only where they are not the default, so that
+        what was trained before there were such keys is found again."""
+        return self.model_dump(mode="json", exclude={"precision", "sample"} - self._changed())
+
+    def _changed(self) -> set[str]:
+        return {name for name, value in self if value != type(self).model_fields[name].default}

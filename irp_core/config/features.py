@@ -56,3 +56,8 @@ class Features(Section):
     workers: Positive = 2
     device: str = "auto"
     store: str = ".irp/features"
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the store is no folder but an address."""
+        return "://" in self.store

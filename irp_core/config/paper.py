@@ -1,4 +1,4 @@
-"""The paper"s sweep and how its figures are drawn."""
+"""The paper's sweep and how its figures are drawn."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from irp_core.config.base import DetectorName, MethodName, Percent, Positive, Section, Seed
+from irp_core.config.data import Contamination
 from irp_core.config.detectors import Training
 
-__all__ = ["Figures", "Sweep"]
+__all__ = ["Figures", "Study", "Sweep"]
 
 
 class Sweep(Section):
@@ -38,6 +39,10 @@ class Sweep(Section):
         again = max(1, round(training.retrain_epochs * epochs / training.epochs))
         return training.model_copy(update={"epochs": epochs, "retrain_epochs": again})
 
+    def contamination_at(self, level: int, contamination: Contamination) -> Contamination:
+        """`contamination` with `level` percent defective, in a set of the size that `max_level` allows."""
+        return contamination.model_copy(update={"fraction": level / 100, "max_fraction": self.max_level / 100})
+
     @model_validator(mode="after")
     def _each_once_and_below_the_highest(self) -> Sweep:
         for name in ("entities", "levels", "seeds", "methods"):
@@ -54,7 +59,7 @@ class Study(Section):
 
     level: Annotated[int, Field(ge=1, lt=100)] = 20
     seed: Seed = 0
-    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (128, 512)
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (128,)
     lambdas: Annotated[tuple[Annotated[float, Field(gt=1.0)], ...], Field(min_length=1)] = (
         1.05,
         1.1,

@@ -36,6 +36,8 @@ class Runtime(Section):
 
     cluster: Annotated[str, Field(pattern=r"^(local|(tcp|tls|ws|wss)://\S+)$")] | None = None
     shard: Positive = 2000
+    store_cache: str = ".irp/store-cache"
+    store_cache_bytes: Positive = 20 * 10**9
 
 
 class Retention(Section):

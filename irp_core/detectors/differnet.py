@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from irp_core.batches.sizes import alike_sizes, equal_batches
 from irp_core.config import DifferNetParams, Params, Training
 from irp_core.detectors.flow_folds import copy_of_one, stacked, train_stacked
-from irp_core.detectors.folds import score_folds
+from irp_core.detectors.folds import contents_of, drawn, score_folds
 from irp_core.detectors.normalizing_flow import NormalizingFlow, low_precision, negative_log_likelihood
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
@@ -26,6 +28,9 @@ from irp_core.features.pooled import resolve_precision
 
 __all__ = ["DifferNet"]
 
+_LOG = logging.getLogger(__name__)
+_IN_MEMORY = 2**30  # bytes of training views that are held, beside their copy in double precision
+_AT_ONCE = 65536  # views, of more
 _SCORE_BATCH = 512  # views; bounds memory at 64 views per image with the paper's subnets
 
 
@@ -68,6 +73,9 @@ class DifferNet:
     def fit(self, features: FeatureSet, *, epochs: int, seed: int, report: Report | None = None) -> list[EpochReport]:
         """Train for `epochs` passes over all views of all images, in batches of `training.batch_size` views.
 
+        Of more than `training.sample` images, so many are drawn by content (`irp_core.detectors.folds.drawn`); the log
+        has the loss on the others.
+
         The first fit initialises the flow from `seed` and takes the standardisation from the features; a
         later one (warm start) keeps both and only uses `seed` for the order of the batches. Adam's moments
         start at zero either way, so that a warm start depends on the weights alone.
@@ -78,7 +86,8 @@ class DifferNet:
         """
         features.check("DifferNet.fit")
         generator = torch.Generator().manual_seed(seed)
-        samples = torch.from_numpy(features.pooled.reshape(-1, features.pooled.shape[2])).to(self.device)
+        chosen = self._drawn(features, everyone := np.arange(len(features)))
+        samples = _samples(features if len(chosen) == len(features) else features[chosen]).to(self.device)
         if self._model is None:
             self._model = _StandardizedFlow(self.dimensions, self.params, generator).to(self.device)
             if self.params.standardize:
@@ -104,7 +113,30 @@ class DifferNet:
             reports.append(EpochReport(epoch, epochs, mean_loss, options.learning_rate, time.perf_counter() - started))
             if report:
                 report(reports[-1])
+        if len(chosen) < len(features):
+            on_others = self._mean_loss(features[np.setdiff1d(everyone, chosen)])
+            _LOG.info(
+                "DifferNet trained on %d of %d images: loss %.4f, on the others %.4f",
+                len(chosen), len(features), reports[-1].loss, on_others,
+            )  # fmt: skip
         return reports
+
+    def _drawn(
+        self, features: FeatureSet, among: NDArray[np.intp], contents: Sequence[str] | None = None
+    ) -> NDArray[np.intp]:
+        most = self.training.sample
+        return among if len(among) <= most else drawn(contents or contents_of(features), among, most)
+
+    @torch.inference_mode()
+    def _mean_loss(self, features: FeatureSet) -> float:
+        """The fitted flow's loss on these images, a block of them at a time."""
+        assert self._model is not None
+        model, total, count = self._model.eval(), 0.0, 0
+        for block in features.blocks():
+            for batch in _samples(block).split(_SCORE_BATCH):
+                total += negative_log_likelihood(*model(batch.to(self.device))).item() * len(batch)
+                count += len(batch)
+        return total / count
 
     @torch.inference_mode()
     def score(self, features: FeatureSet) -> NDArray[np.float64]:
@@ -164,14 +196,17 @@ class DifferNet:
                 f"DifferNet.score_out_of_fold expects a fold for each of {len(features)} images: 0, 1, and so on, "
                 f"or -1 for outside. Got shape {folds.shape}, folds {present}."
             )
-        views, dimensions = features.pooled.shape[1:]
+        contents = contents_of(features) if (folds >= 0).sum() > self.training.sample else None
+        trained = [self._drawn(features, np.flatnonzero((folds != fold) & (folds >= 0)), contents) for fold in present]
+        held = np.unique(np.concatenate(trained))
+        views = features[slice(0, 1)].pooled.shape[1]
         generators = [torch.Generator().manual_seed(seed) for _ in present]
         start = _StandardizedFlow(self.dimensions, self.params, generators[0]).to(self.device)
         for generator in generators[1:]:  # `fit` goes on with the generator that initialised the flow
             generator.set_state(generators[0].get_state())
-        samples = torch.from_numpy(features.pooled.reshape(-1, dimensions)).to(self.device)
-        of_views = torch.from_numpy(np.repeat(folds, views)).to(self.device)
-        own = [((of_views != fold) & (of_views >= 0)).nonzero()[:, 0] for fold in present]
+        samples = _samples(features if len(held) == len(features) else features[held]).to(self.device)
+        places = [np.searchsorted(held, images)[:, None] * views + np.arange(views) for images in trained]
+        own = [torch.from_numpy(mine.ravel()).to(self.device) for mine in places]
         flows = stacked(start, len(present)).train()
         if self.params.standardize:
             flows.standardize_each([samples[mine] for mine in own])
@@ -258,6 +293,20 @@ class DifferNet:
         return detector
 
 
+def _samples(features: FeatureSet) -> Tensor:
+    """All views of all images (n, dimensions); more than a gigabyte of them lies in a temporary file that is mapped."""
+    images, views, dimensions = len(features), *features[slice(0, 1)].pooled.shape[1:]
+    if images * views * dimensions * 4 <= _IN_MEMORY:
+        return torch.from_numpy(features.pooled.reshape(-1, dimensions))
+    with tempfile.NamedTemporaryFile(prefix="irp-views-") as file:  # it has no name any more when it is read
+        mapped = np.memmap(file.name, dtype=np.float32, mode="w+", shape=(images * views, dimensions))
+    start = 0
+    for block in features.blocks():
+        mapped[start : start + len(block) * views] = block.pooled.reshape(-1, dimensions)
+        start += len(block) * views
+    return torch.from_numpy(mapped)
+
+
 class _StandardizedFlow(nn.Module):
     """The flow behind a fixed affine map (features - mean) / std; the map is a buffer of the model.
 
@@ -277,10 +326,16 @@ class _StandardizedFlow(nn.Module):
 
     def standardize(self, samples: Tensor) -> None:
         """Take mean and standard deviation (n, dimensions) → (dimensions,) from the training features."""
-        exact = samples.double()
-        self.mean.copy_(exact.mean(dim=0))
+        if samples.nbytes <= _IN_MEMORY:
+            exact = samples.double()
+            mean, std = exact.mean(dim=0), exact.std(dim=0, correction=0)
+        else:  # in parts, which are exact in another last digit
+            parts = samples.split(_AT_ONCE)
+            mean = sum(part.double().sum(dim=0) for part in parts) / len(samples)
+            std = (sum((part.double() - mean).square().sum(dim=0) for part in parts) / len(samples)).sqrt()
+        self.mean.copy_(mean)
         # A channel that never fires has no spread; dividing by the floor keeps it at zero.
-        self.std.copy_(exact.std(dim=0, correction=0).clamp_min(1e-6))
+        self.std.copy_(std.clamp_min(1e-6))
 
     def standardize_each(self, sets: Iterable[Tensor]) -> None:
         """As `standardize`, of K flows side by side each by its own training features: (K, 1, dimensions)."""

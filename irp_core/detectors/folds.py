@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from irp_core.features.feature_set import FeatureSet
 
-__all__ = ["assign_folds", "fold_by_fold", "folds_by_content", "score_folds"]
+__all__ = ["assign_folds", "contents_of", "drawn", "fold_by_fold", "folds_by_content", "score_folds", "score_in_parts"]
 
 
-class _Fitted(Protocol):
-    def fit(self, features: FeatureSet, *, epochs: int, seed: int) -> object: ...
-
+class _Scores(Protocol):
     def score(self, features: FeatureSet) -> NDArray[np.float64]: ...
+
+
+class _Fitted(_Scores, Protocol):
+    def fit(self, features: FeatureSet, *, epochs: int, seed: int) -> object: ...
 
 
 def assign_folds(contents: Sequence[str], inside: NDArray[np.bool_], folds: int, *, seed: int) -> NDArray[np.intp]:
@@ -57,14 +59,34 @@ def folds_by_content(features: FeatureSet, folds: int, *, seed: int, who: str) -
     Raises:
         ValueError: fewer than two different images.
     """
-    contents = [
+    contents = contents_of(features)
+    if len(set(contents)) < 2:
+        raise ValueError(f"{who} expects at least 2 different images. Got {len(features)}.")
+    return assign_folds(contents, np.ones(len(features), dtype=bool), folds, seed=seed)
+
+
+def contents_of(features: FeatureSet) -> list[str]:
+    """The digest of each image's pooled features (n,)."""
+    return [
         hashlib.md5(image.tobytes(), usedforsecurity=False).hexdigest()
         for block in features.blocks()
         for image in block.pooled
     ]
-    if len(set(contents)) < 2:
-        raise ValueError(f"{who} expects at least 2 different images. Got {len(features)}.")
-    return assign_folds(contents, np.ones(len(features), dtype=bool), folds, seed=seed)
+
+
+def drawn(contents: Sequence[str], among: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """Of the images `among` those with the lowest digests, `most` at most, in their order.
+
+    Which are drawn depends on what is in the images, and neither on their order nor on a seed: an image that comes to a
+    set changes one of them.
+
+    Example:
+        >>> drawn(["c", "a", "d", "b"], np.array([0, 1, 2]), 2).tolist()
+        [0, 1]
+    """
+    if len(among) <= most:
+        return among
+    return np.sort(np.asarray(sorted(among.tolist(), key=contents.__getitem__)[:most], dtype=np.intp))
 
 
 def fold_by_fold(
@@ -96,8 +118,14 @@ def score_folds(
     for fold in range(count):
         detector = detector_of(fold)
         held_out = folds == fold
-        logs[held_out] = np.log(detector.score(features[held_out]))
+        logs[held_out] = np.log(score_in_parts(detector, features[held_out]))
         if outside.any():
-            logs[outside] += np.log(detector.score(features[outside])) / count
+            logs[outside] += np.log(score_in_parts(detector, features[outside])) / count
     scores: NDArray[np.float64] = np.exp(logs)
     return scores
+
+
+def score_in_parts(detector: _Scores, features: FeatureSet) -> NDArray[np.float64]:
+    """A fitted detector's scores (n,), of a set that is spread over processes by these: an image's score does not
+    depend on the images beside it."""
+    return np.concatenate(list(features.each_part(detector.score)))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irp_core.config.refinement import Start
-from irp_core.detectors.folds import assign_folds, fold_by_fold
+from irp_core.detectors.folds import assign_folds, fold_by_fold, score_in_parts
 from irp_core.detectors.local import LocalScores
 from irp_core.detectors.protocol import Detector
 from irp_core.features.feature_set import FeatureSet
@@ -101,7 +101,7 @@ def out_of_fold_scores(
         detector.fit(features[within & (voter == np.arange(len(voter)))], epochs=epochs, seed=seed)
         if isinstance(detector, VotingOnce):
             return ScoredSet(detector.score_voting_once(features, voter))
-        return ScoredSet(detector.score(features))
+        return ScoredSet(score_in_parts(detector, features))
     if isinstance(detector, LocalAndGlobal):
         local = detector.score_locally(features, seed=seed, voter=voters(contents, np.ones_like(within)))
         lower_bound = local.lower_bound(confidence) if confidence else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -107,7 +107,13 @@ class PatchKnn:
         Args:
             voter: (images,), which of the images votes for an image's copies and near-copies.
         """
-        distances = self.distances_to_votes(features, voter).double()
+        contents = self._checked_contents(features)
+        parts = features.each_part(self._scores, contents, [contents[number] for number in voter.tolist()])
+        return np.concatenate(list(parts))
+
+    @torch.inference_mode()
+    def _scores(self, features: FeatureSet, own: Sequence[bytes], voting: Sequence[bytes]) -> NDArray[np.float64]:
+        distances = self._of_images(features, own, voting).double()
         worst = max(1, round(self.params.worst * distances.shape[1]))
         scores = [float(image.topk(worst).values.mean()) for image in distances]
         return np.maximum(np.array(scores, dtype=np.float64), np.finfo(np.float64).tiny)
@@ -121,21 +127,29 @@ class PatchKnn:
 
     def distances_to_votes(self, features: FeatureSet, voter: NDArray[np.intp]) -> Tensor:
         """(images, patches): how far a patch is from one like it in the images that vote."""
+        contents = self._checked_contents(features)
+        return self._of_images(features, contents, [contents[number] for number in voter.tolist()])
+
+    def _checked_contents(self, features: FeatureSet) -> list[bytes]:
+        """The digest of each image's patches (images,), of a set that this detector can score."""
         features.check("PatchKnn.score", self.needs)
         if self._bank is None:
             raise ValueError("PatchKnn.score needs a fitted detector: call fit or load first.")
         found = _patches(features[slice(0, 1)]).shape[1:]
         if found != tuple(self._bank.shape[1:]):
             raise ValueError(f"PatchKnn.score expects patches of shape {tuple(self._bank.shape[1:])}. Got {found}.")
+        return _contents(features)
+
+    def _of_images(self, features: FeatureSet, own: Sequence[bytes], voting: Sequence[bytes]) -> Tensor:
+        """(images, patches): distances of images whose patches have these digests, and those that vote for them."""
         held: dict[bytes, list[int]] = {}
         for number, content in enumerate(self._contents):
             held.setdefault(content, []).append(number)
-        contents = _contents(features)
         # One image at a time, in products of one shape: an image scores the same alone as in company.
         queries = (query for block in features.blocks() for query in _standardised(_patches(block)))
         distances = [
-            self._distances(query, [at for own in {contents[i], contents[voter[i]]} for at in held.get(own, [])])
-            for i, query in enumerate(queries)
+            self._distances(query, [at for content in {mine, theirs} for at in held.get(content, [])])
+            for query, mine, theirs in zip(queries, own, voting, strict=True)
         ]
         return torch.stack(distances).cpu()
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "FeatureSet", "Local"]
+__all__ = ["BLOCK", "FeatureSet", "Local", "Result"]
 
 BLOCK = 4096
 """Images that are read and computed on at once; a multiple of every detector's own batch: no bit depends on it."""
 
+Result = TypeVar("Result")
 Local = Literal["patches", "kurtosis", "cells"]
 """Features that tell whether something is in one place of an image: extracted where a detector `needs` them."""
 _SHAPES: dict[Local, str] = {
@@ -63,6 +64,17 @@ class FeatureSet:
         """The same images, in order, some thousands at a time: of a set in a store no more are in memory at once."""
         for start in range(0, len(self), BLOCK):
             yield self[slice(start, start + BLOCK)]
+
+    def each_part(self, function: Callable[..., Result], *columns: Sequence[Any]) -> Iterator[Result]:
+        """`function(part, ...)` of each part of the images, in order; here of all of them as one part.
+
+        A set that is spread over processes (`irp_core.features.pipeline.StoredSet`) has several parts, which others
+        compute: for what an image's result does not depend on the images beside it.
+
+        Args:
+            columns: an entry per image each; `function` gets those of its part, after the part.
+        """
+        yield function(self, *columns)
 
     def first_views(self, count: int) -> FeatureSet:
         """The same images with their first `count` views."""

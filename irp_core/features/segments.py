@@ -26,7 +26,7 @@ from irp_core.atomic import atomic_path, read_json
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 
-__all__ = ["Key", "Keys", "Segment", "digests_of", "open_segments", "write_segment"]
+__all__ = ["Key", "Keys", "Segment", "digests_of", "keys_of_bytes", "keys_to_bytes", "open_segments", "write_segment"]
 
 Key = tuple[str, int]
 """(md5 of the image's bytes, index of the view in the bank)."""
@@ -184,24 +184,38 @@ def write_segment(directory: Path, keys: Keys, rows: Rows) -> Segment:
     """Write rows (n, numbers) under the digest of what is written; it appears whole or not at all."""
     count, numbers = rows.shape
     values = pa.array(np.ascontiguousarray(rows).reshape(-1))
-    digests = pa.py_buffer(keys.digests.astype(">u8").tobytes())
-    batch = pa.RecordBatch.from_arrays(
-        [
-            pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), count, [None, digests]),
-            pa.array(keys.views),
-            pa.FixedSizeListArray.from_arrays(values, numbers),
-        ],
-        names=["digest", "view", "features"],
-    )
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    content = sink.getvalue()
+    content = _arrow({**_key_columns(keys), "features": pa.FixedSizeListArray.from_arrays(values, numbers)})
     digest = hashlib.sha256(content).hexdigest()[:_NAMED]
     path = directory / f"{digest}{_SUFFIX}"
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write(content)
     return Segment(path, count, content.size, digest)
+
+
+def keys_to_bytes(keys: Keys) -> bytes:
+    """The keys of a segment alone, as an Arrow file."""
+    return bytes(_arrow(_key_columns(keys)))
+
+
+def keys_of_bytes(content: bytes) -> Keys:
+    """The keys that `keys_to_bytes` wrote."""
+    return _keys(_batch(pa.BufferReader(content)))
+
+
+def _key_columns(keys: Keys) -> dict[str, pa.Array]:
+    digests = pa.py_buffer(keys.digests.astype(">u8").tobytes())
+    return {
+        "digest": pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(keys), [None, digests]),
+        "view": pa.array(keys.views),
+    }
+
+
+def _arrow(columns: dict[str, pa.Array]) -> pa.Buffer:
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue()
 
 
 def open_segments(directory: Path, known: Collection[str]) -> Iterator[tuple[str, tuple[Segment, Keys] | str]]:
@@ -244,7 +258,7 @@ def _keys(batch: pa.RecordBatch) -> Keys:
     return Keys(halves.astype(np.uint64).reshape(-1, 2), view.to_numpy().copy())
 
 
-def _batch(source: pa.MemoryMappedFile) -> pa.RecordBatch:
+def _batch(source: pa.NativeFile) -> pa.RecordBatch:
     reader = pa.ipc.open_file(source)
     if reader.num_record_batches != 1:
         raise ValueError(f"expected one batch of rows, found {reader.num_record_batches}")

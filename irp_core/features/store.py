@@ -20,7 +20,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,12 +34,11 @@ from irp_core.errors import InputError
 from irp_core.features.segments import Key, Keys, Segment, digests_of, open_segments, write_segment
 from irp_core.features.store_index import Places, StoreIndex
 
-__all__ = ["FeatureStore", "Key", "StoreSize", "StoreUse", "drop_store", "store_sizes"]
+__all__ = ["FULL", "FeatureStore", "Key", "StoreUse"]
 
 _LOG = logging.getLogger(__name__)
-_FULL = (
-    64 * 2**20
-)  # bytes of a large segment: some thousands of images' pooled features, a twentieth of a second to hash
+FULL = 64 * 2**20
+"""Bytes of a large segment: some thousands of images' pooled features, a twentieth of a second to hash."""
 _MANY = 256  # small segments, from which they are joined however small they are
 _ATTEMPTS = 100  # to list a folder in which other processes join segments
 
@@ -51,15 +49,6 @@ class StoreUse:
 
     hits: int
     misses: int
-
-
-@dataclass(frozen=True)
-class StoreSize:
-    """Bytes of an extractor's rows, and when the last ones were written (seconds since the epoch)."""
-
-    fingerprint: str
-    bytes: int
-    since: float
 
 
 class FeatureStore:
@@ -98,7 +87,7 @@ class FeatureStore:
         for _ in range(_ATTEMPTS):
             try:
                 self._take_in()
-                present = {path.name for path in self.directory.iterdir()}
+                present = self._present()
                 gone = [name for name in self._segments if name not in present]
                 if gone:
                     self._take_in()  # a joined segment is there before those that it is made of go
@@ -108,8 +97,16 @@ class FeatureStore:
             return
         raise InputError(f"{self.directory}: its files change faster than they can be read.")
 
+    def _found(self) -> Iterator[tuple[str, tuple[Segment, Keys] | str]]:
+        """Segments that are not known yet, as `open_segments` gives them."""
+        return open_segments(self.directory, self._segments)
+
+    def _present(self) -> set[str]:
+        """The names of the segments that are there, among others."""
+        return {path.name for path in self.directory.iterdir()}
+
     def _take_in(self) -> None:
-        for name, found in open_segments(self.directory, self._segments):
+        for name, found in self._found():
             if isinstance(found, str):
                 _LOG.warning("%s; what it held is extracted again.", found)
                 _remove(self.directory / name)
@@ -242,6 +239,9 @@ class FeatureStore:
         except FileNotFoundError:
             raise _GoneError(name) from None
 
+    def publish(self) -> None:
+        """Write what is not yet where others find it: nothing, of a store in a folder."""
+
     def compact(self, *, at_least: int = _MANY) -> int:
         """Join small segments, where there are `at_least` so many or they make a large one; returns how many were.
 
@@ -261,7 +261,7 @@ class FeatureStore:
             try:
                 for name in self._small():
                     batch.append(name)
-                    if sum(self._segments[one].size for one in batch) >= _FULL:
+                    if sum(self._segments[one].size for one in batch) >= FULL:
                         joined += self._join(batch)
                         batch = []
                 joined += self._join(batch) if len(batch) > 1 else 0
@@ -270,11 +270,11 @@ class FeatureStore:
             return joined
 
     def _small(self) -> list[str]:
-        return sorted(name for name, segment in self._segments.items() if segment.size < _FULL // 2)
+        return sorted(name for name, segment in self._segments.items() if segment.size < FULL // 2)
 
     def _is_due(self, at_least: int) -> bool:
         small = self._small()
-        return len(small) > 1 and (len(small) >= at_least or sum(self._segments[name].size for name in small) >= _FULL)
+        return len(small) > 1 and (len(small) >= at_least or sum(self._segments[name].size for name in small) >= FULL)
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
@@ -330,19 +330,3 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
     if path.suffix == ".json":
         path.with_suffix(".npy").unlink(missing_ok=True)
-
-
-def store_sizes(root: Path) -> list[StoreSize]:
-    """How much each extractor's rows below `root` take, by fingerprint."""
-    found = []
-    for spec in sorted(root.glob("*/spec.json")):
-        facts = [file.stat() for file in spec.parent.iterdir() if file.is_file()]
-        last = max(fact.st_mtime for fact in facts)
-        found.append(StoreSize(spec.parent.name, sum(fact.st_size for fact in facts), last))
-    return found
-
-
-def drop_store(root: Path, fingerprint: str) -> None:
-    """Delete an extractor's rows: they are extracted again when they are needed."""
-    if (root / fingerprint / "spec.json").is_file():
-        shutil.rmtree(root / fingerprint)

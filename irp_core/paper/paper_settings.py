@@ -12,7 +12,7 @@ __all__ = ["RUN", "paper_rows", "paper_settings_reading", "paper_settings_table"
 
 RUN = ["entity", "hidden", "standardize", "precision", "views", "epochs"]
 """The columns that tell one way of running the paper's settings from another."""
-_IN, _OUT = "IRP, in-sample scores", "IRP, out-of-fold scores"
+_IN, _EARLY, _OUT = "IRP, in-sample scores", "IRP, early scores", "IRP, out-of-fold scores"
 
 
 def paper_settings_table(runs: pd.DataFrame, reference: Reference) -> pd.DataFrame:
@@ -46,68 +46,73 @@ def paper_settings_table(runs: pd.DataFrame, reference: Reference) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def paper_settings_reading(runs: pd.DataFrame, losses: pd.DataFrame, paper_steps: int) -> list[str]:
-    """A few sentences for each way of running that has both readings of IRP, one on the loss for each of the others.
+def paper_settings_reading(
+    runs: pd.DataFrame, losses: pd.DataFrame, reference: Reference, paper_steps: int
+) -> list[str]:
+    """A sentence for each reading of IRP, one beside the paper's figures, and one on how far each training went.
 
     Args:
         losses: `RUN`, `level`, `reading`, `iteration`, `epoch`, `loss`.
         paper_steps: epochs times views that the paper trains.
     """
+    ways = [(_way(known), group) for known, group in runs.groupby(RUN, sort=False)]
+    said = {
+        _IN: "IRP with the scores of the images that the flow trained on",
+        _EARLY: "The same, scored after a tenth of the epochs and trained on after the removal,",
+        _OUT: "IRP with out-of-fold scores",
+    }
     sentences = []
-    for known, group in runs.groupby(RUN, sort=False):
-        entity, hidden, standardize, precision, views, epochs = known
-        length = f"{epochs} epochs of {views} views"
-        name = f"**{entity}, hidden {hidden}, {length}" + ("" if standardize else ", not standardised") + "**"
+    for reading, name in said.items():
+        own = [(way, group) for way, group in ways if reading in set(group["reading"])]
+        if own:
+            each = "; ".join(f"{way}: {_compared(group, reading)}" for way, group in own)
+            sentences.append(f"{name} against training once, AUROC points and what it removes: {each}.")
+    beside = [f"{way}: {_beside_paper(group, reference)}" for way, group in ways if _IN in set(group["reading"])]
+    if beside:
+        sentences.append(f"AUROC beside that of the paper's IRP: {'; '.join(beside)}.")
+    progress = []
+    for known, _ in runs.groupby(RUN, sort=False):
         own = losses[(losses[RUN] == pd.Series(dict(zip(RUN, known, strict=True)))).all(axis=1)]
-        if {_IN, _OUT} <= set(group["reading"]):
-            sentences.append(f"{name}: {_compared(group)}")
-            sentences.append(f"{name}: {_removals(group)}")
-        sentences.append(f"{name} ({precision}): {_loss(own, int(epochs), int(epochs * views / paper_steps * 100))}")
-    return sentences
+        progress.append(f"{_way(known)}: {_loss(own, known, paper_steps)}")
+    return [*sentences, f"How far the first training went: {'; '.join(progress)}."]
 
 
-def _compared(group: pd.DataFrame) -> str:
-    wide = group.pivot_table(index="level", columns="reading", values="auroc")
+def _way(known: tuple[object, ...]) -> str:
+    entity, hidden, standardize, *_ = known
+    return f"{entity}, hidden {hidden}" + ("" if standardize else ", not standardised")
+
+
+def _compared(group: pd.DataFrame, reading: str) -> str:
+    auroc = group.set_index(["level", "reading"])["auroc"]
     parts = []
-    for reading, said in ((_IN, "scores in sample"), (_OUT, "scores out of fold")):
-        gain = 100 * (wide[reading] - wide["vanilla"])
-        each = ", ".join(f"{points:+.1f} points at {level} %" for level, points in gain.items())
-        parts.append(f"with {said} the refinement changes AUROC by {each}")
-    text = "; ".join(parts)
-    if "oracle" in wide:
-        best = (100 * (wide["oracle"] - wide["vanilla"])).dropna()
-        text += "; without its defects " + ", ".join(
-            f"{points:+.1f} points at {level} %" for level, points in best.items()
-        )
-    return f"against training once, {text}."
+    for row in group[group["reading"] == reading].sort_values("level").to_dict("records"):
+        level = row["level"]
+        bad = f"{row['removed_bad']} of {row['n_injected']} defects and " if row["n_injected"] else ""
+        gain = 100 * (row["auroc"] - auroc[level, "vanilla"])
+        parts.append(f"{gain:+.1f} at {level} % ({bad}{row['removed_good']} good images)")
+    return ", ".join(parts)
 
 
-def _removals(group: pd.DataFrame) -> str:
-    dirty = group[group["n_injected"] > 0]
+def _beside_paper(group: pd.DataFrame, reference: Reference) -> str:
+    auroc = group.set_index(["level", "reading"])["auroc"]
     parts = []
-    for reading, said in ((_IN, "in-sample"), (_OUT, "out-of-fold")):
-        own = dirty[dirty["reading"] == reading]
-        bad, good, there = own["removed_bad"].sum(), own["removed_good"].sum(), own["n_injected"].sum()
-        parts.append(f"{said} scores remove {bad} of {there} injected defects and {good} good images")
-    clean = group[(group["n_injected"] == 0) & group["reading"].isin([_IN, _OUT])].set_index("reading")
-    text = "one round at the λ of the sweep: " + ", ".join(parts)
-    if {_IN, _OUT} <= set(clean.index):
-        text += (
-            f"; where nothing is wrong they remove {clean.loc[_IN, 'removed_good']} and "
-            f"{clean.loc[_OUT, 'removed_good']} good images"
-        )
-    return text + "."
+    for level in sorted(set(group["level"])):
+        paper = reference.auroc(str(group["entity"].iloc[0]), int(level))
+        kinds = {"in sample": _IN, "early": _EARLY, "out of fold": _OUT}
+        ours = [f"{auroc[level, name]:.3f} {said}" for said, name in kinds.items() if (level, name) in auroc.index]
+        parts.append(f"{', '.join(ours)} (paper {'–' if paper is None else f'{paper:.3f}'}) at {level} %")
+    return "; ".join(parts)
 
 
-def _loss(losses: pd.DataFrame, epochs: int, share: int) -> str:
+def _loss(losses: pd.DataFrame, known: tuple[object, ...], paper_steps: int) -> str:
+    epochs, views = int(str(known[-1])), int(str(known[-2]))
     first = losses[(losses["reading"] == "vanilla") & (losses["iteration"] == 0)].groupby("epoch")["loss"].mean()
-    start, end = float(first.iloc[0]), float(first.iloc[-1])
-    quarter = max(1, epochs // 4)
-    before = float(first.iloc[-1 - quarter]) if len(first) > quarter else start
-    text = f"the loss goes from {start:.2f} to {end:.2f}, and by {before - end:.2f} in the last {quarter} epochs"
-    if share < 100:
-        text += f"; this is {share} % of the paper's training"
-    return text + "."
+    quarter = max(1, len(first) // 4)
+    before = float(first.iloc[-1 - quarter]) if len(first) > quarter else float(first.iloc[0])
+    share = round(100 * epochs * views / paper_steps)
+    end = float(first.iloc[-1])
+    fall = f"the loss from {first.iloc[0]:.2f} to {end:.2f}, {before - end:.2f} of that in the last quarter"
+    return f"{share} % of the paper's steps, {fall}"
 
 
 def paper_settings_times(times: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:

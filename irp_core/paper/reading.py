@@ -1,6 +1,8 @@
-"""What the numbers mean, in sentences made from them: no sentence here knows the answer beforehand."""
+"""What the numbers mean: a table of differences and sentences made from them. None knows the answer beforehand."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,120 +10,122 @@ import pandas as pd
 from irp_core.methods import METHODS, iterative
 from irp_core.paper.statistics import paired_differences
 
-__all__ = ["reading"]
+__all__ = ["reading", "verdicts"]
 
-_QUESTIONS = {
-    "vanilla": "training once",
-    "osr": "one-shot removal",
-    "equal_epochs": "training once, for as many epochs as IRP, all above, in all",
-    "random": "removing as many images as IRP, all above, but at random",
-}
+_AGAINST = ("vanilla", "osr", "random", "equal_epochs", "oracle")
+
+
+def verdicts(runs: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
+    """A row per iterative refinement and method that it is compared with, as text.
+
+    Args:
+        runs: one row per run.
+        differences: of `comparisons.differences`.
+
+    Returns:
+        Columns `method, against, AUROC points, 95 % interval, ahead, verdict`, and one per data set where there are
+        several: a mean may hide that they disagree.
+    """
+    rows = []
+    entities = list(dict.fromkeys(runs["entity"]))
+    for method in iterative():
+        for against in _AGAINST:
+            whole = _whole(differences, method, against)
+            if whole is None:
+                continue
+            row = {
+                "method": METHODS[method].label,
+                "against": METHODS[against].label,
+                "AUROC points": _points(whole["mean"]),
+                "95 % interval": _interval(whole),
+                "ahead": f"{whole['positive']:.0f} of {whole['n']:.0f}",
+                "verdict": _verdict(whole),
+            }
+            for entity in entities if len(entities) > 1 else []:
+                own = paired_differences(runs[runs["entity"] == entity], method, [against])
+                row[entity] = _points(own.loc[own["level"] == -1, "mean"].iloc[0])
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def reading(runs: pd.DataFrame, summary: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
-    """Sentences: each iterative refinement against baselines and controls, its removals, its distance from the oracle.
+    """Sentences: each iterative refinement against training once, what it removes, how far it is from the oracle.
 
     Args:
         runs: one row per run, with `recovery`.
         summary: of `summarise`.
-        differences: of `tables.differences`.
+        differences: of `comparisons.differences`.
     """
-    sentences = []
-    for method in iterative():
-        chosen = differences[differences["method"] == method]
-        if chosen.empty:
-            continue
-        for other, meaning in _QUESTIONS.items():
-            if other in set(chosen["against"]):
-                sentence = _against(chosen[chosen["against"] == other], method, other, meaning)
-                sentences.append(f"{sentence}{_by_entity(runs, method, other)}.")
-        if "oracle" in set(chosen["against"]):
-            sentences.append(_oracle(runs, chosen, method))
-        sentences += _removals(summary, method)
-    return sentences
+    methods = [name for name in iterative() if name in set(runs["method"])]
+    found = (_gains(differences, methods), _removals(summary, methods), _oracle(runs, differences, methods))
+    return [sentence for sentence in found if sentence]
+
+
+def _whole(differences: pd.DataFrame, method: str, against: str) -> pd.Series | None:
+    """The difference over all data sets, levels and seeds; None where the two were not both run."""
+    chosen = differences[(differences["method"] == method) & (differences["against"] == against)]
+    whole = chosen[chosen["level"] == -1]
+    return None if whole.empty else whole.iloc[0]
 
 
 def _points(value: float) -> str:
     return f"{100 * value:+.1f}"
 
 
-def _against(rows: pd.DataFrame, method: str, other: str, meaning: str) -> str:
-    whole = rows[rows["level"] == -1].iloc[0]
-    levels = rows[rows["level"] != -1]
-    best, worst = levels.loc[levels["mean"].idxmax()], levels.loc[levels["mean"].idxmin()]
-    sentence = (
-        f"**{METHODS[method].label}** against {METHODS[other].label} ({meaning}): **{_verdict(whole)}**, "
-        f"{_points(whole['mean'])} points of AUROC on average{_interval(whole)}, "
-        f"ahead in {whole['positive']:.0f} of {whole['n']:.0f} pairs"
-    )
-    if len(levels) > 1:
-        sentence += (
-            f"; most at {best['level']:.0f} % ({_points(best['mean'])}), least at {worst['level']:.0f} % "
-            f"({_points(worst['mean'])})"
-        )
-    return sentence
-
-
-def _by_entity(runs: pd.DataFrame, method: str, other: str) -> str:
-    """The same difference for each data set, where there are several: a mean may hide that they disagree."""
-    entities = list(dict.fromkeys(runs["entity"]))
-    if len(entities) < 2:
-        return ""
-    parts = []
-    for entity in entities:
-        found = paired_differences(runs[runs["entity"] == entity], method, [other])
-        whole = found[found["level"] == -1].iloc[0]
-        parts.append(f"{entity} {_points(whole['mean'])} ({whole['positive']:.0f} of {whole['n']:.0f})")
-    return f"; by data set: {', '.join(parts)}"
-
-
 def _verdict(row: pd.Series) -> str:
     if np.isnan(row["low"]):
         return "too few pairs to tell"
     if row["low"] > 0:
-        return "better" if row["mean"] >= 0.01 else "better, hardly"
+        return "better" if row["mean"] >= 0.01 else "better by less than a point"
     if row["high"] < 0:
-        return "worse" if row["mean"] <= -0.01 else "worse, hardly"
-    return "no difference that stands out from the spread"
+        return "worse" if row["mean"] <= -0.01 else "worse by less than a point"
+    return "no clear difference"
 
 
 def _interval(row: pd.Series) -> str:
-    return "" if np.isnan(row["low"]) else f" (95 % interval {_points(row['low'])} to {_points(row['high'])})"
+    return "–" if np.isnan(row["low"]) else f"{_points(row['low'])} to {_points(row['high'])}"
 
 
-def _oracle(runs: pd.DataFrame, rows: pd.DataFrame, method: str) -> str:
-    gap = rows[(rows["against"] == "oracle") & (rows["level"] == -1)].iloc[0]
-    noisy = runs[(runs["method"] == method) & (runs["level"] > 0)]
-    defined = noisy["recovery"].dropna()
-    sentence = f"**{METHODS[method].label}** ends {_points(gap['mean'])} points from the oracle{_interval(gap)}"
-    if defined.empty:
-        return sentence + "; recovery is undefined: the oracle is nowhere above vanilla."
-    median = defined.median()
-    warm = METHODS[method].preset["retrain"] == "warm_start"
-    more = "; above 100 % because IRP goes on training, which the oracle does not" if median > 1 and warm else ""
-    recovered = f"{100 * median:.0f} %" if median >= 0 else f"nothing ({100 * median:.0f} %)"
-    return (
-        f"{sentence}; of the AUROC that contamination costs it recovers {recovered} in the median of the "
-        f"{len(defined)} of {len(noisy)} contaminated runs in which the oracle is above vanilla (elsewhere there is "
-        f"nothing to recover{more})."
-    )
+def _gains(differences: pd.DataFrame, methods: Sequence[str]) -> str:
+    parts = []
+    for method in methods:
+        whole = _whole(differences, method, "vanilla")
+        if whole is not None:
+            parts.append(f"{METHODS[method].label} {_points(whole['mean'])} points of AUROC ({_verdict(whole)})")
+    return f"Against training once: {'; '.join(parts)}." if parts else ""
 
 
-def _removals(summary: pd.DataFrame, method: str) -> list[str]:
-    rows = summary[summary["method"] == method]
-    clean, noisy = rows[rows["level"] == 0], rows[rows["level"] > 0]
-    sentences = []
-    if not clean.empty:
-        sentences.append(
-            f"Where nothing is wrong (0 %), {METHODS[method].label} removes "
-            f"{clean['removed_good_mean'].mean():.1f} good images of an entity on average."
-        )
-    if not noisy.empty:
+def _removals(summary: pd.DataFrame, methods: Sequence[str]) -> str:
+    parts = []
+    for method in methods:
+        rows = summary[summary["method"] == method]
+        clean, noisy = rows[rows["level"] == 0], rows[rows["level"] > 0]
+        said = []
         good, bad = noisy["removed_good_mean"].sum(), noisy["removed_bad_mean"].sum()
-        share = "nothing" if good + bad == 0 else f"{100 * bad / (good + bad):.0f} % of what it removes is defective"
-        recall = noisy["removal_recall_mean"].mean()
-        sentences.append(
-            f"In contaminated sets {share}"
-            + (f", and it finds {100 * recall:.0f} % of the defects." if good + bad else " is removed.")
-        )
-    return sentences
+        if good + bad:
+            share = f"{100 * bad / (good + bad):.0f} % of what it removes is defective"
+            said.append(f"finds {100 * noisy['removal_recall_mean'].mean():.0f} % of the defects ({share})")
+        elif not noisy.empty:
+            said.append("removes nothing from contaminated sets")
+        if not clean.empty:
+            said.append(f"takes {clean['removed_good_mean'].mean():.1f} good images from a set that has no defect")
+        if said:
+            parts.append(f"{METHODS[method].label} {' and '.join(said)}")
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def _oracle(runs: pd.DataFrame, differences: pd.DataFrame, methods: Sequence[str]) -> str:
+    parts = []
+    for method in methods:
+        whole = _whole(differences, method, "oracle")
+        if whole is None:
+            continue
+        noisy = runs[(runs["method"] == method) & (runs["level"] > 0)]
+        defined = noisy["recovery"].dropna()
+        text = f"{METHODS[method].label} {_points(whole['mean'])} points"
+        if not defined.empty:
+            text += (
+                f", of what contamination costs {100 * defined.median():.0f} % won back (median of {len(defined)} runs)"
+            )
+        parts.append(text)
+    return f"Against the oracle, trained without the defects: {'; '.join(parts)}." if parts else ""

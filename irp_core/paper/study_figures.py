@@ -1,4 +1,4 @@
-"""Figures of the studies: λ by width and kind of score, and the flow's memory over the epochs. None is saved here."""
+"""Figures of the studies: λ by width and kind of score, the flow's memory over the epochs. None is saved here."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from matplotlib.figure import Figure
 from irp_core.config import Figures
 from irp_core.paper.figures import BAD, GOOD, printed
 
-__all__ = ["figure6", "figure7"]
+__all__ = ["figure6", "figure7", "figure8"]
 
-_LINES = {"in_sample": ("#0072b2", "o", "in sample"), "out_of_fold": ("#d55e00", "s", "out of fold")}
+_LINES = {
+    "in_sample": ("#0072b2", "o", "in sample"),
+    "in_sample_early": ("#56b4e9", "^", "in sample, early"),
+    "out_of_fold": ("#d55e00", "s", "out of fold"),
+}
 _DASHES = ("-", "--", ":", "-.")
 _MEASURES = {"auroc": "AUROC (test set)", "precision": "removal precision", "recall": "removal recall"}
 
@@ -66,7 +70,7 @@ def figure7(studies: pd.DataFrame, settings: Figures) -> Figure:
     """Scores of the images that the flow trains on, epoch by epoch, and how well they rank the injected defects.
 
     Args:
-        studies: of `memory_rows`, with `entity`.
+        studies: of `memory_of`, with `entity`.
     """
     groups = list(studies.groupby(["entity", "width"], sort=False))
     with printed(settings):
@@ -96,4 +100,37 @@ def figure7(studies: pd.DataFrame, settings: Figures) -> Figure:
         figure.legend(
             *np.transpose(np.array(handles, dtype=object)), loc="outside lower center", ncols=3, frameon=False
         )
+    return figure
+
+
+def figure8(histograms: pd.DataFrame, lambda_: float, settings: Figures) -> Figure:
+    """How many training images have which score, after a few of the epochs; a row of panels per entity and width.
+
+    Args:
+        histograms: of `memory_of`, with `entity`.
+        lambda_: where the paper's rule puts its threshold.
+    """
+    groups = list(histograms.groupby(["entity", "width"], sort=False))
+    columns = max(own["epoch"].nunique() for _, own in groups)
+    with printed(settings):
+        figure = Figure(figsize=(settings.width, 0.2 * settings.width * len(groups) + 0.6), layout="constrained")
+        panels = figure.subplots(len(groups), columns, squeeze=False, sharex=True)
+        for ((entity, width), own), row in zip(groups, panels, strict=True):
+            for axes, (epoch, bins) in zip(row, own.groupby("epoch"), strict=False):
+                edges = [*bins["low"], bins["high"].iloc[-1]]
+                for name, colour, said in (("good", GOOD, "good"), ("bad", BAD, "defective")):
+                    share = bins[name] / max(1, bins[name].sum())
+                    axes.stairs(share, edges, color=colour, fill=name == "good", alpha=0.35 if name == "good" else 1.0,
+                                hatch=None, linewidth=1.1, label=said)  # fmt: skip
+                axes.axvline(lambda_, color="black", linewidth=0.9, linestyle="--", label=f"λ = {lambda_:g}")
+                axes.set_title(f"epoch {epoch}")
+                axes.set_yticks([])
+                axes.spines[["top", "right", "left"]].set_visible(False)
+            row[0].set_ylabel(f"{entity}, {width}")
+            for axes in row[own["epoch"].nunique() :]:
+                axes.set_axis_off()
+        for axes in panels[-1]:
+            axes.set_xlabel("score / median")
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from irp_core.config import Params
 from irp_core.config.base import Section
 from irp_core.detectors import Detector, Localises, detector_class
+from irp_core.detectors.folds import score_in_parts
 from irp_core.detectors.out_of_fold import ScoredSet, out_of_fold_scores
 from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet, Local
@@ -154,12 +155,12 @@ def score_by_policy(
         InputError: out-of-fold scores of fewer than two different images.
     """
     if scores_with_its_own_model(policy):
-        return Scored(model().score(features))
+        return Scored(score_in_parts(model(), features))
     device = resolve_device(params.features.device)
     if policy.score_on == "in_sample":
         detector = detector_class(scorers(policy, params)[0]).build(features, params, device)
         detector.fit(features[inside], epochs=params.training.epochs, seed=params.run.seed)
-        return Scored(detector.score(features))
+        return Scored(score_in_parts(detector, features))
     shown = contents if groups is None else groups
     expect_different(shown)
 

@@ -30,6 +30,8 @@ __all__ = ["render"]
 
 _TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 _SINGLES = 8  # images
+_GROUPS = 24  # that the page shows
+_SENTENCES = 40  # of the outcome: one per group
 _GALLERY = 240  # images; about 8 KB each, and as much for the map, keeps the page under 5 MB
 
 
@@ -80,6 +82,7 @@ def render(
         run_id=run.run_id,
         record=record,
         summary={"contamination": None, "operating": None, "outcome": None, **summary},  # of an older run
+        sentences=_SENTENCES,
         questions=_questions(run, summary.get("outcome") or {}, find, run_maps),
         maps={"stops": colour_stops()} if run_maps else None,
         iterations=iterations.to_dict("records"),
@@ -104,7 +107,7 @@ def render(
 
 def _questions(run: RunDirectory, outcome: dict[str, Any], find: Find, maps: RunMaps) -> list[dict[str, Any]]:
     """What is undecided: a caption and a few pictures of each group, and of the images that stand out by themselves."""
-    groups = outcome.get("groups", [])
+    groups = outcome.get("groups", [])[:_GROUPS]
     singles = outcome.get("singles", [])
     shown = [(f"{len(group['images'])} images that stand apart", group["representatives"]) for group in groups]
     if singles:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from irp_core.atomic import atomic_directory, read_json, write_json
 from irp_core.errors import InputError
@@ -111,29 +111,35 @@ class Steps:
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the time spent inside to the run's timings under `stage` (a resumed run adds its own lines)."""
-        started = time.perf_counter()
+        started, before = time.perf_counter(), time.process_time()
         try:
             yield
         finally:
-            self.add_time(stage, time.perf_counter() - started)
+            self.add_time(stage, time.perf_counter() - started, time.process_time() - before)
 
-    def add_time(self, stage: str, seconds: float) -> None:
+    def add_time(self, stage: str, seconds: float, processor: float = 0.0) -> None:
+        """Note seconds, by the clock and of this process's processor time."""
+        spent = {"seconds": round(seconds, 4), "processor": round(processor, 4)}
         with open(self.path / TIMINGS, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"stage": stage, "seconds": round(seconds, 4), "at": time.time()}) + "\n")
+            file.write(json.dumps({"stage": stage, **spent, "at": time.time()}) + "\n")
 
     def note_repeat(self) -> None:
         """Note that the same is asked for again of a finished run: what follows was not spent on making it."""
         if (self.path / FINISHED).is_file():
             self.add_time(_REPEATED, 0.0)
 
-    def timings(self, since: float | None = None) -> dict[str, float]:
-        """Seconds by stage: of all sessions until the run was finished, or of those since a time (`time.time()`)."""
+    def timings(self, since: float | None = None, of: Literal["seconds", "processor"] = "seconds") -> dict[str, float]:
+        """Seconds by stage: of all sessions until the run was finished, or of those since a time (`time.time()`).
+
+        `processor` are seconds of processor time, which do not depend on what else the machine does; 0 where an earlier
+        version noted none.
+        """
         totals: dict[str, float] = {}
         file = self.path / TIMINGS
         for line in file.read_bytes().splitlines() if file.is_file() else []:
             try:
                 entry = json.loads(line)
-                stage, seconds, at = str(entry["stage"]), float(entry["seconds"]), float(entry["at"])
+                stage, seconds, at = str(entry["stage"]), float(entry.get(of, 0.0)), float(entry["at"])
             except (ValueError, KeyError, TypeError):  # the line that a kill cut short
                 continue
             if stage == _REPEATED:

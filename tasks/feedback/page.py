@@ -7,6 +7,8 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
+import pandas as pd
+
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.inspection import Inspector
@@ -51,8 +53,8 @@ class KeptServer(DecisionServer):
     def says(self) -> dict[str, Any]:
         return {"subject": self._subject, "kept": True, "reviewer": self.reviewer, "stops": colour_stops()}
 
-    def rows(self) -> list[dict[str, Any]]:
-        return [
+    def table(self) -> pd.DataFrame:
+        rows = [
             {
                 "md5": row["md5"],
                 "image_id": row["name"] or row["md5"],
@@ -65,6 +67,9 @@ class KeptServer(DecisionServer):
             }
             for row in self.feedback.rows()
         ]
+        return pd.DataFrame(
+            rows, columns=["md5", "image_id", "kind", "iteration", "score", "threshold", "rule", "likely"]
+        )
 
     def beside(self, md5: str) -> list[dict[str, Any]]:
         rows = {row["md5"]: row for row in self.feedback.kept.rows()}

@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from irp_core.data.walk import EXTENSIONS, walk
-from irp_core.errors import InputError
 from irp_core.line.ledger import SeenFile
+from tasks.runtime.addresses import file_system
 
 __all__ = ["Listing", "Place", "open_place"]
 
@@ -66,18 +66,10 @@ def open_place(address: str, options: Mapping[str, Any]) -> Place:
     """
     if "://" not in address:
         return _Folder(Path(address).expanduser())
-    import fsspec
+    system, path = file_system(address, options)
+    from fsspec.implementations.local import LocalFileSystem
 
-    try:
-        system, path = fsspec.core.url_to_fs(address, **options)
-    except ImportError as error:
-        raise InputError(
-            f"{address}: its file system needs a package that is not installed ({error}); "
-            "for s3:// it is pip install 'irp-refine[s3]'."
-        ) from None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{address}: expected an address that fsspec knows ({error}).") from None
-    if isinstance(system, fsspec.implementations.local.LocalFileSystem):
+    if isinstance(system, LocalFileSystem):
         return _Folder(Path(path))
     return _Elsewhere(address, system, path.rstrip("/"))
 

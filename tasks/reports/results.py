@@ -18,12 +18,14 @@ from irp_core.inspection import SavedMaps, save_inspector
 from irp_core.removals import standing_removals
 from irp_core.results.results import write_result_tables
 from irp_core.run.directory import RunDirectory
+from irp_core.run.files import REMOVALS
 from tasks.fetch.weights import resolve_weights
 from tasks.reports.thumbnails import thumbnail_uri
 from tasks.runtime.retries import IO_RETRIES
 
 __all__ = ["publish_artifacts", "publish_removed_images", "write_results"]
 
+_ROWS = 200  # of the removal table on Prefect's page: a browser shows them all at once
 _ATTACHED = 60  # images shown with a question for approval, about 8 KB each
 
 
@@ -80,8 +82,12 @@ def publish_artifacts(run_path: str) -> None:
         create_markdown_artifact(text, key=f"{key}-summary", description="Refinement summary")
         columns = ["image_id", "iteration", "score", "threshold", "rule", "decision", "reviewer", "label"]
         removals = run.removals()[columns]
-        table = removals.astype(object).where(removals.notna(), None)
-        create_table_artifact(table.to_dict("records"), key=f"{key}-removed", description="Removed images")
+        first = removals.head(_ROWS)
+        said = "Removed images"
+        if len(removals) > _ROWS:
+            said += f": the first {_ROWS} of {len(removals)} rows; all are in {run.path / REMOVALS}"
+        table = first.astype(object).where(first.notna(), None)
+        create_table_artifact(table.to_dict("records"), key=f"{key}-removed", description=said)
         link = report_link(run)
         create_link_artifact(link, link_text=run.report.name, key=f"{key}-report", description="The run's report")
 

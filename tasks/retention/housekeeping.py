@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from irp_core.config import Params
 from irp_core.errors import InputError
-from irp_core.features.store import drop_store, store_sizes
+from irp_core.features.stores.sizes import drop_store, store_sizes
 from irp_core.retention import Item
 from tasks.retention.lines import delete_of_line, held_versions, line_items
 from tasks.retention.runs import delete_run, run_items
@@ -37,7 +37,7 @@ def inventory(params: Params) -> list[Item]:
     items = [
         *run_items(params, client, in_service),
         *weight_items(client, held_versions(client, registered, params.retention.keep_versions)),
-        *_feature_items(Path(params.features.store)),
+        *_feature_items(Path(params.local_store)),
         *line_items(client),
     ]
     if not params.snapshots.enabled:
@@ -89,7 +89,7 @@ def delete(made: pd.DataFrame, params: Params) -> list[str]:
             elif kind == "weights":
                 delete_weights(client, name)
             elif kind == "features":
-                drop_store(Path(params.features.store), name)
+                drop_store(Path(params.local_store), name)
             elif kind in ("image", "round"):
                 delete_of_line(kind, name)
         except Exception as error:  # a share or a server that blinked: the next time it is tried again

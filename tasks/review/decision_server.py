@@ -6,16 +6,23 @@ import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
-from fastapi import HTTPException, Response
+import pandas as pd
+from fastapi import HTTPException, Query, Response
 from pydantic import Field
 
 from irp_core.refinement.reviews import KEPT_BY_REVIEW
 from tasks.review.page_server import MD5, WORD, Body, Name, PageServer
+from tasks.review.paging import page_of
 
 __all__ = ["SIZES", "DecisionServer"]
 
 SIZES = {"small": 160, "large": 900, "map": 900}
 """Longest sides of a page's pictures, in pixels."""
+
+
+_SHOW = Query("all", pattern=r"^[a-z_]{1,30}$")
+_FIND = Query("", max_length=200)
+_AT = Query(None, pattern=r"^[0-9a-f]{32}$")
 
 
 class _Decision(Body):
@@ -43,7 +50,7 @@ class DecisionServer(PageServer):
         self._undo: list[tuple[str, str, dict[str, Any] | None]] = []
         super().__init__(port)
 
-    def rows(self) -> list[dict[str, Any]]:
+    def table(self) -> pd.DataFrame:
         """The images, in the order in which they are shown: `md5, image_id, kind, iteration, score, threshold, rule`,
         and `likely`, the probability that it is defective, where it is known."""
         raise NotImplementedError
@@ -82,11 +89,16 @@ class DecisionServer(PageServer):
             ("/undo", self._undo_last, "POST"),
         ]
 
-    def items(self) -> dict[str, Any]:
-        """What the page shows: the images, each with the decision that counts about it."""
-        decisions = self.decisions()
-        rows = [{"likely": None, **row, "review": decisions.get(row["md5"])} for row in self.rows()]
-        return {"items": rows, "can_undo": bool(self._undo)}
+    def items(self, show: str = _SHOW, find: str = _FIND, at: str | None = _AT) -> dict[str, Any]:
+        """What the page shows: a page of the images (`page_of`), each with the decision that counts about it."""
+        return {**page_of(self.table(), self.decisions(), show, find, at), **self.state()}
+
+    def state(self) -> dict[str, Any]:
+        """What the page shows besides the images."""
+        return {"can_undo": bool(self._undo)}
+
+    def _first(self) -> dict[str, Any]:
+        return {**page_of(self.table(), self.decisions()), **self.state()}
 
     def _image(self, md5: str, size: Literal["small", "large", "map"]) -> Response:
         content = self.picture(md5, size)
@@ -101,7 +113,7 @@ class DecisionServer(PageServer):
             before = self.decisions().get(body.md5)
             self.decide(body.md5, body.decision == "keep", body.reviewer, body.note)
             self._undo.append((body.reviewer.strip(), body.md5, before))
-            return self.items()
+            return self._first()
 
     def _undo_last(self, body: Name) -> dict[str, Any]:
         """Take back the last decision of the one who asks: nobody's name is put to what another did."""
@@ -120,4 +132,4 @@ class DecisionServer(PageServer):
             else:
                 self.withdraw(md5, name)
             del self._undo[own[-1]]
-            return {**self.items(), "md5": md5}
+            return {**self._first(), "md5": md5}

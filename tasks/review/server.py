@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import pandas as pd
+
 from irp_core.localisation.rendering import colour_stops
 from irp_core.report.run_maps import RunMaps
 from irp_core.results.again import again
@@ -42,13 +44,11 @@ class ReviewServer(DecisionServer):
             "stops": colour_stops() if self._maps else None,
         }
 
-    def rows(self) -> list[dict[str, Any]]:
-        items = self.review.items
-        rows: list[dict[str, Any]] = items.astype(object).where(items.notna(), None).to_dict("records")
-        return rows
+    def table(self) -> pd.DataFrame:
+        return self.review.items
 
-    def items(self) -> dict[str, Any]:
-        return {**super().items(), "approved": self.review.approved()}
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "approved": self.review.approved()}
 
     def beside(self, md5: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.review.neighbours(md5).to_dict("records")
@@ -66,13 +66,12 @@ class ReviewServer(DecisionServer):
     def _approve(self, body: Name) -> dict[str, Any]:
         with self._lock:
             self.review.approve(body.reviewer, body.note)
-            return self.items()
+            return self._first()
 
     @lru_cache(maxsize=512)  # noqa: B019  (the server lives as long as its process's only review)
     def picture(self, md5: str, size: str) -> bytes | None:
-        manifest = self.review.run.manifest()
-        found = manifest.loc[manifest["md5"] == md5, "image_id"]
-        path = image_file(self.review.run, str(found.iloc[0]), md5) if len(found) else None
+        name = self.review.names.get(md5)
+        path = image_file(self.review.run, name, md5) if name is not None else None
         if size == "map":
             return self._maps.jpeg(md5, path, SIZES[size])
         return jpeg(path, SIZES[size], self.review.run.params().images) if path else None

@@ -60,6 +60,12 @@ class Review:
         return self.run.all_scores()
 
     @cached_property
+    def names(self) -> dict[str, str]:
+        """md5 → the first `image_id` with this content, of every image of the run."""
+        manifest = self.run.manifest().drop_duplicates("md5")
+        return dict(zip(manifest["md5"], manifest["image_id"], strict=True))
+
+    @cached_property
     def items(self) -> pd.DataFrame:
         """What is shown: every decision of the refinement, and the kept images nearest to the threshold.
 
@@ -93,13 +99,23 @@ class Review:
         Columns `image_id, md5, score`, highest score first, without the image itself.
         """
         item = self._item(md5)
-        same_round = self.scores[self.scores["iteration"] == max(0, int(item["iteration"]) - 1)]
-        ranked = same_round.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+        ranked = self._ranked(max(0, int(item["iteration"]) - 1))
         at = ranked.index[ranked["md5"] == md5]
         if not len(at):
             return ranked.head(0)[["image_id", "md5", "score"]]
         around = ranked.iloc[max(0, at[0] - _NEIGHBOURS) : at[0] + _NEIGHBOURS + 1]
         return around.loc[around["md5"] != md5, ["image_id", "md5", "score"]]
+
+    def _ranked(self, iteration: int) -> pd.DataFrame:
+        """The scores of a round, highest first: sorted once, not at every picture that is looked at."""
+        if iteration not in self._by_round:
+            of_round = self.scores[self.scores["iteration"] == iteration]
+            self._by_round[iteration] = of_round.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+        return self._by_round[iteration]
+
+    @cached_property
+    def _by_round(self) -> dict[int, pd.DataFrame]:
+        return {}
 
     def decisions(self) -> dict[str, dict[str, Any]]:
         """md5 → the decision that counts now."""
@@ -160,8 +176,6 @@ class Review:
         return {str(name): value for name, value in found.iloc[0].items()}
 
     def _image_id(self, md5: str) -> str:
-        manifest = self.run.manifest()
-        found = manifest.loc[manifest["md5"] == md5, "image_id"]
-        if found.empty:
+        if md5 not in self.names:
             raise InputError(f"{self.run.run_id}: expected an image of this run, found none with md5 {md5}.")
-        return str(found.iloc[0])
+        return self.names[md5]

@@ -23,7 +23,8 @@ from irp_core.features.store import StoreUse
 from irp_core.refinement.scoring import local_needed, only_of
 from irp_core.run.directory import RunDirectory
 from tasks.fetch.weights import resolve_weights
-from tasks.runtime.cluster import over_shards
+from tasks.runtime.cluster import Workers
+from tasks.runtime.object_store import elsewhere
 from tasks.runtime.progress import bar
 from tasks.runtime.retries import IO_RETRIES
 
@@ -32,7 +33,7 @@ __all__ = ["extract_features", "fill_shard", "open_pipeline"]
 
 def open_pipeline(params: Params, needs: Iterable[Local]) -> FeaturePipeline:
     """The configured pipeline (fetches weights where they are not local)."""
-    return FeaturePipeline(params, resolve_weights(params.features), needs)
+    return FeaturePipeline(params, resolve_weights(params.features), needs, elsewhere(params))
 
 
 @task(task_run_name="extract-{split}", cache_policy=NO_CACHE, **IO_RETRIES)
@@ -50,9 +51,9 @@ def extract_features(run_path: str, split: str) -> StoredFeatures:
         pipeline = open_pipeline(params, local_needed(params))
         only = only_of(params, rows["md5"].tolist()) if split == "train" else {}
         root = run.data_root()
-        elsewhere = _fill_on_cluster(params, rows, root, split, only) if params.runtime.cluster and len(rows) else 0
+        others = _fill_on_cluster(params, rows, root, split, only) if params.runtime.cluster and len(rows) else 0
         use = pipeline.fill(rows, root, split, bar, only)
-        use = StoreUse(use.hits - elsewhere, use.misses + elsewhere)
+        use = StoreUse(use.hits - others, use.misses + others)
     record = _known(run)
     # A resumed run finds its own rows in the store: what counts is what the whole run put through the network.
     before = record.get(split, {"misses": 0})
@@ -72,7 +73,6 @@ class _Shard:
     rows: pd.DataFrame
     root: Path
     only: Mapping[Local, frozenset[str]]
-    threads: int
 
 
 def _fill_on_cluster(
@@ -80,28 +80,26 @@ def _fill_on_cluster(
 ) -> int:
     """Let the workers of `runtime.cluster` fill the store, a shard each; returns how many images they extracted.
 
-    They use as many threads as this process would: the last bit of a feature may depend on it.
+    They use as many threads as this process: the last bit of a feature may depend on it.
     """
     needs = tuple(local_needed(params))
     # A worker's current folder is another one.
-    there = params.features.model_copy(update={"store": str(Path(params.features.store).resolve())})
+    store = params.features.store if params.features.elsewhere else str(Path(params.features.store).resolve())
+    there = params.features.model_copy(update={"store": store})
     weights = resolve_weights(params.features)
     if weights is not None:
         there = there.model_copy(update={"weights": str(weights.resolve())})
     params, cluster, size = params.model_copy(update={"features": there}), params.runtime.cluster, params.runtime.shard
     assert cluster is not None
-    threads = torch.get_num_threads()
     different = rows.drop_duplicates("md5")[["image_id", "md5"]]
     shards = [
-        _Shard(
-            params, needs, part, root.resolve(),
-            {name: of & frozenset(part["md5"]) for name, of in only.items()}, threads,
-        )
+        _Shard(params, needs, part, root.resolve(), {name: of & frozenset(part["md5"]) for name, of in only.items()})
         for part in (different.iloc[first : first + size] for first in range(0, len(different), size))
-    ]  # fmt: skip
+    ]
     extracted = 0
-    with bar(f"Extracting on {cluster} ({split}), shards") as advance:
-        for done, use in enumerate(over_shards(cluster, fill_shard, shards, threads), start=1):
+    shown = bar(f"Extracting on {cluster} ({split}), shards")
+    with shown as advance, Workers(cluster, torch.get_num_threads(), size) as workers:
+        for done, use in enumerate(workers.each(fill_shard, [(shard,) for shard in shards]), start=1):
             extracted += use.misses
             advance(done, len(shards))
     return extracted
@@ -109,9 +107,8 @@ def _fill_on_cluster(
 
 def fill_shard(shard: _Shard) -> StoreUse:
     """Extract what the store lacks of a shard, in a worker of a cluster."""
-    torch.set_num_threads(shard.threads)
     weights = shard.params.features.weights
-    pipeline = FeaturePipeline(shard.params, Path(weights) if weights else None, shard.needs)
+    pipeline = FeaturePipeline(shard.params, Path(weights) if weights else None, shard.needs, elsewhere(shard.params))
     return pipeline.fill(shard.rows, shard.root, "shard", only=shard.only)
 
 

@@ -15,6 +15,7 @@ from irp_core.features.pipeline import StoredFeatures
 from irp_core.results.operating import find_operating_point
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import read_operating, write_operating
+from tasks.runtime.cluster import on_workers
 
 __all__ = ["set_operating_point"]
 
@@ -33,7 +34,8 @@ def set_operating_point(run_path: str, iteration: int, features: StoredFeatures)
     key = digest("operating", run.key("train", iteration), params.operating, params.views.score, params.run.seed)
 
     def make(folder: Path) -> None:
-        write_operating(folder, *find_operating_point(run, iteration, features))
+        with on_workers(features, params) as spread:
+            write_operating(folder, *find_operating_point(run, iteration, spread))
 
     with run.timed("operating threshold"):
         found = read_operating(run.do("operating", None, key, make))

@@ -50,7 +50,7 @@ def make_manifest(root: Path, params: Params, output: Path, before: Path | None 
             root,
             params,
             earlier=sides(PreparedSet(before).manifest()) if before else None,
-            known=KnownFiles(Path(params.features.store), params.images),
+            known=KnownFiles(Path(params.local_store), params.images),
             progress=advance,
         )
     prepared.write_found(found)

@@ -16,6 +16,7 @@ from prefect.logging import get_run_logger
 from irp_core.config import Params, digest
 from irp_core.data.manifest import testing_rows, training_rows
 from irp_core.detectors import Detector, EpochReport, detector_class, load_detector
+from irp_core.detectors.folds import score_in_parts
 from irp_core.errors import InputError
 from irp_core.features.pipeline import StoredFeatures
 from irp_core.features.pooled import resolve_device
@@ -26,6 +27,7 @@ from irp_core.refinement.scoring import later_settings, needs_of, score_by_polic
 from irp_core.results.results import round_summary, write_round
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import write_scored, write_scores, write_trained
+from tasks.runtime.cluster import on_workers
 from tasks.runtime.progress import bar
 
 __all__ = ["decide_removal", "score_test_set", "score_training_set", "train_detector", "train_final", "train_scorers"]
@@ -61,10 +63,10 @@ def train_scorers(run_path: str, iteration: int, features: StoredFeatures) -> st
     )  # fmt: skip
 
     def make(folder: Path) -> None:
-        stored = features.read(rows, params.views.train, needs_of(names))
-        with bar(f"Training, iteration {iteration}") as advance, _named(run):
+        shown = bar(f"Training, iteration {iteration}")
+        with on_workers(features, params) as spread, shown as advance, _named(run):
             fitted, history = fit_scorers(
-                stored, groups, policy, params,
+                spread.read(rows, params.views.train, needs_of(names)), groups, policy, params,
                 lambda report: advance(report.epoch, report.epochs, f"loss {report.loss:.4f}"),
             )  # fmt: skip
         save_scorers(folder, fitted)
@@ -96,13 +98,13 @@ def _train(run_path: str, iteration: int, features: StoredFeatures) -> str:
         if other is not None and other.key("train", iteration) == key:
             run.take_over(other, "train", iteration, folder)
             return
-        stored = features.read(rows, params.views.train, kind.needs)
         device = resolve_device(params.features.device)
-        if warm_start:
-            detector = kind.load(run.step("train", iteration - 1), device)
-        else:
-            detector = kind.build(stored, params, device)
-        with bar(f"Training, iteration {iteration}") as advance:
+        with on_workers(features, params) as spread, bar(f"Training, iteration {iteration}") as advance:
+            stored = spread.read(rows, params.views.train, kind.needs)
+            if warm_start:
+                detector = kind.load(run.step("train", iteration - 1), device)
+            else:
+                detector = kind.build(stored, params, device)
 
             def show(report: EpochReport) -> None:
                 advance(report.epoch, report.epochs, f"loss {report.loss:.4f}")
@@ -133,9 +135,9 @@ def score_training_set(run_path: str, iteration: int, features: StoredFeatures) 
     def make(folder: Path) -> None:
         rows, outside = run.training_set(iteration), _outside(run, iteration, policy)
         everything = pd.concat([rows, outside], ignore_index=True)
-        stored = features.read(everything, views, needs_of(scorers(policy, params)))
         inside = np.arange(len(everything)) < len(rows)
-        with _named(run):
+        with on_workers(features, params) as spread, _named(run):
+            stored = spread.read(everything, views, needs_of(scorers(policy, params)))
             found = score_by_policy(
                 stored, everything["md5"].tolist(), inside, iteration, policy, params, model, run.groups(everything)
             )  # fmt: skip
@@ -216,7 +218,8 @@ def score_test_set(run_path: str, iteration: int, features: StoredFeatures) -> s
             detector = load_detector(run.step("train", iteration), resolve_device(device), allow=[name])
         else:
             detector = load_scorer(run.step("scorers", iteration), name, allow=[name], device=device)
-        scores = detector.score(features.read(rows, views, needs))
+        with on_workers(features, params) as spread:
+            scores = score_in_parts(detector, spread.read(rows, views, needs))
         table = rows[["image_id", "md5"]].assign(iteration=iteration, score=scores)
         write_scores(folder, table)
 

@@ -30,6 +30,7 @@ from benchmarks import (
     training,
     transformations,
 )
+from benchmarks.tables import measured, put_rows
 from irp_core.config import Params
 from irp_core.demo.line import Batch
 from irp_core.features.store import FeatureStore
@@ -96,6 +97,17 @@ def test_the_comparison_and_its_report(plant: Path, tmp_path: Path, monkeypatch:
     assert runs.read_bytes() == before
 
 
+def test_a_row_takes_the_place_of_the_one_of_the_same_cell(tmp_path: Path) -> None:
+    file, keys = tmp_path / "tables" / "made.csv", ["entity", "level"]
+    assert measured(file, keys).empty
+    cells = pd.DataFrame([("a", 0, 0.12345678), ("a", 10, 0.2), ("b", 0, 0.3)], columns=[*keys, "auroc"])
+    put_rows(file, cells, keys)
+    assert measured(file, keys)["auroc"].tolist() == [0.123457, 0.2, 0.3]
+    whole = put_rows(file, cells.head(2).assign(auroc=0.5), keys)
+    assert whole["auroc"].tolist() == [0.3, 0.5, 0.5]
+    assert measured(file, keys).equals(whole)
+
+
 def test_each_transformation_is_compared_with_none(
     plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,20 +135,26 @@ def test_the_papers_settings_are_run_and_told(plant: Path, tmp_path: Path, monke
         "refinement.repeats=1", "refinement.removal=all_above", "refinement.max_iterations=1", "refinement.lambda=1.01",
         f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}",
     ]  # fmt: skip
-    paper_settings._main(plant, settings, Path("tables"), "20", "vanilla;IRP, in-sample scores;IRP, out-of-fold scores")
+    readings = "vanilla;IRP, in-sample scores;IRP, out-of-fold scores;IRP, early scores"
+    paper_settings._main(plant, settings, Path("tables"), "20", readings)
     runs, losses, times = (pd.read_csv(f"tables/{name}.csv") for name in ("runs", "losses", "times"))
     assert runs["n_injected"].gt(0).all() and runs["auroc"].between(0, 1).all()
     first = losses[losses["iteration"] == 0].pivot_table(index="epoch", columns="reading", values="loss")
-    assert first.nunique(axis=1).eq(1).all()
+    assert first.drop(columns="IRP, early scores").nunique(axis=1).eq(1).all()
+    early = losses[losses["reading"] == "IRP, early scores"]
+    assert early[["iteration", "epoch"]].to_numpy().tolist() == [[0, 1], [1, 1]]  # as many epochs in all
     table = paper_settings_table(runs, load_reference()).iloc[0]
     assert table["vanilla"] == f"{runs['auroc'].iloc[0]:.3f}"
     assert table["paper, IRP"] == "–"
-    compared, removed, loss = paper_settings_reading(runs, losses, 16)
-    gain = 100 * (runs["auroc"].iloc[1] - runs["auroc"].iloc[0])
-    assert f"with scores in sample the refinement changes AUROC by {gain:+.1f} points at 20 %" in compared
-    out = runs.iloc[2]
-    assert f"out-of-fold scores remove {out['removed_bad']} of {out['n_injected']}" in removed
-    assert loss.endswith("this is 25 % of the paper's training.")
+    inside, early, outside, beside, progress = paper_settings_reading(runs, losses, load_reference(), 16)
+    for sentence, row in ((inside, runs.iloc[1]), (outside, runs.iloc[2]), (early, runs.iloc[3])):
+        gain = 100 * (row["auroc"] - runs["auroc"].iloc[0])
+        removed = f"{row['removed_bad']} of {row['n_injected']} defects and {row['removed_good']} good images"
+        assert sentence.endswith(f"{gain:+.1f} at 20 % ({removed}).")
+    assert "(paper –) at 20 %" in beside
+    assert "25 % of the paper's steps" in progress
+    named = [table.assign(entity="bottle") for table in (runs, losses)]  # a set that the paper has
+    assert "(paper 0.925) at 20 %" in paper_settings_reading(*named, load_reference(), 16)[3]
     assert paper_settings_times(times, losses)["epochs x views"].tolist() == ["2 x 2"]
     before = Path("tables/runs.csv").read_bytes()
     paper_settings._main(plant, settings, Path("tables"), "20", "vanilla")

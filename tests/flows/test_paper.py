@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from flows.paper.cell import _runs
+from flows.paper.figures import _studied
 from flows.paper.jobs import longest_first
-from flows.paper.places import cell
+from flows.paper.places import APART, cell, study
 from flows.paper.progress import Clock, duration
 from irp_core.methods import METHODS
 from irp_core.params_file import load_params
@@ -105,7 +106,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, plant: Path) -> Path:
 def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
     project: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second, study = f"refine@{ENTITY}-0", f"refine@{ENTITY}-50", f"study@{ENTITY}"
+    first, second, studied = f"refine@{ENTITY}-0", f"refine@{ENTITY}-50", f"study@{ENTITY}"
     extracted = dvc(project, "repro", "extract")
     assert stages_run(extracted.stdout) == [f"prepare@{ENTITY}", f"extract@{ENTITY}"], extracted.stderr
 
@@ -116,7 +117,7 @@ def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
     blocked.write_text("in the way")
     failed = dvc(project, "repro", "--keep-going")
     assert failed.returncode != 0
-    assert stages_run(failed.stdout) == ["demo", first, second, study, "studies"]
+    assert stages_run(failed.stdout) == ["demo", first, second, studied, "studies"]
     assert f"Cell 1 of 2: {ENTITY}, 50 % defective" in failed.stdout
     assert "left" in failed.stdout
     assert f"failed to reproduce '{first}'" in failed.stderr.splitlines()[-1]
@@ -142,10 +143,17 @@ def test_dvc_repro_runs_what_depends_on_a_change_and_nothing_else(
     assert "left out of this copy" in (project / "docs" / "results.md").read_text()
 
     set_params(project, {"refinement": {"lambda": 1.3}})
-    # `page` says λ; `tables` follows when the cells have changed.
-    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {first, second, study, "page"}
+    # `page` and `studies` say λ; `tables` follows when the cells have changed.
+    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {first, second, studied, "studies", "page"}
     assert stages_run(dvc(project, "repro", first).stdout) == [first]
-    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {second, study, "tables", "figures", "page"}
+    assert set(json.loads(dvc(project, "status", "--json").stdout)) == {
+        second,
+        studied,
+        "studies",
+        "tables",
+        "figures",
+        "page",
+    }
 
 
 def test_the_default_method_may_be_swept_beside_the_papers(
@@ -223,7 +231,7 @@ def _check_results(project: Path) -> None:
     page = (project / "docs" / "results.md").read_text()
     assert "## What it says" in page
     assert "12 runs" in page
-    assert f"**{ENTITY}, hidden 16**: nothing removed" in page
+    assert f"| {ENTITY}       | 16       | in sample, after a tenth of the epochs |" in page
     _check_studies(results / "studies")
     assert str(project) not in page
     # The sweep's detector reads pooled features only, and no map is asked for.
@@ -234,7 +242,9 @@ def _check_results(project: Path) -> None:
 
 
 def _check_studies(folder: Path) -> None:
-    assert {f"figure{n}.{kind}" for n in (6, 7) for kind in ("svg", "png")} <= {file.name for file in folder.iterdir()}
+    assert {f"figure{n}.{kind}" for n in (6, 7, 8) for kind in ("svg", "png")} <= {
+        file.name for file in folder.iterdir()
+    }
     studied = pd.read_csv(folder / "lambda.csv")
     assert {"vanilla", "oracle", "in_sample"} <= set(studied["scores"])
     oracle = studied[studied["scores"] == "oracle"]
@@ -247,6 +257,22 @@ def _check_studies(folder: Path) -> None:
     tested = protocols.groupby("protocol")["n_test"].first()
     extra = tested["half of the defects, tested too"] - tested["half of the defects"]
     assert extra == protocols.loc[protocols["protocol"] == "half of the defects", "n_injected"].iloc[0]
+
+
+def test_widths_that_were_measured_apart_stand_beside_the_sweeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, rows in {
+        study(ENTITY): [(ENTITY, 8, 0.9)],
+        APART: [(ENTITY, 8, 0.1), (ENTITY, 2048, 0.8), ("another", 2048, 0.7)],
+    }.items():
+        folder.mkdir(parents=True)
+        pd.DataFrame(rows, columns=["entity", "width", "auroc"]).to_csv(folder / "lambda.csv", index=False)
+    assert _studied("lambda", [ENTITY]).to_numpy().tolist() == [[ENTITY, 8, 0.9], [ENTITY, 2048, 0.8]]
+    for folder, protocol in ((study(ENTITY), "own"), (APART, "apart")):
+        pd.DataFrame({"entity": [ENTITY], "protocol": protocol}).to_csv(folder / "protocols.csv", index=False)
+    assert _studied("protocols", [ENTITY])["protocol"].tolist() == ["own"]
 
 
 def test_runs_that_others_wait_for_start_first_and_long_ones_before_short_ones() -> None:

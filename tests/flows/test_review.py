@@ -66,7 +66,7 @@ def test_a_missing_file_of_decisions_is_said_before_anything_starts(plant: Path,
         CliRunner().invoke(app, ["refine", str(plant), "--decisions", str(tmp_path / "d.csv")], catch_exceptions=False)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(120, func_only=True)  # not the run of the whole session that it reviews
 def test_ctrl_c_ends_a_review_and_still_tells_what_was_decided(reviewed: Review, plant: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli.main", "review", str(reviewed.run.path), "--no-browser", "--reviewer", "Ada"],

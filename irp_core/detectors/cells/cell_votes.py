@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from irp_core.detectors.patch_knn import PatchKnn
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
-from irp_core.features.feature_set import FeatureSet, Local
+from irp_core.features.feature_set import FeatureSet, Local, Result
 
 __all__ = ["CellVotes"]
 
@@ -147,8 +148,21 @@ class _AsPatches(FeatureSet):
                 np.empty((0, 0, 0), dtype=np.float32), patches=self[slice(first, first + _AT_ONCE)].patches
             )
 
+    def each_part(self, function: Callable[..., Result], *columns: Sequence[Any]) -> Iterator[Result]:
+        return self._of.each_part(_OfPatches(function), *columns)
+
     def check(self, caller: str, needs: tuple[Local, ...] = ()) -> None:
         """Nothing: `CellVotes` has checked the cells."""
+
+
+@dataclass(frozen=True)
+class _OfPatches:
+    """A function of patches, as one of a set with cells."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, features: FeatureSet, *columns: Sequence[Any]) -> Any:
+        return self.function(_AsPatches(features), *columns)
 
 
 def _grid_of(features: FeatureSet) -> tuple[int, ...]:

@@ -250,6 +250,19 @@ def test_divergence_is_an_error_not_a_result() -> None:
         detector.fit(features(40, 0), epochs=3, seed=0)
 
 
+def test_differnets_score_is_equation_4s_mean_over_the_views() -> None:
+    """-log p_Z(z), mean over the views, is D/2 (score + log 2π): the same order and the same ratios of differences."""
+    detector, images = _fitted("differnet"), features(10, 1)
+    assert isinstance(detector, DifferNet) and detector._model is not None
+    with torch.inference_mode():
+        z, _ = detector._model(torch.from_numpy(images.pooled.reshape(-1, DIMENSIONS)))
+    surprise = -torch.distributions.Normal(0.0, 1.0).log_prob(z.double()).sum(dim=1).reshape(10, 3).mean(dim=1).numpy()
+    scores = detector.score(images)
+    np.testing.assert_allclose(surprise, DIMENSIONS / 2 * (scores + np.log(2 * np.pi)), rtol=1e-6)
+    each = [detector.score(FeatureSet(images.pooled[:, view : view + 1])) for view in range(3)]
+    np.testing.assert_allclose(np.mean(each, axis=0), scores, rtol=1e-12)
+
+
 def test_the_gaussian_is_the_shrunk_mahalanobis_distance() -> None:
     from sklearn.covariance import LedoitWolf
 

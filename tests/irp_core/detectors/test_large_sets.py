@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import pickle
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +14,12 @@ import pandas as pd
 import pytest
 import torch
 
-from irp_core.config import CellVotesParams, Params
-from irp_core.detectors import DETECTORS, CellVotes
+from irp_core.config import CellVotesParams, DifferNetParams, Params, Training
+from irp_core.detectors import DETECTORS, CellVotes, DifferNet, differnet
 from irp_core.detectors.cells import cell_votes
-from irp_core.detectors.folds import assign_folds, fold_by_fold
+from irp_core.detectors.folds import assign_folds, contents_of, drawn, fold_by_fold, score_in_parts
 from irp_core.detectors.gaussian import Gaussian
+from irp_core.detectors.out_of_fold import out_of_fold_scores
 from irp_core.features import feature_set, pipeline
 from irp_core.features.extraction import Feature
 from irp_core.features.feature_set import FeatureSet, Local
@@ -47,6 +53,12 @@ def md5s() -> list[str]:
     return [f"{number * 7919 % 256:02x}{number:030x}" for number in range(IMAGES)]
 
 
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bootstrap of `consensus` takes seconds, and sees scores alone."""
+    monkeypatch.setattr("irp_core.detectors.local.resampled_shares", lambda scores, seed: [float(scores.std())])
+
+
 def both(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> tuple[FeatureSet, FeatureSet]:
     """The same set in memory, and in the store with blocks of 512 and 64 images' fractions."""
     rows = pd.DataFrame({"md5": md5s()})
@@ -78,6 +90,7 @@ def test_a_set_in_the_store_is_the_set_in_memory(stored: StoredFeatures, monkeyp
         kept[slice(0, 0)].check("test")
 
 
+@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("name", sorted(DETECTORS))
 def test_every_detector_scores_it_as_in_memory(
     name: str, stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch
@@ -90,6 +103,85 @@ def test_every_detector_scores_it_as_in_memory(
         detector.fit(features, epochs=1, seed=0)
         scores.append(detector.score(features))
     assert scores[0].tolist() == scores[1].tolist()
+
+
+class OtherProcesses:
+    """Nothing but what was pickled reaches them."""
+
+    shard = 16
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def each(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        for one in arguments:
+            there, received = pickle.loads(pickle.dumps((function, one)))  # noqa: S301 - its own
+            self.sizes.append(len(received[0]))
+            yield there(*received)
+
+
+@pytest.mark.usefixtures("few_resamples")
+@pytest.mark.parametrize("name", sorted(DETECTORS))
+def test_other_processes_score_parts_of_it_as_one_does_all(
+    name: str, stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, kept = both(stored, monkeypatch)
+    others = OtherProcesses()
+    spread = replace(stored, spread=others).read(pd.DataFrame({"md5": md5s()}), 2, list(SHAPES))
+    params = Params.model_validate({"differnet": {"blocks": 1, "hidden": 4}, "training": {"epochs": 1}})
+    contents = [f"{number // 2}" for number in range(IMAGES)]  # each image has a copy
+
+    def scored(features: FeatureSet) -> tuple[list[float], list[float]]:
+        detector = DETECTORS[name].build(features, params, CPU)
+        detector.fit(features, epochs=1, seed=0)
+        inside = np.arange(IMAGES) != 3
+        unseen = out_of_fold_scores(
+            lambda: DETECTORS[name].build(features, params, CPU),
+            features, contents, inside=inside, folds=2, epochs=1, seed=1,
+        )  # fmt: skip
+        return score_in_parts(detector, features).tolist(), unseen.scores.tolist()
+
+    assert scored(spread) == scored(kept)
+    assert max(others.sizes) == 16
+    assert sum(others.sizes) >= IMAGES
+
+
+def test_a_flow_trains_on_a_sample_and_reports_the_loss_on_the_others(
+    stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    held, kept = both(stored, monkeypatch)
+    training = Training(sample=40, batch_size=16)
+    chosen = drawn(contents_of(held), np.arange(IMAGES), 40)
+
+    def flow() -> DifferNet:
+        return DifferNet(12, DifferNetParams(blocks=1, hidden=4), training, CPU)
+
+    alone = flow()
+    alone.fit(held[chosen], epochs=2, seed=0)
+    assert not caplog.records
+    with caplog.at_level(logging.INFO):
+        sampled = flow()
+        sampled.fit(kept, epochs=2, seed=0)
+    assert sampled.score(held).tolist() == alone.score(held).tolist()
+    assert "trained on 40 of 70 images: loss " in caplog.text
+    ours, others = (float(number.strip(",")) for number in re.findall(r"-?[\d.]+,|-?[\d.]+$", caplog.messages[0]))
+    assert ours != others
+    folds = assign_folds(md5s(), np.arange(IMAGES) != 3, 2, seed=1)
+    training = Training(sample=20, batch_size=16)
+    one_by_one = fold_by_fold(flow, held, folds, epochs=2, seed=0)
+    np.testing.assert_allclose(flow().score_out_of_fold(kept, folds, epochs=2, seed=0), one_by_one, rtol=1e-4)
+
+
+def test_views_that_do_not_fit_into_memory_are_mapped(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, kept = both(stored, monkeypatch)
+    scores = []
+    for bound in (differnet._IN_MEMORY, 0):
+        monkeypatch.setattr(differnet, "_IN_MEMORY", bound)
+        monkeypatch.setattr(differnet, "_AT_ONCE", 50)
+        flow = DifferNet(12, DifferNetParams(blocks=1, hidden=4), Training(), CPU)
+        flow.fit(kept, epochs=2, seed=0)
+        scores.append(flow.score(held))
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
 
 
 def test_cells_that_vote_are_read_a_few_images_at_a_time(

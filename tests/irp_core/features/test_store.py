@@ -192,7 +192,7 @@ def test_many_small_segments_are_joined_and_no_file_stays_open(tmp_path: Path, f
 def test_large_segments_are_left_and_small_ones_fill_up_to_the_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "_FULL", 20_000)
+    monkeypatch.setattr(store_module, "FULL", 20_000)
     store = FeatureStore(tmp_path, SPEC)
     for i in range(100):
         store.append([(f"image {i}", 0)], rows(i))

@@ -11,7 +11,7 @@ import pytest
 from irp_core.config import Figures
 from irp_core.paper.comparisons import differences, table1, table2
 from irp_core.paper.figures import BAD, GOOD, Thumbnail, figure1, figure3, figure4, figure5
-from irp_core.paper.reading import reading
+from irp_core.paper.reading import reading, verdicts
 from irp_core.paper.reference import load_reference
 from irp_core.paper.statistics import add_recovery, entity_means, paired_differences, summarise
 from irp_core.paper.table_text import (
@@ -150,17 +150,32 @@ def test_tables_read_as_markdown_and_latex(runs: pd.DataFrame) -> None:
 def test_the_reading_says_what_the_numbers_say(runs: pd.DataFrame) -> None:
     rng = np.random.default_rng(0)
     noisy = runs.assign(auroc=runs["auroc"] + rng.normal(0, 1e-4, len(runs)))
-    sentences = " ".join(reading(noisy, summarise(noisy), differences(noisy)))
-    assert "**IRP, all above** against vanilla (training once): **better**, +4.0" in sentences
-    assert "ahead in 12 of 12 pairs" in sentences
-    assert "by data set: bottle +4.0 (6 of 6), mtd +4.0 (6 of 6)" in sentences
-    assert "from the oracle" in sentences
+    gains, removals, oracle = reading(noisy, summarise(noisy), differences(noisy))
+    assert gains.startswith("Against training once: ") and "IRP, all above +4.0 points of AUROC (better)" in gains
+    # 2 good and 6 bad of a contaminated set, 2 good of a clean one: `made`
+    assert (
+        "IRP, all above finds 30 % of the defects (75 % of what it removes is defective) and takes 2.0 good" in removals
+    )
+    assert "IRP, all above -6.0 points, of what contamination costs 40 % won back (median of 6 runs)" in oracle
+    table = verdicts(noisy, differences(noisy)).set_index(["method", "against"])
+    row = table.loc[("IRP, all above", "vanilla")]
+    assert row[["AUROC points", "ahead", "verdict", "bottle", "mtd"]].tolist() == [
+        "+4.0",
+        "12 of 12",
+        "better",
+        *["+4.0"] * 2,
+    ]
     worse = noisy.assign(auroc=noisy["auroc"] - 0.08 * (noisy["method"] == "irp"))
-    sentences = " ".join(reading(worse, summarise(worse), differences(worse)))
-    assert "**IRP, all above** against vanilla (training once): **worse**, -4.0" in sentences
     same = noisy.assign(auroc=noisy["auroc"] - 0.04 * (noisy["method"] == "irp") + rng.normal(0, 0.05, len(noisy)))
-    sentences = " ".join(reading(same, summarise(same), differences(same)))
-    assert "**IRP, all above** against vanilla (training once): **no difference that stands out" in sentences
+    for made_up, verdict in ((worse, "worse"), (same, "no clear difference")):
+        table = verdicts(made_up, differences(made_up)).set_index(["method", "against"])
+        assert table.loc[("IRP, all above", "vanilla"), "verdict"] == verdict
+
+
+def test_a_sweep_without_bounds_says_nothing_of_them(runs: pd.DataFrame) -> None:
+    alone = add_recovery(made()).query("method == 'irp'")
+    (removals,) = reading(alone, summarise(alone), differences(alone))
+    assert "finds 30 % of the defects" in removals
 
 
 def test_figures_hold_the_right_series(runs: pd.DataFrame) -> None:

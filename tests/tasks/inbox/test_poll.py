@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -179,21 +179,6 @@ def test_a_kill_between_two_files_loses_none_and_doubles_none(project: Path, mon
             poll(line, Params(), now=DAY + 10)
     assert poll(line, Params(), now=DAY + 20).taken == 5
     assert len(taken(line)) == 5
-
-
-@pytest.fixture(scope="module")
-def object_store() -> Iterator[str]:
-    moto = pytest.importorskip("moto.server", reason="moto is not installed")
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
-    server = moto.ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture

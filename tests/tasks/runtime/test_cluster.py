@@ -1,11 +1,13 @@
-"""Extraction on a cluster gives the rows of one process; what is wrong with a cluster is one sentence."""
+"""Extraction and scores on a cluster are those of one process; what is wrong with a cluster is one sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -13,10 +15,15 @@ from irp_core.config import Params, Runtime
 from irp_core.data.manifest import training_rows
 from irp_core.data.scan import scan
 from irp_core.errors import InputError
-from irp_core.features.pipeline import FeaturePipeline
-from irp_core.refinement.scoring import local_needed
+from irp_core.features.feature_set import Local
+from irp_core.features.pipeline import FeaturePipeline, StoredFeatures
+from irp_core.features.store import FeatureStore
+from irp_core.refinement.policy import policy_of
+from irp_core.refinement.scoring import Scored, local_needed, score_by_policy
 from tasks.runtime import cluster
+from tasks.runtime.cluster import Workers, on_workers
 from tasks.steps.extract import _fill_on_cluster
+from tests.tasks.runtime.killed import KilledOnce
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +32,7 @@ def scheduler() -> Iterator[str]:
     from dask.distributed import LocalCluster
 
     workers = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "protocol": "tcp"}
-    with LocalCluster(**workers, dashboard_address=None) as here:
+    with LocalCluster(**workers, dashboard_address="127.0.0.1:0") as here:
         yield here.scheduler_address
 
 
@@ -49,9 +56,58 @@ def test_a_cluster_fills_the_store_with_the_rows_of_one_process(
         assert np.array_equal(ours, theirs)
 
 
+def test_a_cluster_scores_as_one_process_does(scheduler: str, tmp_path: Path) -> None:
+    """The default's votes, folds and landscape."""
+    params = Params(runtime=Runtime(cluster=scheduler, shard=7))
+    stored, md5s = _made_up(tmp_path)
+
+    def scored(features: StoredFeatures) -> Scored:
+        read = features.read(pd.DataFrame({"md5": md5s}), 2, ["kurtosis", "patches"])
+        everything = np.ones(len(md5s), dtype=bool)
+        return score_by_policy(read, md5s, everything, 0, policy_of(params.refinement), params, pytest.fail)
+
+    with on_workers(stored, params) as spread:
+        assert spread.spread is not None
+        many = scored(spread)
+    alone = scored(stored)
+    assert many.scores.tolist() == alone.scores.tolist()
+    assert many.landscape is not None
+    assert alone.landscape is not None
+    assert many.landscape.table(md5s).equals(alone.landscape.table(md5s))
+
+
+def test_a_killed_worker_costs_its_task_only(tmp_path: Path) -> None:
+    from dask.distributed import LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as here,
+        Workers(here.scheduler_address, 1, 1) as workers,
+    ):
+        done = list(workers.each(KilledOnce(str(tmp_path), at=3), [(number,) for number in range(8)]))
+    assert [square for square, _ in done] == [number**2 for number in range(8)]
+    (killed,) = [int(file.name) for file in tmp_path.iterdir()]
+    assert done[3][1] != killed
+
+
+def _made_up(root: Path) -> tuple[StoredFeatures, list[str]]:
+    """Features of forty images in a store."""
+    rng = np.random.default_rng(0)
+    md5s = [f"{number:032x}" for number in range(40)]
+    shapes: dict[Local, tuple[int, ...]] = {"patches": (4, 6), "kurtosis": (5,)}
+    pooled = FeatureStore(root, {"of": "pooled"})
+    pooled.append([(md5, view) for md5 in md5s for view in range(2)], rng.normal(3, 2, (80, 12)))
+    for name, shape in shapes.items():
+        FeatureStore(root, {"of": name}).append([(md5, 0) for md5 in md5s], rng.normal(1, 1, (40, np.prod(shape))))
+    specs: dict[Local, dict[str, Any]] = {name: {"of": name} for name in shapes}
+    return StoredFeatures(str(root), {"of": "pooled"}, pooled.fingerprint, specs, shapes), md5s
+
+
 def test_a_shard_that_fails_says_why(scheduler: str) -> None:
-    with pytest.raises(InputError, match="plate 3 is bent"):
-        list(cluster.over_shards(scheduler, _bent, [1, 2, 3], torch.get_num_threads()))
+    with (
+        pytest.raises(InputError, match="plate 3 is bent"),
+        Workers(scheduler, torch.get_num_threads(), 1) as workers,
+    ):
+        list(workers.each(_bent, [(1,), (2,), (3,)]))
 
 
 def _bent(number: int) -> int:
@@ -62,8 +118,11 @@ def _bent(number: int) -> int:
 
 def test_an_address_where_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_WAIT", 0.3)
-    with pytest.raises(InputError, match=r"expected a Dask scheduler at tcp://127\.0\.0\.1:9, found none"):
-        list(cluster.over_shards("tcp://127.0.0.1:9", _bent, [1], 1))
+    with (
+        pytest.raises(InputError, match=r"expected a Dask scheduler at tcp://127\.0\.0\.1:9, found none"),
+        Workers("tcp://127.0.0.1:9", 1, 1) as workers,
+    ):
+        list(workers.each(_bent, [(1,)]))
 
 
 def test_a_cluster_is_local_or_an_address() -> None:
