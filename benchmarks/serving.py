@@ -66,17 +66,17 @@ def _measured(ways: dict[str, Inspector], contents: list[bytes]) -> list[tuple[s
     for number in range(_ROUNDS):  # interleaved: a slow moment of the machine meets all
         content, scores = contents[number % len(contents)], []
         for way, inspector in ways.items():
-            cpu, wall = time.process_time(), time.perf_counter()
+            worked, started = time.process_time(), time.perf_counter()
             scores.append(inspector.judge([inspector.see(content)])[0]["score"])
-            of_cpu[way].append(time.process_time() - cpu)
-            of_wall[way].append(time.perf_counter() - wall)
+            of_cpu[way].append(time.process_time() - worked)
+            of_wall[way].append(time.perf_counter() - started)
         differing += len(set(scores)) > 1
     for _ in range(_TOGETHER):
         of_way = {}
         for way, inspector in ways.items():
-            wall = time.perf_counter()
+            started = time.perf_counter()
             of_way[way] = [row["score"] for row in inspector.judge([inspector.see(content) for content in contents])]
-            together[way].append((time.perf_counter() - wall) / len(contents))
+            together[way].append((time.perf_counter() - started) / len(contents))
         differing += len({tuple(scores) for scores in of_way.values()}) > 1
     cpu = {way: float(np.median(seconds)) for way, seconds in of_cpu.items()}
     p50, p95 = (1000 * float(np.quantile(of_wall["side by side"], share)) for share in (0.5, 0.95))
