@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from irp_core.errors import InputError
 
-__all__ = ["read_regular", "shown"]
+__all__ = ["read_part", "read_regular", "shown"]
 
 
 def read_regular(path: Path, max_bytes: int) -> bytes:
@@ -20,19 +23,46 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     Raises:
         InputError: no regular file, a larger one, or one that cannot be read; says why, not which file.
     """
+    with _opened(path) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise _too_large(max_bytes)
+    return content
+
+
+def read_part(path: Path, offset: int, size: int, max_bytes: int) -> bytes:
+    """`size` bytes, at most `max_bytes`, of a regular file.
+
+    Raises:
+        InputError: as `read_regular`, or the file ends before.
+    """
+    if size > max_bytes:
+        raise _too_large(max_bytes)
+    with _opened(path) as file:
+        file.seek(offset)
+        content = file.read(size)
+    if len(content) < size:
+        raise InputError(f"{path.name} ends before the image does")
+    return content
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         # Without O_NONBLOCK the opening of a pipe waits for somebody who writes into it.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(handle, "rb") as file:
-            regular = stat.S_ISREG(os.fstat(handle).st_mode)
-            content = file.read(max_bytes + 1) if regular else b""
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise InputError("no regular file")
+            yield file
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if not regular:
-        raise InputError("no regular file")
-    if len(content) > max_bytes:
-        raise InputError(f"more than {max_bytes:,} bytes (images.max_bytes)")
-    return content
+
+
+def _too_large(max_bytes: int) -> InputError:
+    return InputError(f"more than {max_bytes:,} bytes (images.max_bytes)")
 
 
 def shown(path: str) -> str:

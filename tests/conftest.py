@@ -35,6 +35,7 @@ TINY = [
     "features.scales=[64,32]",
     "features.kurtosis_scale=128",
     "features.cell_scale=128",
+    "features.cell=16",
     "differnet.blocks=2",
     "differnet.hidden=16",
     "training.epochs=4",

@@ -24,6 +24,7 @@ from flows.cli.commands.runs import runs, show
 from flows.cli.commands.score import score
 from flows.cli.commands.whatif import whatif
 from flows.cli.ending import carry_out
+from flows.cli.images.pack import pack
 from flows.cli.lines.deploy import deploy
 from flows.cli.lines.line import line
 from flows.cli.lines.promotion import promote, reject, rollback
@@ -45,6 +46,7 @@ for command in (
     demo,
     init,
     fetch,
+    pack,
     prepare,
     refine,
     runs,

@@ -6,24 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from flows.terminal.health import show_health
 from flows.terminal.left_out import show_folders, show_left_out
+from flows.terminal.tables import plain_table
 from irp_core.methods import METHODS
 from irp_core.refinement.reviews import approval
 from irp_core.removals import REMOVED
 from irp_core.results.located import maps_sentence
 from irp_core.results.thresholds import operating_sentence, removal_sentence
 from irp_core.run.directory import RunDirectory
-from irp_core.run.overview import Line
 from irp_core.run.prepared import PreparedSet
 from irp_core.statistics.recovery import recovery_text
 
-__all__ = ["show_comparison", "show_prepared", "show_removed", "show_run", "show_runs"]
+__all__ = ["show_comparison", "show_prepared", "show_removed", "show_run"]
 
 _STOPPED = {
     "converged": "nothing exceeds the threshold any more",
@@ -35,24 +34,15 @@ _STOPPED = {
 _LEFT_OUT = 4  # lines of each kind of what was left out or is odd
 _SLOW = 0.3  # of the time, from which Prefect's part is worth a hint
 
-_WORDS = ("image", "method", "run", "rule", "decision", "reviewer", "label")
-
 
 def _share(value: Any) -> str:
     return "–" if value is None or pd.isna(value) else f"{value:.3f}"
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="left" if column in _WORDS else "right")
-    return table
-
-
 def show_prepared(console: Console, counts: dict[str, Any], path: Path, output: Path) -> None:
     """Counts of a prepared data set."""
     columns = ("train", "injected", "test", "unused", "quarantined", "ignored", "duplicates")
-    table = _table(f"Prepared (layout {counts['layout']})", *columns)
+    table = plain_table(f"Prepared (layout {counts['layout']})", *columns)
     table.add_row(*(str(counts[column]) for column in columns))
     console.print(table)
     if counts["crop"] != "none":
@@ -79,7 +69,7 @@ def show_run(console: Console, run: RunDirectory, *, closing: bool = True) -> No
     iterations, summary = run.iterations(), run.summary()
     labelled = iterations["auroc"].notna().any() or iterations["removal_precision"].notna().any()
     columns = ["it.", "images", "removed", "threshold", "highest"]
-    table = _table(run.run_id, *columns, *(("AUROC", "AP", "prec.", "recall") if labelled else ()))
+    table = plain_table(run.run_id, *columns, *(("AUROC", "AP", "prec.", "recall") if labelled else ()))
     for row in iterations.to_dict("records"):
         came_back = f", {row['n_restored']} back" if row["n_restored"] else ""
         cells = [str(row["iteration"]), str(row["n_train"])]
@@ -189,7 +179,7 @@ def show_removed(console: Console, run: RunDirectory) -> None:
     labelled = removed["label"].notna().any()
     reviewed = removed["reviewer"].notna().any()
     decided = reviewed or (removed["decision"] != REMOVED).any()
-    table = _table(
+    table = plain_table(
         "Removed images",
         *("iteration", "score", "threshold", "rule", "image"),
         *(("decision",) if decided else ()),
@@ -208,26 +198,6 @@ def show_removed(console: Console, run: RunDirectory) -> None:
     console.print(table)
 
 
-def show_runs(console: Console, runs: list[Line]) -> None:
-    """One line per run; those that cannot be read are named below with the reason."""
-    table = _table("Runs", "run", "created (UTC)", "it.", "removed", "AUROC")
-    # An id is what other commands take: the other columns give way, never it.
-    table.columns[0].no_wrap = True
-    table.columns[0].min_width = max((len(run.run_id) for run in runs), default=0)
-    for run in runs:
-        if run.problem is not None:
-            table.add_row(escape(run.run_id), "–", "–", "unreadable", "–", style="yellow")
-            continue
-        end = ("–", "unfinished", "–")
-        if run.end is not None:
-            iterations, removed, start, auroc = run.end
-            end = (str(iterations), f"{removed}/{start}", _share(auroc))
-        table.add_row(escape(run.run_id), run.created.removesuffix("+00:00").replace("T", " ")[:16], *end)
-    console.print(table)
-    for problem in (run.problem for run in runs if run.problem is not None):
-        console.print(escape(problem), style="yellow", highlight=False, soft_wrap=True)
-
-
 def show_comparison(console: Console, table: pd.DataFrame, runs: dict[str, str]) -> None:
     """One row per method, and each method's run."""
     has_recovery = "recovery" in table
@@ -241,7 +211,7 @@ def show_comparison(console: Console, table: pd.DataFrame, runs: dict[str, str])
         "recall",
         *(["recovery"] if has_recovery else []),
     ]
-    shown = _table("Methods on the same contaminated set", *columns)
+    shown = plain_table("Methods on the same contaminated set", *columns)
     for row in table.to_dict("records"):
         cells = [row["method"], f"{row['n_train']:.0f}", f"{row['n_removed']:.0f}"]
         names = ("auroc", "average_precision", "removal_precision", "removal_recall")

@@ -20,7 +20,7 @@ __all__ = [
 
 
 class DetectorParams(Section):
-    name: DetectorName = "gaussian"
+    name: DetectorName = "ensemble"
 
 
 class DifferNetParams(Section):

@@ -48,8 +48,8 @@ class Features(Section):
     patch_grid: Annotated[int, Field(ge=2, le=64)] = 8
     patch_channels: Annotated[int, Field(ge=2, le=2048)] = 64
     kurtosis_scale: Annotated[int, Field(ge=128, le=2048)] = 384  # below, too few cells are left for a fourth moment
-    cell_scale: Annotated[int, Field(ge=64, le=2048)] = 384
-    cell: Annotated[int, Field(ge=8, le=64)] = 16
+    cell_scale: Annotated[int, Field(ge=64, le=2048)] = 256
+    cell: Annotated[int, Field(ge=8, le=64)] = 11
     cell_channels: Annotated[int, Field(ge=2, le=1024)] = 64
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     batch_size: Positive = 8

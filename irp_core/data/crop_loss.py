@@ -14,7 +14,7 @@ import pandas as pd
 from irp_core.config import Images
 from irp_core.errors import InputError
 from irp_core.features.images import center_box, decode_mask
-from irp_core.regular_file import read_regular
+from irp_core.packed.images import read_image
 
 __all__ = ["count_lost", "crop_loss"]
 
@@ -52,7 +52,7 @@ def count_lost(table: pd.DataFrame) -> tuple[int, int]:
 
 def _count(path: Path) -> tuple[int | None, int | None]:
     try:
-        mask = decode_mask(read_regular(path, Images().max_bytes))
+        mask = decode_mask(read_image(path, Images().max_bytes))
     except InputError:
         return None, None
     left, top, right, bottom = center_box(mask.shape[1], mask.shape[0])

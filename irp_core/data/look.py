@@ -13,7 +13,7 @@ from PIL import Image
 from irp_core.config import Images
 from irp_core.errors import InputError
 from irp_core.features.image_formats import decode_with_facts
-from irp_core.regular_file import read_regular
+from irp_core.packed.images import read_image
 
 __all__ = ["THUMBNAIL", "Facts", "Unreadable", "look"]
 
@@ -51,7 +51,7 @@ class Unreadable:
 def look(path: Path, images: Images) -> Facts | Unreadable:
     """Read a file once, to its last row: what is empty, truncated or foreign is found here, not in a run's middle."""
     try:
-        content = read_regular(path, images.max_bytes)
+        content = read_image(path, images.max_bytes)
         decoded = decode_with_facts(content, images)
     except InputError as error:
         return Unreadable(str(error))

@@ -14,6 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from irp_core.data.own_output import own_output
 from irp_core.errors import InputError
+from irp_core.packed.index import open_packed
+from irp_core.packed.layout import INDEX, LEFT_OUT, SHARDS, is_packed
+from irp_core.packed.packing import is_unfinished
 from irp_core.regular_file import shown
 
 __all__ = ["EXTENSIONS", "Ignored", "Tree", "walk"]
@@ -57,6 +60,12 @@ class Tree:
     quarantined: dict[str, str]
     ignored: tuple[Ignored, ...]
 
+    @property
+    def left_out(self) -> list[tuple[str, int, str, bool]]:
+        """(path, files, reason, whether it is quarantined) of what is in `quarantined` or `ignored`."""
+        ignored = [(entry.path, entry.files, entry.reason, False) for entry in self.ignored]
+        return [*ignored, *((path, 1, reason, True) for path, reason in self.quarantined.items())]
+
     def below(self, folder: str) -> list[str]:
         """The images below a folder (`""`: all)."""
         return [image for image in self.images if not folder or image.startswith(f"{folder}/")]
@@ -82,6 +91,10 @@ def walk(root: Path) -> Tree:
     if shown(str(root)) != str(root):
         raise InputError(f"{shown(str(root))}: {_NOT_UTF8}.")
     try:
+        if is_packed(root):
+            return _packed(root)
+        if is_unfinished(root):
+            raise InputError(f"{root}: its packing did not end; the same `irp pack` again goes on with it.")
         if not root.is_dir():
             found = "a file" if root.exists() else "nothing"
             raise InputError(f"{root}: expected a folder of images, found {found}.")
@@ -89,6 +102,29 @@ def walk(root: Path) -> Tree:
         return _Walk(root).done()
     except OSError as error:
         raise InputError(f"{root}: cannot be read ({error.strerror}).") from None
+
+
+def _packed(root: Path) -> Tree:
+    """What the folder held when it was packed, and what lies beside the shards by now."""
+    packed = open_packed(root)
+    names = packed.image_ids()
+    ours = {INDEX, SHARDS, LEFT_OUT, *(str(row["name"]) for row in packed.shards.values())}
+    left_out = packed.left_out()
+    quarantined = left_out[left_out["quarantined"]]
+    rows = left_out[~left_out["quarantined"]]
+    ignored = [Ignored(row.path, row.reason, int(row.files)) for row in rows.itertuples()]
+    with os.scandir(root) as entries:
+        beside = [entry for entry in entries if entry.name not in ours]
+    for entry in beside:
+        folder = entry.is_dir(follow_symlinks=False)
+        files = _count(root / entry.name) if folder else 1
+        ignored.append(Ignored(shown(entry.name) + "/" * folder, "beside the shards of a packed set", files))
+    return Tree(
+        root,
+        names,
+        dict(sorted(zip(quarantined["path"], quarantined["reason"], strict=True))),
+        tuple(sorted(ignored, key=lambda entry: entry.path)),
+    )
 
 
 @dataclass
@@ -162,6 +198,8 @@ class _Walk:
         if name.startswith("."):
             reason = _FOLDERS["trash"] if name.casefold().startswith(".trash") else "a hidden folder"
         reason = reason or own_output(self.root / path, has_dvc_file)
+        if reason is None and is_packed(self.root / path):
+            reason = "a packed set, which is refined by itself"
         if reason:
             self.ignored.append(Ignored(f"{shown(path)}/", reason, _count(self.root / path)))
         elif shown(name) != name:

@@ -28,9 +28,9 @@ def cell_grid(features: Features, images: Images) -> tuple[int, int]:
 
     Example:
         >>> cell_grid(Features(), Images())
-        (24, 24)
+        (23, 23)
         >>> cell_grid(Features(), Images(size=(800, 320)))
-        (38, 15)
+        (36, 15)
     """
     height, width = shape_at(images.shape, features.cell_scale)
     return max(1, round(height / features.cell)), max(1, round(width / features.cell))

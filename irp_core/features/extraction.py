@@ -30,7 +30,7 @@ from irp_core.features.local import LocalFeature
 from irp_core.features.pooled import PooledExtractor
 from irp_core.features.store import FeatureStore, Key, StoreUse
 from irp_core.features.view_bank import view_bank, views
-from irp_core.regular_file import read_regular
+from irp_core.packed.images import read_image
 
 __all__ = ["Feature", "NetworkPass", "extract", "network_passes", "rows_of"]
 
@@ -203,7 +203,7 @@ def extract(
 
 def _load(path: Path, md5: str, images: Images) -> Image.Image:
     try:
-        content = read_regular(path, images.max_bytes)
+        content = read_image(path, images.max_bytes)
     except InputError as error:
         raise InputError(f"{path}: {error}; it was readable when the manifest was made.") from None
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:

@@ -31,7 +31,8 @@ from irp_core.features.view_bank import view_bank, views
 from irp_core.inspection.locating import Locator
 from irp_core.inspection.saving import BACKBONE, described_in
 from irp_core.localisation.scale import MapScale
-from irp_core.regular_file import read_regular, shown
+from irp_core.packed.images import is_image, read_image
+from irp_core.regular_file import shown
 
 __all__ = ["Inspector", "OnMap", "OnSeen", "Seen", "image_files"]
 
@@ -144,7 +145,7 @@ class Inspector:
 
         def load(path: Path) -> Seen | InputError:
             try:
-                image = self.see(read_regular(path, self.images.max_bytes))
+                image = self.see(read_image(path, self.images.max_bytes))
             except InputError as error:
                 return error
             if on_seen is not None:
@@ -285,6 +286,8 @@ def image_files(path: Path) -> tuple[list[Path], dict[str, str]]:
     Raises:
         InputError: nothing there, or no image.
     """
+    if is_image(path):
+        return [path], {}
     if not path.exists():
         raise InputError(f"{path}: expected an image or a folder of images, found nothing.")
     if not path.is_dir():

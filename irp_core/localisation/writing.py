@@ -15,7 +15,7 @@ from irp_core.errors import InputError
 from irp_core.localisation.drawn import drawn
 from irp_core.localisation.rendering import RAW_THRESHOLD
 from irp_core.localisation.scale import MapScale
-from irp_core.regular_file import read_regular
+from irp_core.packed.images import read_image
 from irp_core.text.spreadsheet import escaped
 
 __all__ = ["COLUMNS", "MAPS_INDEX", "MAPS_SCALE", "MapWriter"]
@@ -66,7 +66,7 @@ class MapWriter:
         return table
 
     def _write(self, path: Path, view: NDArray[np.float32]) -> dict[str, object]:
-        content = read_regular(path, self._images.max_bytes)
+        content = read_image(path, self._images.max_bytes)
         found = drawn(content, view, self._scale, self._images)
         stem = self._place(path)
         shown, raw = stem.with_name(f"{stem.name}.overlay.png"), stem.with_name(f"{stem.name}.map.png")

@@ -60,7 +60,7 @@ def localiser_name(params: Params) -> str | None:
 
     Example:
         >>> localiser_name(Params())
-        'patch_gaussian'
+        'ensemble'
     """
     if params.localisation.detector is None or params.run.outputs != "full":
         return None
@@ -81,9 +81,11 @@ def only_of(params: Params, md5s: Sequence[str]) -> dict[Local, frozenset[str]]:
     """Local features that are not wanted of every training image → the images that they are extracted of.
 
     Example:
-        >>> {name: len(of) for name, of in only_of(Params(), [str(number) for number in range(9000)]).items()}
+        >>> from irp_core.config import DetectorParams
+        >>> beside = Params(detector=DetectorParams(name="gaussian"))
+        >>> {name: len(of) for name, of in only_of(beside, [str(number) for number in range(9000)]).items()}
         {'cells': 5000}
-        >>> only_of(Params(), ["a", "b"])
+        >>> only_of(beside, ["a", "b"])
         {}
     """
     localiser, some = localiser_name(params), mapped(md5s)

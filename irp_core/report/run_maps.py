@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from irp_core.errors import InputError
 from irp_core.localisation.scale import MapScale, view_map
-from irp_core.regular_file import read_regular
+from irp_core.packed.images import read_image
 from irp_core.report.thumbnails import as_jpeg
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import read_cells
@@ -57,7 +57,7 @@ class RunMaps:
         if path is None or cells is None or self.scale is None:
             return None
         try:
-            content = read_regular(path, images.max_bytes)
+            content = read_image(path, images.max_bytes)
             return drawn(content, view_map(cells, images.shape), self.scale, images).overlay(size)
         except InputError:
             return None

@@ -12,8 +12,7 @@ from PIL import Image
 from irp_core.config import Images
 from irp_core.errors import InputError
 from irp_core.features.image_formats import decode
-from irp_core.hashing import file_md5
-from irp_core.regular_file import read_regular
+from irp_core.packed.images import image_md5, is_image, read_image
 from irp_core.run.directory import RunDirectory
 
 __all__ = ["THUMBNAIL", "Find", "as_jpeg", "jpeg", "jpeg_uri", "original", "thumbnail_uri"]
@@ -29,7 +28,7 @@ def original(run: RunDirectory, image_id: str, md5: str) -> Path | None:
     """The image in the data set's folder, if it is still the one that the run read."""
     file = run.data_root() / image_id
     try:
-        if file.is_file() and file_md5(file) == md5:
+        if is_image(file) and image_md5(file) == md5:
             return file
     except (OSError, InputError):  # a folder or a file that may not be read any more
         pass
@@ -39,7 +38,7 @@ def original(run: RunDirectory, image_id: str, md5: str) -> Path | None:
 def jpeg(path: Path, size: int, images: Images, quality: int = 80) -> bytes | None:
     """The image within a square of `size` pixels, in the run's scale; None where it cannot be read."""
     try:
-        image = decode(read_regular(path, images.max_bytes), images)
+        image = decode(read_image(path, images.max_bytes), images)
     except InputError:
         return None
     image.thumbnail((size, size), Image.Resampling.LANCZOS)

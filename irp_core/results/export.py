@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from irp_core.data.manifest import set_digest
 from irp_core.data.own_output import MARKER
 from irp_core.errors import InputError
 from irp_core.hashing import file_md5
+from irp_core.packed.images import copy_image, image_md5, is_image
 from irp_core.removals import REMOVED
 
 __all__ = ["IMAGES_FOLDER", "KEPT_LIST", "NOTE", "REMOVED_LIST", "Exported", "How", "export_set", "split_states"]
@@ -125,7 +125,7 @@ def _sources(kept: pd.DataFrame, root: Path, elsewhere: Callable[[list[str]], Ma
         if name.is_absolute() or ".." in name.parts:
             raise InputError(f"{image_id}: expected an image's path below the data set's folder, found another.")
         original = root / image_id
-        if md5 not in found and original.is_file() and file_md5(original) == md5:
+        if md5 not in found and is_image(original) and image_md5(original) == md5:
             found[md5] = original.resolve()
     missing = [md5 for md5 in kept["md5"].unique() if md5 not in found]
     if missing:
@@ -141,10 +141,8 @@ def _sources(kept: pd.DataFrame, root: Path, elsewhere: Callable[[list[str]], Ma
 
 
 def _place(source: Path, target: Path, md5: str, how: How) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    copy_image(source, target, link=how == "link")  # what lies in a shard cannot be linked to: it is copied
     if how == "link":
-        target.symlink_to(source)
         return
-    shutil.copyfile(source, target)
     if (found := file_md5(target)) != md5:  # changed while this went on
         raise InputError(f"{source}: expected the image that the run read (md5 {md5}), found md5 {found}.")

@@ -21,8 +21,8 @@ from irp_core.localisation.geometry import Geometry, mask_in_view
 from irp_core.localisation.out_of_fold import out_of_fold_maps
 from irp_core.localisation.pixel_metrics import PixelMetrics, PixelScores, components
 from irp_core.localisation.scale import map_scale, view_map
+from irp_core.packed.images import read_image
 from irp_core.refinement.scoring import localiser_name, mapped
-from irp_core.regular_file import read_regular
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import write_cells
 
@@ -55,8 +55,9 @@ def fit_localiser(run: RunDirectory, iteration: int, features: StoredFeatures, f
     seen = features.read(rows, params.views.score, kind.needs)
     device = resolve_device(params.features.device)
     epochs, seed = params.training.epochs, params.run.seed
+    alone = getattr(kind, "maps_alone", kind)
     cells = out_of_fold_maps(
-        lambda: kind.build(seen, params, device),
+        lambda: alone.build(seen, params, device),
         seen,
         groups,
         inside,
@@ -125,6 +126,6 @@ def add_image(collected: PixelScores, view: NDArray[np.float32], row: Any, root:
 
 def _mask(path: Path, images: Images) -> Any:
     try:
-        return decode_mask(read_regular(path, images.max_bytes), images)
+        return decode_mask(read_image(path, images.max_bytes), images)
     except InputError:
         return None

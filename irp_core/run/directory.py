@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from irp_core.atomic import read_json_object, write_json
-from irp_core.config import Params
 from irp_core.data.contamination import content_groups
 from irp_core.data.manifest import read_manifest, read_table, training_rows, write_table
 from irp_core.data.schemas import DUPLICATES_SCHEMA, ITERATIONS_SCHEMA, QUARANTINE_SCHEMA, SCORES_SCHEMA
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.model_files import DETECTOR, WEIGHTS
-from irp_core.params_file import recorded_params
 from irp_core.refinement.policy import Policy, policy_of
 from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, excluded_rows
 from irp_core.run import files, step_files
+from irp_core.run.glance.record import RunRecord, newest_first, run_folders
 from irp_core.run.inputs import RunInputs
 from irp_core.run.prepared import PreparedSet
-from irp_core.run.steps import Steps
 
 if TYPE_CHECKING:
     from irp_core.refinement.rounds import Round
@@ -31,20 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["RunDirectory", "is_run", "list_runs", "open_run", "runs_in"]
 
 
-class RunDirectory(Steps):
+class RunDirectory(RunRecord):
     """One run: what it was asked for, what every iteration left, what came of it."""
 
     # What was asked for; all that a result depends on is fixed when the run begins.
-
-    def record(self) -> dict[str, Any]:
-        """`run.json` as it is."""
-        return read_json_object(self.path / files.RECORD)
-
-    def write_record(self, record: Mapping[str, Any]) -> None:
-        write_json(self.path / files.RECORD, dict(record))
-
-    def params(self) -> Params:
-        return recorded_params(self.record(), str(self.path / files.RECORD))
 
     def inputs(self) -> RunInputs:
         """What the run was asked to do besides its parameters."""
@@ -212,23 +200,9 @@ class RunDirectory(Steps):
     def write_mlflow(self, record: Mapping[str, Any]) -> None:
         write_json(self.path / files.MLFLOW, dict(record))
 
-    def has_results(self) -> bool:
-        """Whether the refinement ended and its tables are there: the summary is written last."""
-        return (self.path / files.SUMMARY).is_file()
-
-    def summary(self) -> dict[str, Any]:
-        return files.with_new_names(read_json_object(self.path / files.SUMMARY))
-
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
-        write_json(self.path / files.SUMMARY, dict(summary))
-
     def iterations(self) -> pd.DataFrame:
         """One row per model."""
         return read_table(self.path / files.ITERATIONS, ITERATIONS_SCHEMA)
-
-    def last_auroc(self) -> float:
-        """AUROC of the last model, NaN without labels; of a run of any version."""
-        return float(pd.read_parquet(self.path / files.ITERATIONS, columns=["auroc"])["auroc"].iloc[-1])
 
     def write_iterations(self, table: pd.DataFrame) -> None:
         write_table(table, self.path / files.ITERATIONS, ITERATIONS_SCHEMA)
@@ -325,19 +299,12 @@ def open_run(path: Path) -> RunDirectory:
 
 def list_runs(directory: Path) -> list[RunDirectory]:
     """All runs below `directory`, newest first; those whose record cannot be read come last."""
-    return sorted(runs_in(directory), key=lambda run: (_created(run), run.run_id), reverse=True)
+    return newest_first(runs_in(directory))
 
 
 def runs_in(directory: Path) -> list[RunDirectory]:
     """All runs below `directory`, by their ids; nothing of them is read."""
-    return [RunDirectory(file.parent) for file in sorted(directory.glob(f"*/{files.RECORD}"))]
-
-
-def _created(run: RunDirectory) -> str:
-    try:
-        return str(run.record().get("created", ""))
-    except InputError:
-        return ""
+    return [RunDirectory(folder) for folder in run_folders(directory)]
 
 
 def _read_if_there(file: Path, schema: Any) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from irp_core.config import Params
 from irp_core.data.manifest import training_rows
 from irp_core.data.schemas import SCORES_SCHEMA
 from irp_core.errors import InputError
-from irp_core.hashing import file_md5
+from irp_core.packed.images import image_md5, is_image
 from tasks.audit.known_digests import final_weights_sha256
 from tasks.audit.lines import service_of
 from tasks.tracking.queries import registered_versions
@@ -161,8 +161,8 @@ def compare_sets(first: str, second: str, params: Params) -> tuple[dict[str, Any
 
 
 def _image_key(image: str) -> tuple[str, str]:
-    if Path(image).is_file():
-        return "md5", file_md5(Path(image))
+    if is_image(Path(image)):
+        return "md5", image_md5(Path(image))
     if re.fullmatch(r"[0-9a-f]{32}", image):
         return "md5", image
     return "image_id", image

@@ -16,6 +16,7 @@ from irp_core.errors import InputError
 from irp_core.features.pipeline import FeaturePipeline
 from irp_core.inspection import Inspector
 from irp_core.model_files import INSPECTOR
+from irp_core.packed.images import copy_image
 from irp_core.refinement.policy import policy_of
 from irp_core.refinement.scoring import needs_of, score_by_policy, scorers
 from tasks.fetch.weights import resolve_weights
@@ -70,8 +71,7 @@ def scores_made_again(
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary) / "images"
         for image_id in everything["image_id"]:
-            (root / image_id).parent.mkdir(parents=True, exist_ok=True)
-            (root / image_id).symlink_to(paths[image_id].resolve())
+            copy_image(paths[image_id], root / image_id, link=True)
         features = params.features.model_copy(update={"store": f"{temporary}/features", "device": device})
         here = params.model_copy(update={"features": features})
         pipeline = FeaturePipeline(here, resolve_weights(features), needs_of(used))

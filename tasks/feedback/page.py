@@ -14,7 +14,7 @@ from irp_core.errors import InputError
 from irp_core.inspection import Inspector
 from irp_core.localisation.drawn import drawn
 from irp_core.localisation.rendering import colour_stops
-from irp_core.regular_file import read_regular
+from irp_core.packed.images import read_image
 from tasks.feedback.answers import Answer, Feedback
 from tasks.reports.thumbnails import as_jpeg, jpeg
 from tasks.review.decision_server import SIZES, DecisionServer
@@ -111,7 +111,7 @@ class KeptServer(DecisionServer):
                 raise opened
             if opened.scale is None:
                 return None
-            content = read_regular(self.feedback.kept.image(md5), opened.images.max_bytes)
+            content = read_image(self.feedback.kept.image(md5), opened.images.max_bytes)
             (view,) = opened.locate([opened.see(content)])
         return as_jpeg(drawn(content, view, opened.scale, opened.images).overlay(size))
 

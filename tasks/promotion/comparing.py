@@ -24,8 +24,8 @@ from irp_core.inspection import Inspector
 from irp_core.line.folder import LineFolder
 from irp_core.line.rounds import LineRound
 from irp_core.localisation.drawn import drawn
+from irp_core.packed.images import is_image, read_image
 from irp_core.promotion import Comparison, compare
-from irp_core.regular_file import read_regular
 from irp_core.report.thumbnails import Find
 from irp_core.run.directory import RunDirectory
 from tasks.promotion.evidence import Shown, evidence_of, reviewed_labels
@@ -130,7 +130,7 @@ def _write(comparison: Comparison, line: Line, params: Params, this: LineRound, 
     roots = [images, *([Path(line.golden)] if line.golden else [])]
 
     def find(image_id: str, _md5: str) -> Path | None:
-        return next((root / image_id for root in roots if (root / image_id).is_file()), None)
+        return next((root / image_id for root in roots if is_image(root / image_id)), None)
 
     version = f"{line.name}/{number}"
     decide = comparison.verdict != "promote"
@@ -165,7 +165,7 @@ def _overlays(comparison: Comparison, run: RunDirectory, find: Find) -> dict[str
     def draw(path: Path, view: NDArray[np.float32]) -> None:
         assert inspector.scale is not None
         with suppress(InputError):  # gone meanwhile
-            content = read_regular(path, inspector.images.max_bytes)
+            content = read_image(path, inspector.images.max_bytes)
             found[there[path]] = drawn(content, view, inspector.scale, inspector.images).overlay(COMPARED)
 
     inspector.score(list(there), on_map=draw)

@@ -15,9 +15,10 @@ def image_file(run: RunDirectory, image_id: str, md5: str) -> Path | None:
     """Where the image with this content lies on this machine; None where it is no longer had."""
     if (found := original(run, image_id, md5)) is not None:
         return found
-    from tasks.versions.snapshots import cached_file  # imports DVC, which most pages never need
+    from tasks.versions.packed import cached_image  # imports DVC, which most pages never need
 
-    return cached_file(md5)
+    version = run.snapshot(0)
+    return cached_image(version["md5"] if version else None, md5)
 
 
 def thumbnail_uri(run: RunDirectory, image_id: str, md5: str) -> str | None:

@@ -16,7 +16,7 @@ from irp_core.errors import InputError
 from irp_core.features.images import decode, resized
 from irp_core.monitoring.health import health
 from irp_core.monitoring.set_health import HEALTH_COLUMNS, noted_oddities
-from irp_core.regular_file import read_regular
+from irp_core.packed.images import read_image
 from irp_core.run.prepared import PreparedSet
 from tasks.runtime.progress import bar
 from tasks.runtime.retries import IO_RETRIES
@@ -40,7 +40,7 @@ def measure_health(root: str, params: dict[str, Any], prepared: str) -> int:
 
     def measured(image_id: str) -> dict[str, float] | None:
         try:
-            image = decode(read_regular(Path(root) / image_id, images.max_bytes), images)
+            image = decode(read_image(Path(root) / image_id, images.max_bytes), images)
         except InputError:
             return None
         return {"width": image.width, "height": image.height} | health(resized(image, images.shape, images.crop))

@@ -15,7 +15,7 @@ from irp_core.line.folder import LineFolder
 from irp_core.run.directory import RunDirectory
 from tasks.runtime.retries import IO_RETRIES
 from tasks.versions.branch import commit_files, file_on_branch, push_branch
-from tasks.versions.snapshots import locked_repository, open_repository, set_members
+from tasks.versions.snapshots import locked_repository, open_repository, set_objects
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -58,7 +58,7 @@ def publish(run_path: str, line: Line) -> dict[str, Any]:
     last = versions[-1]
     assert last is not None
     name, url = remote_of(line)
-    objects = {md5 for listed in sets for md5 in [listed, *set_members(listed)["md5"]]}
+    objects = {md5 for listed in sets for md5 in [listed, *set_objects(listed)["md5"]]}
     _push(objects, name, url)
     files = {_in_repository(Path(file)): Path(file) for file in [*sets.values(), *_beside(last["dvc_file"])]}
     commit = commit_files(line.git_branch, files, f"{run.run_id}: the training sets of line {line.name}")
@@ -75,7 +75,7 @@ def check_published(md5: str, dvc_file: str, line: Line) -> None:
     """
     name, url = remote_of(line)
     try:
-        missing = _missing({md5, *set_members(md5)["md5"]}, name)
+        missing = _missing({md5, *set_objects(md5)["md5"]}, name)
     except OSError as error:
         raise InputError(f"{dvc_file}: its remote {url} does not answer ({error}); nothing was promoted.") from None
     if missing:

@@ -23,6 +23,7 @@ from irp_core.atomic import read_json
 from irp_core.config import digest
 from irp_core.errors import InputError
 from irp_core.hashing import file_md5, file_sha256
+from irp_core.packed.layout import is_packed
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import write_snapshot as write_snapshot_note
 from tasks.runtime.retries import IO_RETRIES
@@ -39,7 +40,7 @@ __all__ = [
     "checkout",
     "locked_repository",
     "open_repository",
-    "set_members",
+    "set_objects",
     "snapshot",
     "write_snapshot",
 ]
@@ -51,6 +52,8 @@ _LOCK_SECONDS = 300
 @task(task_run_name="snapshot-{iteration}", cache_policy=NO_CACHE, **IO_RETRIES)
 def snapshot(run_path: str, iteration: int) -> str:
     """Make iteration `iteration`'s training set a DVC version; returns its hash (`<md5>.dir`)."""
+    from tasks.versions.packed import add_packed_to_cache  # which stands upon this file
+
     run = RunDirectory(Path(run_path))
     settings = run.params().snapshots
     with run.timed("snapshot"):
@@ -61,13 +64,17 @@ def snapshot(run_path: str, iteration: int) -> str:
 
         def make(folder: Path) -> None:
             with locked_repository() as repo:
-                if iteration == 0:
-                    add_to_cache(repo, rows, run.data_root(), hardlink=settings.link == "hardlink")
+                root, hardlink = run.data_root(), settings.link == "hardlink"
+                members = rows
+                if is_packed(root):
+                    members = add_packed_to_cache(repo, rows, root, hardlink=hardlink)
+                elif iteration == 0:
+                    add_to_cache(repo, rows, root, hardlink=hardlink)
                 # In git, DVC alone then tells which run cut this set from which other.
                 lineage = {"run": run.run_id, "iteration": iteration}
                 if parent := run.snapshot(iteration - 1):
                     lineage["parent"] = parent["md5"]
-                md5 = write_snapshot(repo, rows, target, meta={"irp": lineage})
+                md5 = write_snapshot(repo, members, target, meta={"irp": lineage})
                 write_text(target.parent / ".gitignore", "/iteration-*\n!/iteration-*.dvc\n/digests.json\n")
             write_snapshot_note(folder, md5, dvc_file, file_sha256(dvc_file))
 
@@ -207,8 +214,8 @@ def write_snapshot(repo: Repo, rows: pd.DataFrame, target: Path, meta: dict[str,
     return str(tree.oid)
 
 
-def set_members(md5: str) -> pd.DataFrame:
-    """`image_id` and `md5` of the images in a version, fetched from the remote where the cache lacks it.
+def set_objects(md5: str) -> pd.DataFrame:
+    """`image_id` (path in its folder) and `md5` of the files of a version, fetched where the cache lacks its list.
 
     Raises:
         InputError: nowhere to be had, or not the list that its hash names.
@@ -269,7 +276,7 @@ def checkout(md5: str, target: Path, meta: dict[str, Any]) -> Path:
         raise InputError(f"{target}: exists; name a folder that does not, with --to.")
     if file.exists() and not names_version(file, md5):
         raise InputError(f"{file}: exists and names another version; name another folder, with --to.")
-    members = set_members(md5)
+    members = set_objects(md5)
     cached_files(members["md5"].tolist())
     with locked_repository() as repo:
         if not target.resolve().is_relative_to(Path(repo.root_dir).resolve()):

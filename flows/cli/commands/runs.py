@@ -16,16 +16,18 @@ __all__ = ["runs", "show"]
 
 def runs(as_: As = Format.table, params: ParamsFile = None, set_param: Overrides = None, quiet: Quiet = False) -> None:
     """List the runs, newest first; with --quiet their ids alone."""
-    from flows.terminal.answer import write_rows
-    from flows.terminal.run import show_runs
-    from irp_core.run.overview import as_table, overview
+    from irp_core.run.glance.overview import as_table, overview
 
     found = overview(Path(read_params(params, set_param).run.directory))
     if quiet and as_ is Format.table:
         print("\n".join(line.run_id for line in found))
     elif as_ is Format.table:
+        from flows.terminal.runs import show_runs
+
         show_runs(Console(), found)
     else:
+        from flows.terminal.answer import write_rows
+
         write_rows(as_table(found), as_.value, "runs")
 
 

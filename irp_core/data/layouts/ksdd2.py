@@ -20,7 +20,7 @@ from irp_core.data.layouts.names import DEFAULT_GOOD, Good
 from irp_core.data.walk import Tree
 from irp_core.errors import InputError
 from irp_core.features.image_formats import decode_mask
-from irp_core.regular_file import read_regular
+from irp_core.packed.images import is_image, read_image
 
 __all__ = ["matches", "read"]
 
@@ -61,10 +61,10 @@ def _is_truth(path: PurePosixPath) -> bool:
 
 def _entry(root: Path, split: str, path: PurePosixPath) -> Entry:
     mask = path.with_name(f"{path.stem}{_GROUND_TRUTH}.png")
-    if not (root / mask).exists():
+    if not is_image(root / mask):
         return Entry(str(path), split, problem=f"no ground truth {mask.name}")
     try:
-        defective = bool(decode_mask(read_regular(root / mask, Images().max_bytes)).any())
+        defective = bool(decode_mask(read_image(root / mask, Images().max_bytes)).any())
     except InputError as error:
         return Entry(str(path), split, problem=f"ground truth {mask.name}: {error}")
     if not defective:

@@ -17,6 +17,7 @@ import numpy as np
 from irp_core.config import Images
 from irp_core.data.look import THUMBNAIL, Facts
 from irp_core.features.store import FeatureStore
+from irp_core.packed.images import image_state
 
 __all__ = ["KnownFiles"]
 
@@ -51,11 +52,11 @@ class KnownFiles:
         keys: dict[Path, str] = {}
         for file in files:
             try:
-                state = file.stat()
+                size, changed, *place = image_state(file)
             except (OSError, ValueError):  # whoever looks at it says why
                 continue
-            if now - state.st_mtime_ns >= _SETTLED:
-                named = f"\0{state.st_size}\0{state.st_mtime_ns}\0{state.st_ino}".encode()
+            if now - changed >= _SETTLED:
+                named = "".join(f"\0{part}" for part in (size, changed, *place)).encode()
                 keys[file] = hashlib.md5(os.fsencode(file.absolute()) + named, usedforsecurity=False).hexdigest()
         unknown = {key for key, _ in self._store.missing(keys.values(), 1)}
         old = [file for file, key in keys.items() if key not in unknown]

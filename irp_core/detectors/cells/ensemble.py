@@ -13,7 +13,7 @@ from scipy.special import log_ndtr
 from torch import Tensor
 
 from irp_core.config import Params, PatchGaussianParams
-from irp_core.detectors.cells.patch_gaussian import PatchGaussian
+from irp_core.detectors.cells.patch_gaussian import PatchGaussian, sample_of
 from irp_core.detectors.folds import fold_by_fold, folds_by_content
 from irp_core.detectors.gaussian import Gaussian
 from irp_core.detectors.local import Scale, scale_of, standardised
@@ -53,6 +53,8 @@ class Ensemble:
 
     needs: ClassVar[tuple[Local, ...]] = ("cells",)
     leaves_itself_out: ClassVar[bool] = False
+    maps_alone: ClassVar[type[PatchGaussian]] = PatchGaussian
+    """Makes the same maps without fitting the rest."""
 
     def __init__(self, params: PatchGaussianParams, device: torch.device) -> None:
         self.params = params
@@ -76,8 +78,9 @@ class Ensemble:
         """
         features.check("Ensemble.fit", self.needs)
         started = time.perf_counter()
-        folds = folds_by_content(features, _FOLDS, seed=seed, who="Ensemble.fit")
-        logs = self._out_of_fold(features, folds, seed)
+        sample = sample_of(features)
+        folds = folds_by_content(sample, _FOLDS, seed=seed, who="Ensemble.fit")
+        logs = self._out_of_fold(sample, folds, seed)
         self._scales = {name: scale_of(logs[name]) for name in _MEMBERS}
         self._gaussian.fit(features)
         self._patches.fit(features)

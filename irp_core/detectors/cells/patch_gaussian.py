@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from irp_core.config import Params, PatchGaussianParams
+from irp_core.detectors.folds import contents_of, drawn
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet, Local
 
-__all__ = ["PatchGaussian", "worst_mean"]
+__all__ = ["PatchGaussian", "sample_of", "worst_mean"]
 
 _RIDGE = 0.05  # of the channels' mean variance: no direction is taken for certain
 _POSITIONS = 64  # fitted at a time, which bounds memory
+_MOST = 5000  # images that moments are taken of: many times the channels
 
 
 class PatchGaussian:
@@ -29,6 +31,9 @@ class PatchGaussian:
 
     The distance is Mahalanobis's, per channel (Defard et al., PaDiM, ICPR 2021). A position's covariance is shrunk
     towards that of all positions together, and a ridge is added: there may be fewer images than channels.
+
+    Of more than 5,000 images so many, drawn by content, are fitted: their mean is within 0.014 standard deviations of
+    that of all (one standard error), and the time does not grow with the set.
 
     Mean and covariance are the plain ones. Robust ones (images weighted by their distance, position by position) were
     measured and lost: what is rare at a position is mostly good (docs/decisions/0015-cells-and-ensemble.md).
@@ -63,6 +68,7 @@ class PatchGaussian:
         """Fit anew; neither epochs nor seed matter."""
         features.check("PatchGaussian.fit", self.needs)
         started = time.perf_counter()
+        features = sample_of(features)
         rows, columns, channels = _cells(features[slice(0, 1)]).shape[1:]
         images, positions = len(features), rows * columns
         mean = torch.zeros(positions, channels, device=self.device)
@@ -166,6 +172,13 @@ class PatchGaussian:
 def _cells(features: FeatureSet) -> NDArray[np.float16]:
     assert features.cells is not None
     return features.cells
+
+
+def sample_of(features: FeatureSet) -> FeatureSet:
+    """The images that a set is fitted on: all, or of more than 5,000 so many, drawn by content."""
+    if len(features) <= _MOST:
+        return features
+    return features[drawn(contents_of(features), np.arange(len(features)), _MOST)]
 
 
 def worst_mean(maps: Tensor, share: float) -> NDArray[np.float64]:

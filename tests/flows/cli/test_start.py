@@ -14,7 +14,7 @@ TABLES = {"numpy", "pandas"}
 WITH_MLFLOW = {*TABLES, "mlflow", "scipy"}  # it brings SciPy along
 STEPS: dict[str, set[str]] = {
     "irp --version": set(),
-    "irp runs": TABLES,
+    "irp runs": {"numpy"},  # by pyarrow
     "irp show last --removed": TABLES,
     "irp export last --to exported": TABLES,
     "import tasks.fetch.data_sets, tasks.fetch.sources": TABLES,

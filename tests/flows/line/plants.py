@@ -21,7 +21,7 @@ __all__ = ["SMALL", "Plant", "make_plant"]
 SMALL: dict[str, dict[str, Any]] = {
     "images": {"size": 64},
     "views": {"train": 2, "score": 2},
-    "features": {"scales": [64, 32], "kurtosis_scale": 128, "cell_scale": 128},
+    "features": {"scales": [64, 32], "kurtosis_scale": 128, "cell_scale": 128, "cell": 16},
 }
 """Parameters under which a round takes seconds."""
 

@@ -14,8 +14,10 @@ import pytest
 
 from irp_core import load, refine
 from irp_core.api import Model, Result
+from irp_core.data.walk import walk
 from irp_core.errors import InputError
 from irp_core.features.store import FeatureStore
+from irp_core.packed.packing import pack
 from irp_core.refinement import scoring
 from tests.conftest import TINY
 from tests.sections import sections_of
@@ -43,6 +45,18 @@ def result(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
         result = refine(folder, **CAREFUL)
         assert list(Path.cwd().iterdir()) == []  # no store, no database, no repository
     return result
+
+
+def test_images_in_shards_give_the_bytes_of_the_folder(folder: Path, result: Result, tmp_path: Path) -> None:
+    tree = walk(folder)
+    packed = tmp_path / folder.name
+    pack(folder, tree.images, packed, left_out=tree.left_out, shard_bytes=10_000, max_bytes=10**6)
+    assert len(list(packed.glob("shard-*.tar"))) > 1
+    again = refine(packed, **CAREFUL)
+    for table in ("images.parquet", "removals.parquet", "scores.parquet", "iterations.parquet", "quarantine.parquet"):
+        assert (again.run.path / table).read_bytes() == (result.run.path / table).read_bytes(), table
+    scores, others = (found.score(root)["score"] for found, root in ((result, folder), (again, packed)))
+    assert scores.equals(others) and scores.notna().sum() == 24
 
 
 def test_of_a_large_set_some_images_say_where(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

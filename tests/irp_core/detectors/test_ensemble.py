@@ -57,3 +57,11 @@ def test_out_of_fold_is_the_sum_over_members_with_the_scales_of_the_images_insid
         expected -= stats.norm.logsf(logs, logs[inside].mean(), logs[inside].std())
     found = ensemble().score_out_of_fold(training, folds, epochs=1, seed=1)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_its_map_is_that_of_the_member_which_says_where() -> None:
+    training, new = images(30, 0), images(5, 1)
+    detector, alone = ensemble(), Ensemble.maps_alone.build(training, Params(), CPU)
+    detector.fit(training)
+    alone.fit(training)
+    assert torch.equal(detector.maps(new), alone.maps(new))

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from irp_core.config import CellVotesParams, DifferNetParams, Params, Training
-from irp_core.detectors import DETECTORS, CellVotes, DifferNet, normalizing_flow
-from irp_core.detectors.cells import cell_votes
+from irp_core.detectors import DETECTORS, CellVotes, DifferNet, Localises, normalizing_flow
+from irp_core.detectors.cells import cell_votes, patch_gaussian
 from irp_core.detectors.folds import assign_folds, contents_of, drawn, fold_by_fold, score_in_parts
 from irp_core.detectors.gaussian import Gaussian
 from irp_core.detectors.out_of_fold import out_of_fold_scores
@@ -205,6 +205,24 @@ def test_cells_that_vote_are_read_a_few_images_at_a_time(
     assert detectors[0].score(held).tolist() == detectors[1].score(kept).tolist()
     assert detectors[1].maps(kept).shape == (IMAGES, 2, 2)
     assert max(read) == 12  # the bank
+
+
+@pytest.mark.parametrize("name", ["ensemble", "patch_gaussian"])
+def test_positions_are_fitted_on_a_bounded_draw(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    cells = rng.normal(size=(60, 2, 2, 3)).astype(np.float16)
+    features = FeatureSet(rng.normal(size=(60, 1, 4)).astype(np.float32), cells=cells)
+    whole = DETECTORS[name].build(features, Params(), CPU)
+    whole.fit(features, epochs=1, seed=3)
+    monkeypatch.setattr(patch_gaussian, "_MOST", 40)
+    some = patch_gaussian.sample_of(features)
+    assert len(some) == len(np.unique(some.pooled, axis=0)) == 40
+    on_all, on_some = (DETECTORS[name].build(features, Params(), CPU) for _ in range(2))
+    on_all.fit(features, epochs=1, seed=3)
+    on_some.fit(some, epochs=1, seed=3)
+    found = [one.maps(features) for one in (whole, on_all, on_some) if isinstance(one, Localises)]
+    assert torch.equal(found[1], found[2])
+    assert not torch.equal(found[0], found[1])
 
 
 def test_blocks_change_nothing_but_the_last_digits(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ SMALL = [
     "features.scales=[64,32]",
     "features.kurtosis_scale=128",
     "features.cell_scale=128",
+    "features.cell=16",
     "views.train=2",
     "views.score=2",
     "features.precision=float32",
@@ -56,10 +57,10 @@ def _smoothed(maps: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_grid_has_the_images_shape() -> None:
-    assert cell_grid(Features(), Images(size=512)) == (24, 24)
-    assert cell_grid(Features(cell=8), Images()) == (48, 48)
+    assert cell_grid(Features(), Images(size=512)) == (23, 23)
+    assert cell_grid(Features(cell=8), Images()) == (32, 32)
     rows, columns = cell_grid(Features(), Images(size=(320, 800)))
-    assert rows < 24 < columns and 500 < rows * columns < 650
+    assert rows < 23 < columns and 480 < rows * columns < 620
 
 
 def test_what_shares_a_pass_has_the_bytes_of_a_pass_of_its_own(plant: Path, tmp_path: Path) -> None:

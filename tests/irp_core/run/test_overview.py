@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.terminal.run import show_runs
+from flows.terminal.runs import show_runs
 from irp_core.atomic import write_json
 from irp_core.config import Params
 from irp_core.run.directory import RunDirectory
-from irp_core.run.overview import overview
+from irp_core.run.glance.overview import overview
 
 
 def make(runs: Path, name: str, created: str = "2026-01-01T00:00:00+00:00", **changes: object) -> RunDirectory:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from irp_core.errors import InputError
-from irp_core.run.directory import RunDirectory, list_runs
+from irp_core.run.glance.record import RunRecord, newest_first, run_folders
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Line", "as_table", "overview"]
 
@@ -34,12 +35,14 @@ class Line:
 
 def overview(runs: Path) -> list[Line]:
     """A line for each run below `runs`, newest first; those that cannot be read last."""
-    lines = [_line(run) for run in list_runs(runs)]
+    lines = [_line(run) for run in newest_first(map(RunRecord, run_folders(runs)))]
     return sorted(lines, key=lambda line: line.problem is not None)
 
 
 def as_table(lines: Sequence[Line]) -> pd.DataFrame:
     """A row per run: `run, created, method, iterations, removed, images, auroc, problem`; what is not known is None."""
+    import pandas as pd
+
     rows = []
     for line in lines:
         begun = (line.run_id, line.created or None, line.method or None)
@@ -48,7 +51,7 @@ def as_table(lines: Sequence[Line]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).astype(dict.fromkeys(("iterations", "removed", "images"), "Int64"))
 
 
-def _line(run: RunDirectory) -> Line:
+def _line(run: RunRecord) -> Line:
     try:
         record, params = run.record(), run.params()
         end = None
@@ -61,6 +64,6 @@ def _line(run: RunDirectory) -> Line:
         problem = str(error)
     except KeyError as error:
         problem = f"{run.path}: expected the key {error} in its record or summary, found none."
-    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+    except (OSError, ValueError, TypeError, IndexError, NotImplementedError) as error:
         problem = f"{run.path}: cannot be read ({str(error).splitlines()[0]})."
     return Line(run.run_id, problem=problem)

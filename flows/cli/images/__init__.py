@@ -1,0 +1,1 @@
+"""Commands that make image sets ready to travel."""
