@@ -35,13 +35,10 @@ from irp_core.results.localising import add_image
 __all__ = ["MAKERS", "measured_maps"]
 
 MAKERS: dict[str, dict[str, dict[str, Any]]] = {
-    "patch_gaussian": {"detector": {"name": "gaussian"}, "localisation": {"detector": "patch_gaussian"}},
-    "patch_gaussian, cells at 256": {"detector": {"name": "ensemble"}, "features": {"cell_scale": 256}},
+    "patch_gaussian": {"detector": {"name": "ensemble"}},
+    "patch_gaussian, 384": {"detector": {"name": "ensemble"}, "features": {"cell_scale": 384, "cell": 16}},
     "patch_knn": {"detector": {"name": "gaussian"}, "localisation": {"detector": "patch_knn"}},
-    "input gradient of DifferNet (the paper's)": {
-        "detector": {"name": "differnet"},
-        "localisation": {"detector": None},
-    },
+    "input gradient of differnet": {"detector": {"name": "differnet"}, "localisation": {"detector": None}},
 }
 """What makes the maps → the settings of a run whose detector, or the one beside it, is that."""
 _KEYS = ["set", "maker"]

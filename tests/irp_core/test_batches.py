@@ -16,6 +16,7 @@ from irp_core.batches.sizes import alike_sizes
 from irp_core.config import DifferNetParams, Features, Images, Params, Training
 from irp_core.detectors import Detector, DifferNet, Ensemble, Gaussian, PadsBatches
 from irp_core.errors import InputError
+from irp_core.features.cells import cell_grid
 from irp_core.features.extraction import NetworkPass, rows_of
 from irp_core.features.feature_set import FeatureSet
 from irp_core.inspection import Inspector, save_inspector
@@ -36,7 +37,7 @@ def detectors() -> list[Detector]:
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     detector = detectors()[request.param]
     rng = np.random.default_rng(0)
-    cells = rng.normal(size=(8, 4, 4, 64)).astype(np.float16)
+    cells = rng.normal(size=(8, *cell_grid(SMALL.features, SMALL.images), 64)).astype(np.float16)
     seen = FeatureSet(rng.normal(size=(8, 4, 512)).astype(np.float32), cells=cells)
     detector.fit(seen, epochs=1, seed=0)
     (tmp_path / "trained").mkdir()
