@@ -22,7 +22,7 @@ from irp_core.line.ledger import Ledger
 from irp_core.line.rounds import LineRound, open_round
 from irp_core.params_file import checked_params
 from irp_core.run.inputs import RunInputs
-from tasks.inbox.mending import put_away
+from tasks.inbox.mending import lost_images, put_away
 from tasks.inbox.rounds import begin, take_in
 from tasks.notify import tell
 from tasks.promotion.comparing import compare_with_champion, enter_challenger
@@ -62,7 +62,7 @@ def retrain(line: str, project: str = ".", force: bool = False) -> dict[str, Any
 def _round(line: Line, params: Params, force: bool) -> dict[str, Any]:
     folder = LineFolder(line.name).make()
     this = open_round(folder)
-    if this is not None and (damage := this.damage()):
+    if this is not None and (damage := _damage(this, folder)):
         put_away(this, damage, Ledger(folder.ledger))
         this, force = None, True
     if this is None:
@@ -81,6 +81,15 @@ def _round(line: Line, params: Params, force: bool) -> dict[str, Any]:
     Ledger(folder.ledger).assign(record["new"], this.number)
     with logged(this.log, f"round {this.number} of {line.name}"):
         return _carry_out(line, checked_params(record["params"], str(this.path)), this)
+
+
+def _damage(this: LineRound, folder: LineFolder) -> str | None:
+    """Why nobody can go on with a round that was begun; None where it can be gone on with."""
+    if damage := this.damage():
+        return damage
+    lost = lost_images(this, folder)
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    return f"{folder.images / lost[0]}{more}: is gone or was changed since it was taken in" if lost else None
 
 
 def _carry_out(line: Line, params: Params, this: LineRound) -> dict[str, Any]:

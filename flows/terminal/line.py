@@ -15,7 +15,7 @@ from irp_core.config import Params
 from irp_core.config.lines import Line
 from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
-from irp_core.line.ledger import DOUBLE, TAKEN, UNREADABLE, VANISHED, WAITING, Ledger
+from irp_core.line.ledger import DOUBLE, TAKEN, UNREADABLE, UNUSABLE, VANISHED, WAITING, Ledger
 from irp_core.line.rounds import LineRound, rounds_of
 from irp_core.refinement.reviews import REMOVED_BY_REVIEW
 
@@ -95,7 +95,7 @@ def _show_inbox(console: Console, line: Line, ledger: Ledger) -> None:
     if line.taking.take == "hardlink":
         console.print("taking.take is hardlink: the inbox' files become read-only.", style="yellow", highlight=False)
     files = ledger.files()
-    problems = files[files["state"].isin((UNREADABLE, VANISHED, DOUBLE))]
+    problems = files[files["state"].isin((UNREADABLE, UNUSABLE, VANISHED, DOUBLE))]
     for row in problems.sort_values("decided_at").tail(_PROBLEMS).to_dict("records"):
         console.print(f"  {escape(row['path'])}: {escape(str(row['note']))}", style="yellow", highlight=False)
     if len(problems) > _PROBLEMS:

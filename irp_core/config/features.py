@@ -52,6 +52,7 @@ class Features(Section):
     cell: Annotated[int, Field(ge=8, le=64)] = 11
     cell_channels: Annotated[int, Field(ge=2, le=1024)] = 64
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    stored: Literal["float32", "float16"] = "float32"
     batch_size: Positive = 8
     workers: Positive = 2
     device: str = "auto"

@@ -10,7 +10,7 @@ Example:
 
 from __future__ import annotations
 
-import re
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -22,13 +22,20 @@ __all__ = ["LINE_NAME", "Inbox", "Line", "Monitoring", "PromotionPolicy"]
 LINE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 """A line's name: it names a folder, a git branch, a registered model and deployments."""
 
-_CRON_FIELD = re.compile(r"[\d*/,A-Za-z#-]+")
-
 
 def _checked_cron(cron: str | None) -> str | None:
-    fields = (cron or "").split()
-    if cron is not None and (len(fields) != 5 or not all(map(_CRON_FIELD.fullmatch, fields))):
-        raise ValueError(f'must be five fields as cron writes them, for example "0 2 * * *". Got {cron!r}.')
+    if cron is None:
+        return None
+    from cronsim import CronSim, CronSimError
+
+    try:
+        if len(cron.split()) != 5:
+            raise CronSimError
+        CronSim(cron, datetime(2026, 1, 1))
+    except CronSimError as error:
+        why = f" ({error})" if str(error) else ""
+        example = 'for example "0 2 * * *"'
+        raise ValueError(f"must be five fields as cron writes them, {example}. Got {cron!r}{why}.") from None
     return cron
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -113,9 +113,10 @@ class PatchKnn:
 
     @torch.inference_mode()
     def _scores(self, features: FeatureSet, own: Sequence[bytes], voting: Sequence[bytes]) -> NDArray[np.float64]:
-        distances = self._of_images(features, own, voting).double()
-        worst = max(1, round(self.params.worst * distances.shape[1]))
-        scores = [float(image.topk(worst).values.mean()) for image in distances]
+        assert self._bank is not None
+        worst = max(1, round(self.params.worst * self._bank.shape[1]))
+        distances = self._of_images(features, own, voting)
+        scores = [float(image.double().topk(worst).values.mean()) for image in distances]
         return np.maximum(np.array(scores, dtype=np.float64), np.finfo(np.float64).tiny)
 
     @torch.inference_mode()
@@ -128,7 +129,7 @@ class PatchKnn:
     def distances_to_votes(self, features: FeatureSet, voter: NDArray[np.intp]) -> Tensor:
         """(images, patches): how far a patch is from one like it in the images that vote."""
         contents = self._checked_contents(features)
-        return self._of_images(features, contents, [contents[number] for number in voter.tolist()])
+        return torch.stack(list(self._of_images(features, contents, [contents[number] for number in voter.tolist()])))
 
     def _checked_contents(self, features: FeatureSet) -> list[bytes]:
         """The digest of each image's patches (images,), of a set that this detector can score."""
@@ -140,18 +141,20 @@ class PatchKnn:
             raise ValueError(f"PatchKnn.score expects patches of shape {tuple(self._bank.shape[1:])}. Got {found}.")
         return _contents(features)
 
-    def _of_images(self, features: FeatureSet, own: Sequence[bytes], voting: Sequence[bytes]) -> Tensor:
-        """(images, patches): distances of images whose patches have these digests, and those that vote for them."""
+    def _of_images(self, features: FeatureSet, own: Sequence[bytes], voting: Sequence[bytes]) -> Iterator[Tensor]:
+        """Distances (patches,) of each image.
+
+        Args:
+            own: the digests of the images' patches.
+            voting: those of the images that vote for them.
+        """
         held: dict[bytes, list[int]] = {}
         for number, content in enumerate(self._contents):
             held.setdefault(content, []).append(number)
         # One image at a time, in products of one shape: an image scores the same alone as in company.
         queries = (query for block in features.blocks() for query in _standardised(_patches(block)))
-        distances = [
-            self._distances(query, [at for content in {mine, theirs} for at in held.get(content, [])])
-            for query, mine, theirs in zip(queries, own, voting, strict=True)
-        ]
-        return torch.stack(distances).cpu()
+        for query, mine, theirs in zip(queries, own, voting, strict=True):
+            yield self._distances(query, [at for content in {mine, theirs} for at in held.get(content, [])]).cpu()
 
     def _distances(self, query: Tensor, itself: list[int]) -> Tensor:
         assert self._bank is not None

@@ -12,9 +12,10 @@ from irp_core.backbones import LAYERS, MIDDLE, Backbone
 from irp_core.config import Features, Images
 from irp_core.features.images import shape_at
 
-__all__ = ["cell_grid", "cell_layers", "cells", "projected"]
+__all__ = ["LARGEST", "cell_grid", "cell_layers", "cells", "projected"]
 
-_LARGEST = 60_000.0  # half precision ends at 65,504
+LARGEST = 60_000.0
+"""Half precision ends at 65,504."""
 
 
 def cell_layers(backbone: Backbone) -> tuple[str, ...]:
@@ -48,7 +49,7 @@ def cells(maps: Mapping[str, Tensor], layers: tuple[str, ...], grid: tuple[int, 
         F.adaptive_avg_pool2d(F.avg_pool2d(maps[layer].float(), 3, stride=1, padding=1), grid) for layer in layers
     ]
     joined = projected(torch.cat(averaged, dim=1).permute(0, 2, 3, 1), channels)
-    return joined.clamp(-_LARGEST, _LARGEST).half()
+    return joined.clamp(-LARGEST, LARGEST).half()
 
 
 def projected(cells: Tensor, channels: int) -> Tensor:

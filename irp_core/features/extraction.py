@@ -24,7 +24,7 @@ from irp_core.config import Images, Params
 from irp_core.errors import InputError
 from irp_core.features.feature_set import Local
 from irp_core.features.images import decode, resized
-from irp_core.features.local import LocalFeature
+from irp_core.features.local import LocalFeature, halved
 from irp_core.features.pooled import PooledExtractor
 from irp_core.features.store import FeatureStore, Key, StoreUse
 from irp_core.features.view_bank import view_bank, views
@@ -46,10 +46,13 @@ class NetworkPass:
     Args:
         local: features that are read at one side; with `pooled` at the first of the pooled features' sides.
         pooled: whether the pooled features are made, too.
+        stored: the type of the rows; of cells it is float16 anyway.
     """
 
-    def __init__(self, network: PooledExtractor, local: Sequence[LocalFeature], *, pooled: bool = False) -> None:
-        self._network, self._local, self._pooled = network, tuple(local), pooled
+    def __init__(
+        self, network: PooledExtractor, local: Sequence[LocalFeature], *, pooled: bool = False, stored: str = "float32"
+    ) -> None:
+        self._network, self._local, self._pooled, self._stored = network, tuple(local), pooled, stored
         names: list[Feature] = [one.name for one in local]
         self.features: tuple[Feature, ...] = ("pooled", *names) if pooled else tuple(names)
         self.small_batches: dict[tuple[int, ...], tuple[int, ...]] = {}
@@ -74,10 +77,12 @@ class NetworkPass:
         with torch.inference_mode():
             for feature in self._local:
                 rows[feature.name] = feature.read(maps).cpu().contiguous().numpy()
-        return rows
+        return rows if self._stored == "float32" else {name: halved(found) for name, found in rows.items()}
 
 
-def network_passes(network: PooledExtractor, local: Sequence[LocalFeature]) -> tuple[NetworkPass, list[NetworkPass]]:
+def network_passes(
+    network: PooledExtractor, local: Sequence[LocalFeature], stored: str = "float32"
+) -> tuple[NetworkPass, list[NetworkPass]]:
     """(pass over all views, passes over the upright view): as few as the sides at which features are read.
 
     The first gives the pooled features and the local ones that are read at its first side; the others together give
@@ -86,8 +91,8 @@ def network_passes(network: PooledExtractor, local: Sequence[LocalFeature]) -> t
     by_side: dict[int, list[LocalFeature]] = {}
     for feature in local:
         by_side.setdefault(feature.scale, []).append(feature)
-    first = NetworkPass(network, by_side.get(network.scales[0], []), pooled=True)
-    return first, [NetworkPass(network, features) for features in by_side.values()]
+    first = NetworkPass(network, by_side.get(network.scales[0], []), pooled=True, stored=stored)
+    return first, [NetworkPass(network, features, stored=stored) for features in by_side.values()]
 
 
 def rows_of(network_pass: NetworkPass, pixels: Sequence[Pixels], batch: int) -> dict[Feature, Rows]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -13,10 +14,20 @@ from torch import Tensor
 
 from irp_core.backbones import MIDDLE, Backbone
 from irp_core.config import Features, Images
-from irp_core.features.cells import cell_grid, cell_layers, cells, projected
+from irp_core.features.cells import LARGEST, cell_grid, cell_layers, cells, projected
 from irp_core.features.feature_set import FeatureSet, Local
 
-__all__ = ["LocalFeature", "feature_set", "local_feature", "local_spec", "map_kurtosis", "patch_cells", "row_shape"]
+__all__ = [
+    "LocalFeature",
+    "feature_set",
+    "halved",
+    "local_feature",
+    "local_spec",
+    "map_kurtosis",
+    "patch_cells",
+    "row_shape",
+    "widened",
+]
 
 Rows = NDArray[Any]
 
@@ -78,7 +89,19 @@ def row_shape(name: Local, features: Features, images: Images) -> tuple[int, ...
 
 def feature_set(pooled: Rows, local: Mapping[Local, Rows], shapes: Mapping[Local, tuple[int, ...]]) -> FeatureSet:
     """Pooled features and rows (n, numbers) of local ones (`row_shape`), as a detector sees them."""
-    return FeatureSet(pooled, **{name: rows.reshape(len(rows), *shapes[name]) for name, rows in local.items()})
+    seen = {name: widened(name, rows).reshape(len(rows), *shapes[name]) for name, rows in local.items()}
+    return FeatureSet(widened("pooled", pooled), **seen)
+
+
+def halved(rows: Rows) -> Rows:
+    """Rows in half precision, as a store of half the bytes holds them."""
+    half: Rows = np.clip(rows, -LARGEST, LARGEST).astype(np.float16)
+    return half
+
+
+def widened(name: str, rows: Rows) -> Rows:
+    """Rows as a detector sees them: in single precision whatever the store's, but cells."""
+    return rows if name == "cells" else rows.astype(np.float32, copy=False)
 
 
 def patch_cells(maps: Tensor, grid: int, channels: int) -> Tensor:

@@ -23,7 +23,7 @@ from irp_core.config import Params, digest
 from irp_core.errors import InputError
 from irp_core.features.extraction import Feature, extract, network_passes
 from irp_core.features.feature_set import BLOCK, FeatureSet, Local, Result
-from irp_core.features.local import local_feature, local_spec, row_shape
+from irp_core.features.local import local_feature, local_spec, row_shape, widened
 from irp_core.features.pooled import PooledExtractor, extractor_spec, resolve_device, resolve_precision
 from irp_core.features.store import FeatureStore, StoreUse
 from irp_core.features.stores.objects import Elsewhere
@@ -149,6 +149,7 @@ class StoredSet(FeatureSet):
             rows = stores[name].get(md5s, self.__dict__["_views"])
         else:
             rows = stores[name].get(md5s, 1).reshape(len(md5s), *self.__dict__["_of"].shapes[name])
+        rows = widened(name, rows)
         if len(md5s) <= BLOCK:
             held[name] = rows
         return rows
@@ -249,7 +250,7 @@ class FeaturePipeline:
         network = PooledExtractor(backbone, params.features.scales, device, precision)
         needs = list(needs)
         local = [local_feature(need, backbone, params.features, params.images) for need in needs]
-        self._first, self._others = network_passes(network, local)
+        self._first, self._others = network_passes(network, local, params.features.stored)
         spec = extractor_spec(params, backbone, precision)
         specs = {need: local_spec(need, spec, params.features, backbone, params.images) for need in needs}
         self._stores: dict[Feature, FeatureStore] = {"pooled": _store(root, elsewhere, spec)}

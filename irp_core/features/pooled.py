@@ -72,6 +72,7 @@ def extractor_spec(params: Params, backbone: Backbone, precision: torch.dtype) -
         "jitter": [params.views.jitter_degrees, params.views.seed if params.views.jitter_degrees else 0],
         "precision": str(precision).removeprefix("torch."),
         **({"views": {**altered, "seed": params.views.seed}} if altered else {}),
+        **({"dtype": params.features.stored} if params.features.stored != "float32" else {}),
     }
 
 

@@ -54,7 +54,7 @@ class StoreIndex:
         runs = self._sorted()
         shape = (len(digests), views)
         places = Places(np.full(shape, -1, dtype=np.int32), np.zeros(shape, dtype=np.int32))
-        order = np.argsort(digests[:, 0])  # sorted queries are found several times faster
+        order = _order(digests[:, 0])  # sorted queries, nearly so at least, are found several times faster
         at = np.empty(len(digests), dtype=np.intp)
         at[order] = np.searchsorted(runs.high, digests[order, 0])
         images = np.arange(len(digests))
@@ -92,8 +92,23 @@ class StoreIndex:
     def _sorted(self) -> _Runs:
         if self._new:
             runs = _Runs.joined([self._runs, *self._new])
-            self._runs, self._new = runs[np.argsort(runs.high, kind="stable")], []
+            order = _order(runs.high)
+            high = runs.high[order]
+            if (high[1:] < high[:-1]).any():  # two digests that agree in their upper bits
+                order = np.argsort(runs.high, kind="stable")
+            self._runs, self._new = runs[order], []
         return self._runs
+
+
+def _order(values: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """Indices that sort `values` by all but their lowest bits, equal ones in their order.
+
+    The index takes the place of those bits, so that numbers are sorted, not references to them: half of argsort's time.
+    """
+    bits = np.uint64(max(1, (len(values) - 1).bit_length()))
+    mixed = (values >> bits << bits) | np.arange(len(values), dtype=np.uint64)
+    mixed.sort()
+    return (mixed & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.intp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +129,8 @@ class _Runs:
     @classmethod
     def of(cls, segment: int, keys: Keys) -> _Runs:
         starts = np.ones(len(keys), dtype=bool)
-        same = (keys.digests[1:] == keys.digests[:-1]).all(axis=1)
-        starts[1:] = ~(same & (keys.views[1:] == keys.views[:-1] + np.uint16(1)))
+        high, low, views = keys.digests[:, 0], keys.digests[:, 1], keys.views
+        starts[1:] = ~((high[1:] == high[:-1]) & (low[1:] == low[:-1]) & (views[1:] == views[:-1] + np.uint16(1)))
         rows = np.flatnonzero(starts)
         return cls(
             high=keys.digests[rows, 0].copy(),

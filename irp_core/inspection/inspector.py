@@ -103,7 +103,7 @@ class Inspector:
         self.detector = load_detector(directory, target, allow=allow)
         needs = sorted(self.detector.needs)
         local = [local_feature(need, backbone, features, self.images) for need in needs]
-        self._first, others = network_passes(network, local)
+        self._first, others = network_passes(network, local, features.stored)
         self._upright = [other for other in others if not set(other.features) <= set(self._first.features)]
         self._shapes = {need: row_shape(need, features, self.images) for need in needs}
         self._locator: Locator | None = None

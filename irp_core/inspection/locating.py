@@ -59,7 +59,7 @@ class Locator:
         self.needs = localiser.needs
         self._shape, self._batch = images.shape, features.batch_size
         local = [local_feature(need, backbone, features, images) for need in sorted(self.needs)]
-        _, self._passes = network_passes(network, local)
+        _, self._passes = network_passes(network, local, features.stored)
         self._rows = {need: row_shape(need, features, images) for need in self.needs}
 
     def find_small_batches(self) -> None:

@@ -82,7 +82,8 @@ def save_inspector(
                 "cell_channels",
             },
         )
-        | {"layers": list(backbone.layers)},
+        | {"layers": list(backbone.layers)}
+        | ({"stored": params.features.stored} if params.features.stored != "float32" else {}),
         "detector_sha256": file_sha256(directory / WEIGHTS),
         "description_sha256": file_sha256(directory / DETECTOR),
         "backbone_sha256": None if backbone.name == "bundled" else file_sha256(directory / BACKBONE),

@@ -33,6 +33,11 @@ class LineFolder:
         return self.path / "incoming"
 
     @property
+    def damaged(self) -> Path:
+        """Images that were changed by damage and could not be had again."""
+        return self.path / "damaged"
+
+    @property
     def ledger(self) -> Path:
         return self.path / "ledger.sqlite"
 

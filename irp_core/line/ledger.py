@@ -7,7 +7,8 @@ A file counts once it is the same at two polls, `settle` seconds apart; by then 
 - `taken`: its image is the line's own;
 - `double`: its bytes are those of an image that was taken before;
 - `unreadable`: no image of those that are read, with the reason; it is looked at again when it changes;
-- `vanished`: it was gone before it could be taken.
+- `vanished`: it was gone before it could be taken;
+- `unusable`: by its name or its kind it can be no image of the line; noted for as long as it lies there.
 
 A file that changes after that is a new row: what was taken stays.
 
@@ -32,10 +33,13 @@ from irp_core.line.ledger_file import (
     FACTS,
     FILES,
     IMAGES,
+    OF_FILE,
     SEEN,
     DamagedLedger,
     SeenFile,
     connect,
+    decide_file,
+    enter_image,
     failure,
     is_intact,
     is_sound,
@@ -43,11 +47,11 @@ from irp_core.line.ledger_file import (
     seal,
 )
 
-__all__ = ["DOUBLE", "TAKEN", "UNREADABLE", "VANISHED", "WAITING", "Ledger", "SeenFile"]
+__all__ = ["DOUBLE", "TAKEN", "UNREADABLE", "UNUSABLE", "VANISHED", "WAITING", "Ledger", "SeenFile"]
 
 WAITING, TAKEN, DOUBLE, UNREADABLE, VANISHED = "waiting", "taken", "double", "unreadable", "vanished"
+UNUSABLE = "unusable"
 _AT_ONCE = 500  # images per query
-_OF_FILE = "(path, size, stamp) = (:path, :size, :stamp)"
 
 
 class Ledger:
@@ -120,7 +124,7 @@ class Ledger:
                 "UPDATE files SET state = ?, decided_at = ?, note = ? WHERE path = ? AND state = ?",
                 [(VANISHED, now, "gone before it could be taken", path, WAITING) for path in gone],
             )
-            seal(database, FILES, _OF_FILE, seen)
+            seal(database, FILES, OF_FILE, seen)
             seal(database, FILES, "path = :path AND state = :state", [{"path": p, "state": VANISHED} for p in gone])
         return ready
 
@@ -136,7 +140,20 @@ class Ledger:
     ) -> None:
         """Note what became of a file."""
         with self._open() as database:
-            _decide(database, file, state, now, md5, image_id, note)
+            decide_file(database, file, state, now, md5, image_id, note)
+
+    def note_unusable(self, found: Mapping[str, str], now: float) -> None:
+        """Note what lies in the inbox and cannot be used, instead of what did before.
+
+        Args:
+            found: name as it can be shown → why.
+        """
+        known = self.files(UNUSABLE).set_index("path")["note"].to_dict()
+        with self._open() as database:
+            for name in known.keys() - found.keys():
+                database.execute("DELETE FROM files WHERE path = ? AND state = ?", (name, UNUSABLE))
+            for name in found.keys() - known.keys():
+                decide_file(database, SeenFile(name, 0, UNUSABLE), UNUSABLE, now, None, None, found[name])
 
     def wait_again(self, file: SeenFile) -> None:
         """Forget a file that changed while it was being read: the next poll sees it anew."""
@@ -154,16 +171,16 @@ class Ledger:
         with self._open() as database:
             known = database.execute("SELECT image_id FROM images WHERE md5 = ?", (facts.md5,)).fetchone()
             if known is not None and known[0] != image_id:
-                _decide(database, file, DOUBLE, now, facts.md5, known[0], f"the same bytes as {known[0]}")
+                decide_file(database, file, DOUBLE, now, facts.md5, known[0], f"the same bytes as {known[0]}")
                 return False
-            _enter(database, image_id, facts, looked_with, now)
-            _decide(database, file, TAKEN, now, facts.md5, image_id, None)
+            enter_image(database, image_id, facts, looked_with, now)
+            decide_file(database, file, TAKEN, now, facts.md5, image_id, None)
         return True
 
     def enter(self, image_id: str, facts: Facts, looked_with: str, now: float) -> bool:
         """Note an image that the line has; False where its name or its content is known."""
         with self._open() as database:
-            return _enter(database, image_id, facts, looked_with, now)
+            return enter_image(database, image_id, facts, looked_with, now)
 
     def known_image(self, md5: str) -> str | None:
         """The image with this content."""
@@ -311,31 +328,3 @@ class Ledger:
             raise failure(self._file, error) from error
         finally:
             database.close()
-
-
-def _decide(
-    database: sqlite3.Connection,
-    file: SeenFile,
-    state: str,
-    now: float,
-    md5: str | None,
-    image_id: str | None,
-    note: str | None,
-) -> None:
-    database.execute(
-        "INSERT INTO files (path, size, stamp, state, first_seen, decided_at, md5, image_id, note) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state, "
-        "decided_at = excluded.decided_at, md5 = excluded.md5, image_id = excluded.image_id, note = excluded.note",
-        (file.path, file.size, file.stamp, state, now, now, md5, image_id, note),
-    )
-    seal(database, FILES, _OF_FILE, [asdict(file)])
-
-
-def _enter(database: sqlite3.Connection, image_id: str, facts: Facts, looked_with: str, now: float) -> bool:
-    values = asdict(facts) | {"thumbnail": facts.thumbnail.tobytes(), "near_binary": int(facts.near_binary)}
-    row = {"image_id": image_id, "taken_at": now, "looked_with": looked_with, **values}
-    marks = ", ".join(f":{name}" for name in row)
-    added = database.execute(f"INSERT OR IGNORE INTO images ({', '.join(row)}) VALUES ({marks})", row).rowcount
-    for columns in (IMAGES, SEEN) if added else ():
-        seal(database, columns, "image_id = :image_id", [row])
-    return bool(added)

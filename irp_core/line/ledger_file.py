@@ -17,16 +17,17 @@ import shutil
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from irp_core.atomic import atomic_path
+from irp_core.data.look import Facts
 from irp_core.errors import InputError
 
 __all__ = [
-    "FACTS", "FILES", "IMAGES", "SEEN", "DamagedLedger", "SeenFile", "connect", "failure", "is_intact", "is_sound",
-    "make_tables", "row_digest", "salvage", "seal",
+    "FACTS", "FILES", "IMAGES", "OF_FILE", "SEEN", "DamagedLedger", "SeenFile", "connect", "decide_file",
+    "enter_image", "failure", "is_intact", "is_sound", "make_tables", "row_digest", "salvage", "seal",
 ]  # fmt: skip
 
 FILES = ("path", "size", "stamp", "state", "first_seen", "decided_at", "md5", "image_id", "note")
@@ -46,6 +47,8 @@ _OF_THE_DISK = {
     sqlite3.SQLITE_IOERR: errno.EIO,
 }
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+OF_FILE = "(path, size, stamp) = (:path, :size, :stamp)"
+"""Condition on a file's row, for `seal`."""
 _SECONDS = 60  # to wait for another process' transaction
 _DIGESTS = (("files", "digest", FILES), ("images", "digest", IMAGES), ("images", "seen_digest", SEEN))
 # An index is a second copy of values that no digest covers: there is the one that must be (md5), and no other.
@@ -146,6 +149,36 @@ def seal(database: sqlite3.Connection, columns: Sequence[str], where: str, value
     ((table, digest),) = [(table, digest) for table, digest, known in _DIGESTS if known is columns]
     statement = f"UPDATE {table} SET {digest} = row_digest({', '.join(columns)}) WHERE {where}"
     database.executemany(statement, values)
+
+
+def decide_file(
+    database: sqlite3.Connection,
+    file: SeenFile,
+    state: str,
+    now: float,
+    md5: str | None,
+    image_id: str | None,
+    note: str | None,
+) -> None:
+    """Note what became of a file."""
+    database.execute(
+        "INSERT INTO files (path, size, stamp, state, first_seen, decided_at, md5, image_id, note) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state, "
+        "decided_at = excluded.decided_at, md5 = excluded.md5, image_id = excluded.image_id, note = excluded.note",
+        (file.path, file.size, file.stamp, state, now, now, md5, image_id, note),
+    )
+    seal(database, FILES, OF_FILE, [asdict(file)])
+
+
+def enter_image(database: sqlite3.Connection, image_id: str, facts: Facts, looked_with: str, now: float) -> bool:
+    """Note an image; False where its name or its content is known."""
+    values = asdict(facts) | {"thumbnail": facts.thumbnail.tobytes(), "near_binary": int(facts.near_binary)}
+    row = {"image_id": image_id, "taken_at": now, "looked_with": looked_with, **values}
+    marks = ", ".join(f":{name}" for name in row)
+    added = database.execute(f"INSERT OR IGNORE INTO images ({', '.join(row)}) VALUES ({marks})", row).rowcount
+    for columns in (IMAGES, SEEN) if added else ():
+        seal(database, columns, "image_id = :image_id", [row])
+    return bool(added)
 
 
 def is_sound(database: sqlite3.Connection) -> bool:

@@ -57,17 +57,17 @@ def paper_settings_reading(
     """
     ways = [(_way(known), group) for known, group in runs.groupby(RUN, sort=False)]
     said = {
-        _IN: "IRP with the scores of the images that the flow trained on",
-        _EARLY: "The same, scored after a tenth of the epochs and trained on after the removal,",
-        _OUT: "IRP with out-of-fold scores",
+        _IN: "Scored at the end of the training by the flow that trained on the images, as Algorithm 1 reads, IRP",
+        _EARLY: "Scored by it after a tenth of the epochs, with the other epochs after the removal, IRP",
+        _OUT: "Scored out of fold, IRP",
     }
     sentences = []
     for reading, name in said.items():
         own = [(way, group) for way, group in ways if reading in set(group["reading"])]
         if own:
-            each = "; ".join(f"{way}: {_compared(group, reading)}" for way, group in own)
-            sentences.append(f"{name} against training once, AUROC points and what it removes: {each}.")
-    beside = [f"{way}: {_beside_paper(group, reference)}" for way, group in ways if _IN in set(group["reading"])]
+            each = "; ".join(f"{_compared(group, reading)} on {way}" for way, group in own)
+            sentences.append(f"{name} changes the AUROC of training once, in points, by {each}.")
+    beside = [f"{way}, {_beside_paper(group, reference)}" for way, group in ways if _IN in set(group["reading"])]
     if beside:
         sentences.append(f"AUROC beside that of the paper's IRP: {'; '.join(beside)}.")
     progress = []
@@ -87,9 +87,9 @@ def _compared(group: pd.DataFrame, reading: str) -> str:
     parts = []
     for row in group[group["reading"] == reading].sort_values("level").to_dict("records"):
         level = row["level"]
-        bad = f"{row['removed_bad']} of {row['n_injected']} defects and " if row["n_injected"] else ""
+        bad = f"{row['removed_bad']} of {row['n_injected']} defects, " if row["n_injected"] else ""
         gain = 100 * (row["auroc"] - auroc[level, "vanilla"])
-        parts.append(f"{gain:+.1f} at {level} % ({bad}{row['removed_good']} good images)")
+        parts.append(f"{gain:+.1f} at {level} % (removed: {bad}{row['removed_good']} good)")
     return ", ".join(parts)
 
 

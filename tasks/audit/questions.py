@@ -24,6 +24,9 @@ from tasks.versions.lineage import WEIGHTS_TAG
 __all__ = ["compare_sets", "describe_model", "history_of_image", "training_set_of"]
 
 
+_FEW = 4  # copies of an image that are looked up by their names
+
+
 def describe_model(reference: str, params: Params) -> tuple[dict[str, Any], pd.DataFrame]:
     """What a model was trained on, and which images had been removed by then.
 
@@ -113,7 +116,10 @@ def history_of_image(image: str, params: Params) -> pd.DataFrame:
 def _history_in(run: TrackedRun, manifest: pd.DataFrame, image: dict[str, str], registered: str | None) -> pd.DataFrame:
     if run.ended:
         applied = thresholds_applied(run.iterations(), run.summary()["last_round"])
-        scores = run.all_scores(**image)
+        # A model's rows are sorted by name: few groups of rows can have one, but any may have a content.
+        names = manifest["image_id"].tolist()
+        known = [{"image_id": name} for name in names] if len(names) <= _FEW else [image]
+        scores = pd.concat([run.all_scores(**one) for one in known], ignore_index=True)
     else:  # it ended early: what its models left behind
         decided = [model for model in run.models if "threshold" in model.data.metrics]
         applied = {int(m.data.tags["irp.iteration"]) - 1: m.data.metrics["threshold"] for m in decided}

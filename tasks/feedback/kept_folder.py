@@ -1,12 +1,15 @@
 """The folder of images that a service kept, as every process sees it: the service that fills it, a review that answers.
 
 Of each image its bytes (`MD5.image`), what the detector saw in it (`MD5.npy`: the mean of its pooled features), and
-last `MD5.json`, without which the others are a kill's left-overs. The folder's size is bounded: the oldest images that
-nobody answered for go first. Whoever writes holds its lock; nothing is held in memory but what the files said.
+last `MD5.json`, with the digests of itself and of that, without which the others are a kill's left-overs. The folder's
+size is bounded: the oldest images that nobody answered for go first. Whoever writes holds its lock; nothing is held in
+memory but what the files said.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import logging
 import time
 from pathlib import Path
@@ -18,6 +21,8 @@ from numpy.typing import NDArray
 
 from irp_core.atomic import atomic_path, read_json_object, write_json
 from irp_core.errors import InputError
+from irp_core.hashing import file_sha256
+from irp_core.run.inputs import is_sealed, sealed_record
 
 __all__ = ["KeptFolder"]
 
@@ -63,15 +68,25 @@ class KeptFolder:
         found = self._facts(md5)
         if found is None:
             raise KeyError(md5)
-        return found
+        return {name: found[name] for name in _FACTS}
 
     def image(self, md5: str) -> Path:
         """The file with an image's bytes."""
         return self.folder / f"{md5}.image"
 
     def features(self, md5: str) -> NDArray[np.float32]:
-        """What the detector saw in an image (d,)."""
-        found: NDArray[np.float32] = np.load(self.folder / f"{md5}.npy", allow_pickle=False)
+        """What the detector saw in an image (d,).
+
+        Raises:
+            FileNotFoundError: it is not kept any more, or was damaged.
+        """
+        file = self.folder / f"{md5}.npy"
+        content = file.read_bytes()
+        noted = (self._facts(md5) or {}).get("features_sha256")  # irp up to 0.13 noted none
+        if noted not in (None, hashlib.sha256(content).hexdigest()):
+            _LOG.warning("%s: was changed since it was written; the image is left out.", file)
+            raise FileNotFoundError(file)
+        found: NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
         return found
 
     def answer(self, md5: str, answered: bool = True) -> dict[str, Any]:
@@ -81,9 +96,9 @@ class KeptFolder:
             KeyError: it is not kept.
         """
         with self._lock:
-            row = {**self.row(md5), "answered": answered}
-            write_json(self.folder / f"{md5}.json", row)
-        return row
+            facts = {**(self._facts(md5) or self.row(md5)), "answered": answered}
+            write_json(self.folder / f"{md5}.json", sealed_record(facts))
+        return {name: facts[name] for name in _FACTS}
 
     def add(
         self, name: str | None, content: bytes, row: dict[str, Any], model: str, features: NDArray[np.float32]
@@ -101,9 +116,11 @@ class KeptFolder:
         with self._lock:
             with atomic_path(self.image(md5)) as temporary:
                 temporary.write_bytes(content)
-            with atomic_path(self.folder / f"{md5}.npy") as temporary, temporary.open("wb") as file:
-                np.save(file, features, allow_pickle=False)
-            write_json(self.folder / f"{md5}.json", facts)
+            with atomic_path(self.folder / f"{md5}.npy") as temporary:
+                with temporary.open("wb") as file:
+                    np.save(file, features, allow_pickle=False)
+                facts["features_sha256"] = file_sha256(temporary)
+            write_json(self.folder / f"{md5}.json", sealed_record(facts))
             self._shrink()
 
     def _shrink(self) -> None:
@@ -118,7 +135,7 @@ class KeptFolder:
 
     def _known(self) -> dict[str, dict[str, Any]]:
         found = {file.stem: self._facts(file.stem) for file in sorted(self.folder.glob("*.json"))}
-        return {md5: facts for md5, facts in found.items() if facts is not None}
+        return {md5: {name: facts[name] for name in _FACTS} for md5, facts in found.items() if facts is not None}
 
     def _facts(self, md5: str) -> dict[str, Any] | None:
         file = self.folder / f"{md5}.json"
@@ -126,7 +143,10 @@ class KeptFolder:
             written = file.stat().st_mtime_ns
             before = self._read.get(md5)
             if before is None or before[0] != written:
-                before = self._read[md5] = (written, read_json_object(file, *_FACTS))
+                facts = read_json_object(file, *_FACTS)
+                if not is_sealed(facts) or facts["md5"] != md5:
+                    raise InputError(f"{file}: was changed since it was written; the image is left out.")
+                before = self._read[md5] = (written, facts)
         except FileNotFoundError:
             return None
         except InputError as error:

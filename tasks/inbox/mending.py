@@ -10,15 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from irp_core.atomic import atomic_path
 from irp_core.config import Images
 from irp_core.data.look import Facts, look
 from irp_core.errors import InputError
+from irp_core.hashing import file_md5
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import TAKEN, Ledger
 from irp_core.line.ledger_file import DamagedLedger, salvage
 from irp_core.line.rounds import LineRound, rounds_of
+from tasks.versions.snapshots import cached_file
 
-__all__ = ["mended_ledger", "put_away"]
+__all__ = ["lost_images", "mended_ledger", "put_away"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -79,6 +82,30 @@ def _make_again(ledger: Ledger, folder: LineFolder, images: Images, key: str, wo
     return added
 
 
+def lost_images(this: LineRound, folder: LineFolder) -> list[str]:
+    """The images of a round that are not as they were taken in: from DVC's cache they are had again; what it lacks
+    is put out of the way, and returned. It reads all of them.
+    """
+    manifest = this.prepared.manifest()
+    lost = []
+    for name, md5 in manifest.loc[manifest["split"] != "unused", ["image_id", "md5"]].itertuples(index=False):
+        file = folder.images / name
+        if file.is_file() and file_md5(file) == md5:
+            continue
+        cached = cached_file(md5)
+        if cached is not None and file_md5(cached) == md5:
+            with atomic_path(file) as temporary:
+                shutil.copyfile(cached, temporary)
+            _LOG.warning("%s: was changed or gone; it was had again from DVC's cache.", file)
+            continue
+        if file.is_file():
+            aside = folder.damaged / name
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(aside)
+        lost.append(name)
+    return lost
+
+
 def put_away(this: LineRound, damage: str, ledger: Ledger) -> None:
     """Let a round that was damaged begin again under its number, with the images that were new in it.
 
@@ -88,4 +115,4 @@ def put_away(this: LineRound, damage: str, ledger: Ledger) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     this.path.rename(aside)
     images = ledger.begin_again(this.number)
-    _LOG.warning("%s. Round %d begins again with its %d new images.", damage, this.number, images)
+    _LOG.warning("%s. Round %d begins again; %d images are new in it.", damage, this.number, images)

@@ -115,14 +115,16 @@ class _Elsewhere:
             found = {}
         except Exception as error:  # each file system has errors of its own
             raise OSError(f"{self.address}: the inbox does not answer ({error or type(error).__name__}).") from error
-        files, ignored = [], 0
+        files, unusable, ignored = [], {}, 0
         for name, info in sorted(found.items()):
             path = name[len(self.root) :].lstrip("/")
             if not path or PurePosixPath(path).suffix.lower() not in EXTENSIONS:
                 ignored += 1
+            elif ".." in path.split("/") or not path.isprintable():  # an object's key may be any text
+                unusable[repr(path)] = "its name is no path in a folder: rename it"
             else:
                 files.append(SeenFile(path, int(info.get("size") or 0), _stamp(info)))
-        return Listing(files, {}, ignored)
+        return Listing(files, unusable, ignored)
 
     def stamp(self, path: str) -> SeenFile | None:
         self.system.invalidate_cache()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 import uuid
@@ -25,6 +26,7 @@ from tasks.inbox.places import Place, open_place
 __all__ = ["Poll", "look_key", "poll", "poll_until_settled"]
 
 _LOCK_SECONDS = 3600  # a first poll may take in many thousand images
+_OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _TOGETHER = 64  # files whose entries are one transaction
 
 
@@ -67,6 +69,7 @@ def poll(
         ledger = mended_ledger(folder, params.images, key, workers)
         at = time.time() if now is None else now
         listing = place.list()
+        ledger.note_unusable(listing.unusable, at)
         ready = ledger.observe(listing.files, at, settle=line.taking.settle)
         if ready:  # whether an image is new is asked of the ledger's index
             ledger = mended_ledger(folder, params.images, key, workers, thorough=True)
@@ -102,10 +105,10 @@ def look_key(images: Images) -> str:
 
 @dataclass(frozen=True)
 class _Fetched:
-    """A file's content in the line's folder, and what is to be seen in it."""
+    """A file's content in the line's folder, and what is to be seen in it; or why it could not be brought there."""
 
     path: Path
-    seen: Facts | Unreadable
+    seen: Facts | Unreadable | OSError
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class _Taking:
             self.place.fetch(file.path, target, self.line.taking.take)
         except OSError as error:
             target.unlink(missing_ok=True)
-            return _Fetched(target, Unreadable(f"cannot be read: {error.strerror or error}"))
+            return _Fetched(target, error)
         return _Fetched(target, look(target, self.images))
 
     def _enter(self, file: SeenFile, fetched: _Fetched) -> tuple[bool, str | None]:
@@ -156,7 +159,7 @@ class _Taking:
         finally:
             fetched.path.unlink(missing_ok=True)
 
-    def _judge(self, file: SeenFile, fetched: Path, seen: Facts | Unreadable) -> tuple[bool, str | None]:
+    def _judge(self, file: SeenFile, fetched: Path, seen: Facts | Unreadable | OSError) -> tuple[bool, str | None]:
         now_there = self.place.stamp(file.path)
         if now_there is None:
             note = "gone before it could be taken"
@@ -165,6 +168,10 @@ class _Taking:
         if now_there != file:
             self.ledger.wait_again(file)
             return False, "changed while it was being read; a later poll takes it"
+        if isinstance(seen, OSError):  # of the share, or of this machine: nothing is known of the image
+            if seen.errno in _OF_THIS_DISK:
+                raise seen
+            return False, f"cannot be read: {seen.strerror or seen}; a later poll tries again"
         if isinstance(seen, Unreadable):
             self.ledger.decide(file, UNREADABLE, self.now, note=seen.reason)
             return False, seen.reason

@@ -7,7 +7,9 @@ window does not change when more images come.
 
 from __future__ import annotations
 
+import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,9 +17,11 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock
 
-from irp_core.atomic import atomic_path, read_json, write_json
+from irp_core.atomic import atomic_path, read_json_object, write_json
 from irp_core.config import Params
 from irp_core.config.lines import Line
+from irp_core.errors import InputError
+from irp_core.hashing import file_sha256
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger
 from irp_core.monitoring.now import Now, write_now
@@ -29,6 +33,7 @@ from tasks.scoring import open_inspector
 
 __all__ = ["LineSeen", "watch_line"]
 
+_LOG = logging.getLogger(__name__)
 _LOCK_SECONDS = 3600
 
 
@@ -68,7 +73,7 @@ def watch_line(line: Line, params: Params, version: str, since: datetime) -> Lin
     folder.mkdir(parents=True, exist_ok=True)
     table_file, told_file, page = folder / "measured.parquet", folder / "told.json", folder / "monitoring.html"
     with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
-        known = pd.read_parquet(table_file) if table_file.exists() else pd.DataFrame(columns=[*MEASURED, "seen"])
+        known = _known(table_file)
         images = Ledger(line_folder.ledger).images()
         came = images[(images["taken_at"] > since.timestamp()) & ~images["image_id"].isin(known["image"])]
         todo = [(name, line_folder.images / name) for name in came["image_id"]]
@@ -79,11 +84,31 @@ def watch_line(line: Line, params: Params, version: str, since: datetime) -> Lin
             known = pd.concat([known, seen], ignore_index=True) if len(known) else seen.reset_index(drop=True)
             with atomic_path(table_file) as temporary:
                 known.to_parquet(temporary, index=False)
+                digest = file_sha256(temporary)
+            write_json(_digest_of(table_file), {"sha256": digest})
         found = _held(line, model, known)
         render_monitoring(found, params.images, page, title=model)
         told, problems = _told(line, model, found, told_file, page)
         write_now(line_folder.monitoring, _now(version, found))
     return LineSeen(found, page, len(todo), told, problems)
+
+
+def _known(file: Path) -> pd.DataFrame:
+    """What is known of the images so far; where it was damaged they are scored again."""
+    if file.exists():
+        try:
+            noted = read_json_object(_digest_of(file), "sha256")["sha256"] if _digest_of(file).exists() else None
+            if noted in (None, file_sha256(file)):  # irp up to 0.13 noted none
+                table: pd.DataFrame = pd.read_parquet(file)
+                return table
+        except (InputError, OSError, ValueError):  # what pyarrow says of a file that is no table
+            pass
+        _LOG.warning("%s: was changed since it was written; its images are scored again.", file)
+    return pd.DataFrame(columns=[*MEASURED, "seen"])
+
+
+def _digest_of(table: Path) -> Path:
+    return table.with_suffix(".json")
 
 
 def _now(version: str, found: Watched) -> Now:
@@ -104,7 +129,9 @@ def _held(line: Line, model: str, known: pd.DataFrame) -> Watched:
 
 def _told(line: Line, model: str, found: Watched, file: Path, page: Path) -> tuple[str | None, tuple[str, ...]]:
     """Tell of an alarm that began in a window that nobody was told about."""
-    before = int(read_json(file)["windows"]) if file.exists() else 0
+    before = 0
+    with suppress(InputError):  # damaged: better told twice than never
+        before = int(read_json_object(file, "windows")["windows"]) if file.exists() else 0
     began = alarm_began(found.windows, after=before)
     problems: list[str] = []
     reason = None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from httpx import TransportError
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from irp_core.atomic import atomic_directory
 from irp_core.backbones import load_backbone
@@ -25,8 +29,10 @@ from tasks.runtime.retries import IO_RETRIES
 
 __all__ = ["publish_artifacts", "publish_removed_images", "write_results"]
 
+_LOG = logging.getLogger(__name__)
 _ROWS = 200  # of the removal table on Prefect's page: a browser shows them all at once
 _ATTACHED = 60  # images shown with a question for approval, about 8 KB each
+_ANSWER_SECONDS = 5.0  # of Prefect's server, for a page that shows again what the report shows
 
 
 @task(task_run_name="write-results", cache_policy=NO_CACHE)
@@ -65,31 +71,42 @@ def _save_model(run: RunDirectory, iteration: int, operating: dict[str, Any], lo
 
 @task(task_run_name="artifacts", cache_policy=NO_CACHE, **IO_RETRIES)
 def publish_artifacts(run_path: str) -> None:
-    """Show the iterations and the removal table on the flow run's page in Prefect."""
+    """Show the iterations and the removal table on the flow run's page in Prefect.
+
+    A server that does not answer soon is not waited for: all of it is in the run's folder, its report and MLflow, too.
+    """
     run = RunDirectory(Path(run_path))
-    with run.timed("prefect"):
-        key = _artifact_key(run)
-        iterations, summary = run.iterations(), run.summary()
-        header = "| " + " | ".join(iterations.columns) + " |\n" + "|---" * len(iterations.columns) + "|\n"
-        lines = [
-            "| " + " | ".join("" if pd.isna(v) else f"{v:.4g}" for v in row) + " |"
-            for row in iterations.itertuples(index=False)
-        ]
-        text = (
-            f"# {run.run_id}\n\n{summary['n_removed']} of {summary['n_start']} images removed in "
-            f"{summary['iterations']} iterations; stopped: **{summary['stop_reason']}**.\n\n{header}" + "\n".join(lines)
-        )
-        create_markdown_artifact(text, key=f"{key}-summary", description="Refinement summary")
-        columns = ["image_id", "iteration", "score", "threshold", "rule", "decision", "reviewer", "label"]
-        removals = run.removals()[columns]
-        first = removals.head(_ROWS)
-        said = "Removed images"
-        if len(removals) > _ROWS:
-            said += f": the first {_ROWS} of {len(removals)} rows; all are in {run.path / REMOVALS}"
-        table = first.astype(object).where(first.notna(), None)
-        create_table_artifact(table.to_dict("records"), key=f"{key}-removed", description=said)
-        link = report_link(run)
-        create_link_artifact(link, link_text=run.report.name, key=f"{key}-report", description="The run's report")
+    patience = {PREFECT_API_REQUEST_TIMEOUT: _ANSWER_SECONDS, PREFECT_CLIENT_MAX_RETRIES: 1}
+    with run.timed("prefect"), temporary_settings(patience):
+        try:
+            _publish(run)
+        except (TransportError, PrefectHTTPStatusError) as error:
+            _LOG.warning("%s: Prefect's page does not show the results (%s).", run.path, type(error).__name__)
+
+
+def _publish(run: RunDirectory) -> None:
+    key = _artifact_key(run)
+    iterations, summary = run.iterations(), run.summary()
+    header = "| " + " | ".join(iterations.columns) + " |\n" + "|---" * len(iterations.columns) + "|\n"
+    lines = [
+        "| " + " | ".join("" if pd.isna(v) else f"{v:.4g}" for v in row) + " |"
+        for row in iterations.itertuples(index=False)
+    ]
+    text = (
+        f"# {run.run_id}\n\n{summary['n_removed']} of {summary['n_start']} images removed in "
+        f"{summary['iterations']} iterations; stopped: **{summary['stop_reason']}**.\n\n{header}" + "\n".join(lines)
+    )
+    create_markdown_artifact(text, key=f"{key}-summary", description="Refinement summary")
+    columns = ["image_id", "iteration", "score", "threshold", "rule", "decision", "reviewer", "label"]
+    removals = run.removals()[columns]
+    first = removals.head(_ROWS)
+    said = "Removed images"
+    if len(removals) > _ROWS:
+        said += f": the first {_ROWS} of {len(removals)} rows; all are in {run.path / REMOVALS}"
+    table = first.astype(object).where(first.notna(), None)
+    create_table_artifact(table.to_dict("records"), key=f"{key}-removed", description=said)
+    link = report_link(run)
+    create_link_artifact(link, link_text=run.report.name, key=f"{key}-report", description="The run's report")
 
 
 @task(task_run_name="removed-images", cache_policy=NO_CACHE, **IO_RETRIES)

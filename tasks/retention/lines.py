@@ -19,6 +19,7 @@ from irp_core.line.rounds import LineRound, rounds_of
 from irp_core.line.selection import in_window
 from irp_core.retention import Item
 from tasks.promotion.registry import ROUND, STATE, WAITING
+from tasks.retention.runs import measure
 from tasks.tracking.queries import all_versions
 from tasks.tracking.records import PROMOTED, ROLLED_BACK
 
@@ -93,7 +94,7 @@ def _items(line: Line, in_service: Sequence[Any]) -> list[Item]:
             items.append(Item("image", f"{line.name}/{image}", size, float(taken), line.name, needed.get(image)))
     for this in rounds:
         record = this.record()
-        size = sum(file.stat().st_size for file in this.path.rglob("*") if file.is_file())
+        size, _ = measure(this.path)
         since = float(record.get("ended", record.get("began", 0.0)))
         items.append(Item("round", f"{line.name}/{this.path.name}", size, since, line.name, kept.get(this.path)))
     return items

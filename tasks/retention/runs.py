@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
@@ -17,7 +19,7 @@ from irp_core.run.directory import RunDirectory, list_runs
 from tasks.tracking.artifacts import FILES_TAG
 from tasks.tracking.writer import review_is_logged
 
-__all__ = ["delete_run", "run_items"]
+__all__ = ["delete_run", "measure", "run_items"]
 
 
 def run_items(params: Params, client: MlflowClient, in_service: Mapping[str, list[str]]) -> list[Item]:
@@ -32,7 +34,7 @@ def run_items(params: Params, client: MlflowClient, in_service: Mapping[str, lis
     }
     items = []
     for run in runs:
-        size, since = _measure(run.path)
+        size, since = measure(run.path)
         needed = _needed(run, client, in_service)
         if needed is None and run.run_id in asked_about:
             needed = "another run that is not finished goes on from it"
@@ -61,17 +63,17 @@ def _needed(run: RunDirectory, client: MlflowClient, in_service: Mapping[str, li
     return None
 
 
-def _measure(folder: Path) -> tuple[int, float]:
+def measure(folder: Path) -> tuple[int, float]:
     """Bytes that its deletion frees, and when something in it was last written."""
     size, since = 0, folder.stat().st_mtime
-    for file in folder.rglob("*"):
-        try:
-            facts = file.lstat()
-        except OSError:  # gone meanwhile
-            continue
-        since = max(since, facts.st_mtime)
-        if file.is_file() and facts.st_nlink == 1:
-            size += facts.st_size
+    for place, _, names in os.walk(
+        folder
+    ):  # whoever writes there meanwhile makes it miss a file, not end with an error
+        for name in names:
+            with suppress(OSError):
+                facts = Path(place, name).lstat()
+                since = max(since, facts.st_mtime)
+                size += facts.st_size if facts.st_nlink == 1 else 0
     return size, since
 
 

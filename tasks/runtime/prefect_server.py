@@ -39,7 +39,11 @@ def prefect_server(log: Path, *, schedules: bool = False) -> Iterator[Callable[[
         InputError: the configured server does not answer, or the temporary one does not come up (from the function).
     """
     if configured := configured_api():
-        yield lambda: _wait(configured, _ANSWER_SECONDS, lambda: None)
+        remedy = (
+            f"PREFECT_API_URL {configured}: expected a Prefect server, found none; start it, or unset the address (in "
+            "the environment or Prefect's profile) to have a temporary one"
+        )
+        yield lambda: _wait(configured, _ANSWER_SECONDS, remedy, lambda: None)
         return
     secret = f"irp:{secrets.token_urlsafe(24)}"
     with Server(log, secret, schedules=schedules) as server, ExitStack() as stack:
@@ -50,7 +54,8 @@ def prefect_server(log: Path, *, schedules: bool = False) -> Iterator[Callable[[
         stack.enter_context(_settings_of_imported_prefect(server.url, secret))
 
         def wait() -> None:
-            _wait(server.url, _START_SECONDS, server.check)
+            remedy = f"The temporary Prefect server does not answer; see {log}, and what else this machine is doing"
+            _wait(server.url, _START_SECONDS, remedy, server.check)
             server.ready()
 
         yield wait
@@ -108,8 +113,12 @@ def _flush_logs() -> None:
         APILogWorker.drain_all(timeout=5)
 
 
-def _wait(url: str, seconds: float, check: Callable[[], None]) -> None:
-    """Wait until a server answers anything at all; `check` raises where waiting is of no use."""
+def _wait(url: str, seconds: float, remedy: str, check: Callable[[], None]) -> None:
+    """Wait until a server answers anything at all; `check` raises where waiting is of no use.
+
+    Args:
+        remedy: what is said where nobody answers.
+    """
     import httpx
 
     deadline = time.monotonic() + seconds
@@ -122,7 +131,4 @@ def _wait(url: str, seconds: float, check: Callable[[], None]) -> None:
         except (httpx.TransportError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
             time.sleep(0.1)
-    raise InputError(
-        f"PREFECT_API_URL {url}: expected a Prefect server, found none within {seconds:.0f} s ({reason}); start it, or "
-        "unset the address (in the environment or Prefect's profile) to have a temporary one."
-    )
+    raise InputError(f"{remedy} (waited {seconds:.0f} s: {reason}).")

@@ -44,7 +44,7 @@ _NOT_IDENTITY: dict[str, bool | set[str]] = {
 # Keys that came later than the first runs: part of a run's identity where they are not the default, so that runs that
 # were made before are still found.
 _LATER: dict[str, tuple[str, ...]] = {
-    "features": ("cell_scale", "cell", "cell_channels"),
+    "features": ("cell_scale", "cell", "cell_channels", "stored"),
     "patch_gaussian": ("shrinkage", "worst"),
     "cell_votes": ("votes", "worst", "bank"),
     "localisation": ("detector",),

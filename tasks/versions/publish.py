@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from irp_core.atomic import atomic_path
 from irp_core.config.lines import Line
 from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 __all__ = ["Published", "check_published", "publish", "remote_of"]
+
+_LOG = logging.getLogger(__name__)
+_OURS = "lines"  # the DVC remote of lines that name none
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ def remote_of(line: Line) -> tuple[str, str]:
     project, which becomes the default.
     """
     with locked_repository() as repo:
+        _follow(repo, line)
         known = {name: str(remote.get("url", "")) for name, remote in repo.config.get("remote", {}).items()}
         wanted = line.remote or repo.config["core"].get("remote")
         if wanted in known:
@@ -110,11 +116,38 @@ def remote_of(line: Line) -> tuple[str, str]:
         for name, there in known.items():
             if there == url:
                 return name, url
-        name = f"line-{line.name}" if line.remote else "lines"
-        with repo.config.edit("repo") as config:
-            config["remote"][name] = {"url": url}
-            config["core"].setdefault("remote", name)
+        name = f"line-{line.name}" if line.remote else _OURS
+        _enter_remote(repo, name, url)
         return name, url
+
+
+def _follow(repo: Repo, line: Line) -> None:
+    """Where the project was moved with its remote, the address follows: DVC would make the old folder again.
+
+    The address is absolute for whoever clones the branch.
+    """
+    here = LineFolder(line.name).remote.resolve()
+    entered = str(repo.config.get("remote", {}).get(_OURS, {}).get("url", here))
+    if Path(entered) == here or "://" in entered or Path(entered).exists() or not here.is_dir():
+        return
+    _LOG.warning("DVC's remote %r was moved with the project: from %s to %s.", _OURS, entered, here)
+    _enter_remote(repo, _OURS, str(here))
+    repo.config.load()
+
+
+def _enter_remote(repo: Repo, name: str, url: str) -> None:
+    """Enter a remote in DVC's configuration, as the default one where there is none.
+
+    DVC's own way (3.67) writes ASCII: of a folder with an umlaut in its path it leaves an empty file.
+    """
+    from configobj import ConfigObj
+
+    file = Path(repo.config.files["repo"])
+    config = ConfigObj(file.read_text(encoding="utf-8").splitlines(), encoding="utf-8")
+    config.setdefault("core", {}).setdefault("remote", name)
+    config[f'remote "{name}"'] = {"url": url}
+    with atomic_path(file) as temporary, temporary.open("wb") as written:
+        config.write(written)
 
 
 def _push(objects: set[str], name: str, url: str) -> None:

@@ -149,8 +149,8 @@ def test_the_papers_settings_are_run_and_told(plant: Path, tmp_path: Path, monke
     inside, early, outside, beside, progress = paper_settings_reading(runs, losses, load_reference(), 16)
     for sentence, row in ((inside, runs.iloc[1]), (outside, runs.iloc[2]), (early, runs.iloc[3])):
         gain = 100 * (row["auroc"] - runs["auroc"].iloc[0])
-        removed = f"{row['removed_bad']} of {row['n_injected']} defects and {row['removed_good']} good images"
-        assert sentence.endswith(f"{gain:+.1f} at 20 % ({removed}).")
+        removed = f"removed: {row['removed_bad']} of {row['n_injected']} defects, {row['removed_good']} good"
+        assert f"by {gain:+.1f} at 20 % ({removed}) on plant, hidden" in sentence
     assert "(paper –) at 20 %" in beside
     assert "25 % of the paper's steps" in progress
     named = [table.assign(entity="bottle") for table in (runs, losses)]  # a set that the paper has

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -19,12 +20,12 @@ import pytest
 
 from flows.cli.session import OF_COMMANDS
 
-__all__ = ["Command", "irp"]
+__all__ = ["Command", "forks", "irp"]
 
 ROOT = Path(__file__).parents[2]
 _FORKS = multiprocessing.get_context("forkserver")
 # What the commands import; `environment` before the libraries that it quiets, as they do it.
-_IMPORTED = ["tasks.runtime.environment", "flows.cli.main", "flows.compare", "tasks.scoring"]
+_IMPORTED = ["tasks.runtime.environment", "flows.cli.main", "flows.compare", "flows.line.serving", "tasks.scoring"]
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,8 @@ class Command:
         return self.output.with_suffix(".stderr").read_text(encoding="utf-8")
 
 
-def irp(*arguments: str, cwd: Path, output: Path | None = None) -> Command:
-    """Start `irp` with these arguments in `cwd` with this process's environment; what it says goes to files beside it,
-    or beside `output`.
-
-    Prefect read its settings when the libraries were imported: the session's server (`prefect_api`) must be there.
-    """
+def forks() -> ForkServerContext:
+    """Where processes are forked from, at work."""
     assert "PREFECT_API_URL" in os.environ, "the test has to ask for the fixture prefect_api"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
@@ -62,10 +59,19 @@ def irp(*arguments: str, cwd: Path, output: Path | None = None) -> Command:
             patch.setenv(name, value)
         _FORKS.set_forkserver_preload(_IMPORTED)
         forkserver.ensure_running()
+    return _FORKS
+
+
+def irp(*arguments: str, cwd: Path, output: Path | None = None) -> Command:
+    """Start `irp` with these arguments in `cwd` with this process's environment; what it says goes to files beside it,
+    or beside `output`.
+
+    Prefect read its settings when the libraries were imported: the session's server (`prefect_api`) must be there.
+    """
     output = output or cwd.with_name(f"{cwd.name}-output")
     for suffix in (".stdout", ".stderr"):  # there to be read while it starts
         output.with_suffix(suffix).write_bytes(b"")
-    process = _FORKS.Process(target=_run, args=(arguments, cwd, output, dict(os.environ)))
+    process = forks().Process(target=_run, args=(arguments, cwd, output, dict(os.environ)))
     process.start()
     return Command(process, output)
 

@@ -131,7 +131,9 @@ class PatchGaussian:
 
     def score(self, features: FeatureSet) -> NDArray[np.float64]:
         """Scores (images,)."""
-        return worst_mean(self.maps(features), self.params.worst)
+        features.check("PatchGaussian.score", self.needs)
+        # Some images' maps at a time: of a million they would take gigabytes.
+        return np.concatenate([worst_mean(self.maps(block), self.params.worst) for block in features.blocks()])
 
     def tensors(self) -> dict[str, Tensor]:
         """What was fitted, by name."""

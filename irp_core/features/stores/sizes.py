@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +24,13 @@ def store_sizes(root: Path) -> list[StoreSize]:
     """How much each extractor's rows below `root` take, by fingerprint."""
     found = []
     for spec in sorted(root.glob("*/spec.json")):
-        facts = [file.stat() for file in spec.parent.rglob("*") if file.is_file()]
-        last = max(fact.st_mtime for fact in facts)
-        found.append(StoreSize(spec.parent.name, sum(fact.st_size for fact in facts), last))
+        size, last = 0, 0.0
+        for place, _, names in os.walk(spec.parent):
+            for name in names:
+                with suppress(OSError):  # gone meanwhile: a run writes there
+                    facts = Path(place, name).stat()
+                    size, last = size + facts.st_size, max(last, facts.st_mtime)
+        found.append(StoreSize(spec.parent.name, size, last))
     return found
 
 

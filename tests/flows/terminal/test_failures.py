@@ -6,9 +6,11 @@ import errno
 import logging
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,6 +141,25 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path, capsys: pyte
         raise KeyError("x")
     assert log_of(raised.value) is None
     assert "Logging error" not in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:Artifact creation outside of a flow or task run:FutureWarning")
+def test_a_prefect_page_that_is_slow_to_answer_is_not_waited_for(
+    in_workspace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Prefect itself waits a minute for an answer, then asks again."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from tasks.reports import results
+
+    monkeypatch.setattr(results, "_ANSWER_SECONDS", 0.05)
+    began = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+        with temporary_settings({PREFECT_API_URL: address}):
+            results.publish_artifacts.fn(str(in_workspace))
+    assert time.monotonic() - began < 30
+    assert "Prefect's page does not show the results (ReadTimeout)" in caplog.text
 
 
 def test_a_sigterm_is_said_and_has_its_own_code() -> None:

@@ -44,7 +44,7 @@ def note(text):
 @flow(name="retrain")
 def retrain(line: str) -> None:
     note(f"begin {line} {os.getcwd()}")
-    time.sleep(1.5)
+    time.sleep(0.5)
     note(f"end {line} {os.getcwd()}")
 
 @flow(name="watch")
@@ -170,18 +170,18 @@ def test_a_schedule_and_an_event_start_runs_one_after_another(
     assert (names, gone) == (["retrain/line3", "watch/line3", "retrain/line4"], [])
     platform.start(*plant_services.services["worker"].command)
 
-    for _ in range(2):
+    for _ in range(3):
         emit(platform, INBOX_READY, resource_id("line3"))
 
     def started() -> list[str]:
         return [run["created_by"]["type"] for run in runs(platform, "line3", "COMPLETED")]
 
     platform.until(
-        lambda: started().count("AUTOMATION") == 2 and "SCHEDULE" in started(), "two events and a schedule end", 240
+        lambda: started().count("AUTOMATION") == 3 and "SCHEDULE" in started(), "three events and a schedule end", 240
     )
     notes = (project / "notes").read_text().splitlines()
     ours = [line for line in notes if not line.startswith("watch")]
-    assert ours == [f"begin line3 {project}", f"end line3 {project}"] * 2
+    assert ours == [f"begin line3 {project}", f"end line3 {project}"] * 3  # one after another
     assert "watch line3 by night" in notes
     assert not runs(platform, "line4") and not runs(platform, "theirs")
 

@@ -142,3 +142,19 @@ def test_the_command_opens_the_images_of_the_line(
         CliRunner().invoke(app, ["review", "line3", "--ask", "3"], catch_exceptions=False)
     with pytest.raises(InputError, match="expected the folder that `irp serve --keep` fills"):
         CliRunner().invoke(app, ["review", "line3", "--kept", "elsewhere"], catch_exceptions=False)
+
+
+@pytest.mark.trust
+def test_what_was_damaged_of_a_kept_image_is_left_out(kept: KeptFolder, keep: Keep) -> None:
+    harmed, other, whole = keep(1), keep(2), keep(3)
+    facts, features = kept.folder / f"{harmed}.json", kept.folder / f"{other}.npy"
+    facts.write_text(facts.read_text().replace('"score": 2.0', '"score": 3.0'))
+    content = bytearray(features.read_bytes())
+    content[-2] ^= 1
+    features.write_bytes(bytes(content))
+    assert [row["md5"] for row in kept.rows()] == sorted([whole, other], key=[other, whole].index, reverse=True)
+    with pytest.raises(KeyError):
+        kept.row(harmed)
+    with pytest.raises(FileNotFoundError):
+        kept.features(other)
+    assert kept.answer(whole)["answered"] and kept.features(whole).shape == (16,)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from prefect.logging import disable_run_logger
 
 from irp_core.config import Params
 from irp_core.config.lines import Inbox, Line
@@ -18,8 +19,11 @@ from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger
 from irp_core.line.rounds import begin_round, open_round
 from irp_core.line.selection import select
-from tasks.inbox.mending import put_away
+from tasks.inbox.mending import lost_images, put_away
 from tasks.inbox.poll import look_key, poll
+from tasks.inbox.rounds import begin
+from tasks.versions.snapshots import add_to_cache, locked_repository
+from tests.conftest import make_workspace
 
 pytestmark = pytest.mark.trust
 
@@ -145,3 +149,27 @@ def test_of_a_comparison_what_was_damaged_goes_on_no_record(line: Line) -> None:
     this.note_comparison()
     this.page.write_text("another page")
     assert this.comparison() == [this.checks]
+
+
+def test_an_image_that_was_damaged_is_had_again_or_left_out_and_stops_no_round(line: Line) -> None:
+    make_workspace(Path.cwd())
+    folder, params = LineFolder("line3"), Params()
+    this = open_round(folder)
+    assert this is not None and lost_images(this, folder) == []
+    manifest = this.prepared.manifest()
+    first, second, third = manifest["image_id"][:3]
+    with locked_repository() as repo:
+        add_to_cache(repo, manifest[manifest["image_id"] == first], folder.images, hardlink=False)
+    whole = (folder.images / first).read_bytes()
+    for name in (first, second):
+        (folder.images / name).write_bytes(b"damaged")
+    (folder.images / third).unlink()
+    assert lost_images(this, folder) == [second, third]
+    assert (folder.images / first).read_bytes() == whole
+    assert (folder.damaged / second).read_bytes() == b"damaged"
+    put_away(this, "images", Ledger(folder.ledger))
+    with disable_run_logger():
+        again = begin.fn(line, params, force=True)
+    assert again is not None and again.number == this.number
+    assert set(again.prepared.manifest()["image_id"]).isdisjoint({second, third})
+    assert again.prepared.quarantine()["image_id"].tolist() == [second, third]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from irp_core.config import Params
 from irp_core.config.lines import Inbox, Line
 from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
-from irp_core.line.ledger import DOUBLE, TAKEN, UNREADABLE, VANISHED, Ledger
+from irp_core.line.ledger import DOUBLE, TAKEN, UNREADABLE, UNUSABLE, VANISHED, Ledger
+from tasks.inbox import places
+from tasks.inbox.places import open_place
 from tasks.inbox.poll import Poll, poll, poll_until_settled
 
 DAY = 86_400.0
@@ -76,8 +79,12 @@ def test_whatever_is_wrong_with_a_file_is_named_and_stops_nothing(project: Path)
     said = dict(found.problems)
     assert set(said) == {"b.png", "cut.png", "empty.png", "pipe.png"}
     assert said["b.png"] == "the same bytes as 1970-01-02/a.png" and said["empty.png"] == "empty file"
-    assert Ledger(LineFolder("line3").ledger).counts() == {TAKEN: 1, DOUBLE: 1, UNREADABLE: 2}
+    ledger = Ledger(LineFolder("line3").ledger)
+    assert ledger.counts() == {TAKEN: 1, DOUBLE: 1, UNREADABLE: 2, UNUSABLE: 1}
     assert [path for path, _ in twice(line, 2 * DAY).problems] == ["pipe.png"]  # decided once, not every night
+    (inbox / "pipe.png").unlink()
+    twice(line, 3 * DAY)
+    assert UNUSABLE not in ledger.counts()
 
 
 def test_a_file_that_is_written_completely_later_is_taken_then(project: Path) -> None:
@@ -107,8 +114,6 @@ def test_files_that_vanish_or_change_between_the_listing_and_the_reading(
     for name, seed in (("gone.png", 1), ("changing.png", 2), ("stays.png", 3)):
         picture(inbox / name, seed)
     poll(line, Params(), now=DAY)
-    from tasks.inbox import places
-
     fetch = places._Folder.fetch
 
     def disturbed(self: places._Folder, path: str, target: Path, how: str) -> None:
@@ -126,6 +131,36 @@ def test_files_that_vanish_or_change_between_the_listing_and_the_reading(
     assert len(Ledger(LineFolder("line3").ledger).files(VANISHED)) == 1
     assert twice(line, 2 * DAY).taken == 1
     assert len(taken(line)) == 2
+
+
+@pytest.mark.trust
+def test_a_share_that_blinks_and_a_disk_that_is_full_decide_nothing_about_an_image(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = line_of(project)
+    for seed in range(3):
+        picture(project / f"inbox/{seed}.png", seed)
+    poll(line, Params(), now=DAY)
+    fetch = places._Folder.fetch
+
+    def failing(code: int, name: str) -> Callable[..., None]:
+        def fetched(self: places._Folder, path: str, target: Path, how: str) -> None:
+            fetch(self, path, target, how)
+            if path == name:
+                raise OSError(code, os.strerror(code))
+
+        return fetched
+
+    with monkeypatch.context() as patch:
+        patch.setattr(places._Folder, "fetch", failing(errno.EIO, "1.png"))
+        found = poll(line, Params(), now=DAY + 10)
+        assert (found.taken, found.waiting) == (2, 1)
+        assert found.problems == [("1.png", "cannot be read: Input/output error; a later poll tries again")]
+        patch.setattr(places._Folder, "fetch", failing(errno.ENOSPC, "1.png"))
+        with pytest.raises(OSError, match="No space left"):
+            poll(line, Params(), now=DAY + 20)
+    assert poll(line, Params(), now=DAY + 30).taken == 1
+    assert len(taken(line)) == 3
 
 
 @pytest.mark.parametrize("how", ["auto", "copy"])
@@ -212,6 +247,19 @@ def test_an_object_store_is_an_inbox(
     assert taken(line) == ["1970-01-03/2026/a.png"]
     bucket("line3/2026/a.png", picture(tmp_path / "c.png", 2).read_bytes())  # another ETag
     assert twice(line, 3 * DAY).taken == 1
+
+
+@pytest.mark.trust
+def test_the_key_of_an_object_leads_to_no_other_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Line(name="line3", inbox="memory://plant", taking=Inbox(settle=5.0))
+    place = open_place(line.inbox, {})
+    assert isinstance(place, places._Elsewhere)
+    keys = ("a.png", "../../../out.png", "x/../../out.png", "nul\0.png", "two\nlines.png")
+    found = {f"{place.root}/{key}": {"size": 1, "created": 1} for key in keys}
+    monkeypatch.setattr(place.system, "find", lambda *_, **__: found)
+    listing = place.list()
+    assert [file.path for file in listing.files] == ["a.png"]
+    assert len(listing.unusable) == 4
 
 
 def test_an_object_store_that_does_not_answer_is_named(project: Path, object_store: str) -> None:

@@ -30,6 +30,7 @@ from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger, SeenFile
 from irp_core.monitoring.now import read_now
 from tasks.monitoring import LineSeen, watch, watch_line
+from tasks.monitoring.line import _known
 from tests.tasks.notify.test_telling import Receiver
 
 Change = Callable[[Image.Image], Image.Image]
@@ -194,6 +195,11 @@ def test_a_line_is_watched_from_when_its_detector_came_into_service(
     assert (again.scored, again.told, len(receiver.got)) == (0, None, 1)
     pd.testing.assert_frame_equal(again.watched.windows, seen.watched.windows)
     assert opened == ["line3/7", "line3/7"]
+    (table,) = folder.monitoring.glob("7-*/measured.parquet")
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] ^= 1
+    table.write_bytes(bytes(content))
+    assert _known(table).empty  # all are scored again
 
 
 def test_a_round_starts_on_the_monitors_drift_where_the_line_says_so() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from irp_core.config.lines import Line
 from irp_core.data.look import THUMBNAIL, Facts
 from irp_core.data.manifest import MANIFEST_SCHEMA
 from irp_core.errors import InputError
+from irp_core.features.stores.sizes import store_sizes
 from irp_core.hashing import file_md5
 from irp_core.line.definition import line_params, write_line
 from irp_core.line.folder import LineFolder
@@ -27,6 +29,7 @@ from irp_core.line.rounds import LineRound
 from irp_core.retention import plan
 from tasks.promotion.registry import open_registry
 from tasks.retention.housekeeping import delete, inventory
+from tasks.retention.runs import measure
 from tasks.scoring import download_model
 from tasks.tracking.queries import client_of
 
@@ -150,3 +153,11 @@ def test_a_line_whose_definition_is_broken_is_left_alone(project: Params, caplog
     made: Any = _plan(project)
     assert not made["kind"].isin(("image", "round")).any()
     assert "What the line line3 keeps is left alone" in caplog.text
+
+
+def test_a_file_that_goes_while_a_folder_is_measured_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fingerprint").mkdir()
+    (tmp_path / "fingerprint" / "spec.json").write_text("{}")
+    monkeypatch.setattr(os, "walk", lambda folder: [(str(folder), [], ["gone.arrow", "spec.json"])])
+    assert measure(tmp_path / "fingerprint")[0] == 2
+    assert [size.bytes for size in store_sizes(tmp_path)] == [2]

@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         patch.setenv("PREFECT_HOME", str(folder / "home"))
         patch.delenv("PREFECT_API_AUTH_STRING", raising=False)
         with Server(folder / "server.log", SECRET) as running:
-            prefect_server._wait(running.url, 120, running.check)
+            prefect_server._wait(running.url, 280, "no server", running.check)
             running.ready()
             yield running
 
@@ -87,6 +87,19 @@ def test_a_dead_address_is_one_sentence_and_soon(monkeypatch: pytest.MonkeyPatch
         wait()
     assert time.monotonic() - started < 60  # on a busy machine; a server that is to start is given 300
     assert not (tmp_path / "log").exists()
+
+
+def test_a_temporary_server_that_does_not_come_up_is_one_sentence_with_its_log(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.setattr(prefect_server, "_START_SECONDS", 0)
+    monkeypatch.setattr(Server, "_start", lambda self: setattr(self, "_child", subprocess.Popen(["cat"], stdin=-1)))
+    with prefect_server.prefect_server(tmp_path / "server.log") as wait, pytest.raises(InputError) as refused:
+        wait()
+    assert "The temporary Prefect server does not answer; see " in str(refused.value)
+    assert "server.log" in str(refused.value) and "PREFECT_API_URL" not in str(refused.value)
 
 
 def test_the_profiles_address_is_obeyed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -64,10 +64,29 @@ def test_a_folder_is_the_remote_where_nothing_else_is_named(workspace: Path) -> 
     check_published(md5, DVC_FILE, line)
 
 
+def test_the_remote_of_a_project_that_was_moved_moves_with_it(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Line(name="line3", inbox="in")
+    md5 = made_set()
+    _push(objects(md5), *remote_of(line))
+    committed(line)
+    moved = workspace.with_name("Werk Süd, verlegt")
+    workspace.rename(moved)
+    monkeypatch.chdir(moved)
+    assert remote_of(line) == ("lines", str(moved / "lines" / "remote"))
+    check_published(md5, DVC_FILE, line)
+    assert not workspace.exists()
+
+
 def test_a_remote_is_taken_by_its_name_or_entered_by_its_address(workspace: Path, tmp_path: Path) -> None:
-    by_address = Line(name="line3", inbox="in", remote=str(tmp_path / "elsewhere"))
-    assert remote_of(by_address) == ("line-line3", str(tmp_path / "elsewhere"))
-    assert remote_of(Line(name="line4", inbox="in", remote="line-line3"))[1] == str(tmp_path / "elsewhere")
+    with open(".dvc/config", "a") as config:
+        config.write("[cache]\n    # of this plant\n    type = reflink,copy\n")
+    elsewhere = str(tmp_path / "Außenlager 2 # Ost")
+    by_address = Line(name="line3", inbox="in", remote=elsewhere)
+    assert remote_of(by_address) == ("line-line3", elsewhere)
+    assert remote_of(Line(name="line4", inbox="in", remote="line-line3"))[1] == elsewhere
+    assert "# of this plant\n    type = reflink, copy" in Path(".dvc/config").read_text(encoding="utf-8")
+    md5 = made_set()
+    _push(objects(md5), "line-line3", elsewhere)  # DVC reads what was written
 
 
 def test_commits_leave_the_working_tree_alone(workspace: Path) -> None:
