@@ -54,7 +54,8 @@ def run_study(entity: str, params: Params) -> None:
         rows = []
         for row in lambda_rows(found, learned, wanted.lambdas, wide):
             rows.append(row)
-            print(f"{entity}, hidden {width}: {row['scores']}, λ {row['lambda']}: AUROC {row['auroc']:.3f}", flush=True)
+            at = "" if pd.isna(row["lambda"]) else f", λ {row['lambda']}"
+            print(f"{entity}, hidden {width}: {row['scores']}{at}: AUROC {row['auroc']:.3f}", flush=True)
         lambdas.append(pd.DataFrame(rows))
     protocols = pd.DataFrame(
         [

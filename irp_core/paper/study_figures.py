@@ -46,7 +46,7 @@ def figure6(studies: pd.DataFrame, settings: Figures) -> Figure:
                     if measure == "auroc":
                         for bound, dash in (("vanilla", (0, (1, 1.2))), ("oracle", (0, (4, 1.5)))):
                             at = float(of_width.loc[of_width["scores"] == bound, "auroc"].iloc[0])
-                            shade = 0.35 * place
+                            shade = 0.7 * place / len(widths)  # 0 is black, 1 white
                             axes.axhline(at, color=str(shade), linewidth=0.9, linestyle=dash,
                                          label=f"{bound}, hidden {width}")  # fmt: skip
                 axes.set_ylabel(label)

@@ -99,6 +99,8 @@ def test_the_tables_sentences_and_figures_say_what_was_measured(memory: Memory, 
         "removal precision",
         "removal recall",
     ]
+    widths = pd.concat([lambdas.assign(width=width) for width in (8, 16, 32, 64)])
+    assert len(figure6(widths, Figures()).axes[0].lines) == 4 * (3 + 2)  # kinds of score, and what bounds them
     assert figure7(epochs, Figures()).axes[1].get_xlabel() == "epoch"
     shown = figure8(histograms, 1.25, Figures())
     assert [axes.get_title() for axes in shown.axes] == ["epoch 1", "epoch 2"]
