@@ -165,4 +165,5 @@ def _combined(logs: dict[str, NDArray[np.float64]], scales: dict[str, Scale]) ->
     # Below an ordinary image it levels off: a training image, which the members remember, is hardly less than ordinary.
     deviate = np.where(deviate < 0, deviate / (1 - np.minimum(deviate, 0)), deviate)
     width = float(np.mean([scales[name][1] for name in _MEMBERS]))
-    return np.exp(np.clip(width * deviate, -_FURTHEST, _FURTHEST))
+    scores: NDArray[np.float64] = np.exp(np.clip(width * deviate, -_FURTHEST, _FURTHEST))
+    return scores
