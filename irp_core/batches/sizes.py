@@ -20,12 +20,13 @@ __all__ = ["alike_sizes", "equal_batches", "padded_size"]
 Rows = NDArray[Any]
 
 
-def alike_sizes(rows: Callable[[Rows], Rows], probe: Rows) -> tuple[int, ...]:
+def alike_sizes(rows: Callable[[Rows], Rows], probe: Rows, whole: Rows | None = None) -> tuple[int, ...]:
     """The powers of two below `len(probe)` in which every row of `probe` has the bits that it has in one batch.
 
     Args:
         rows: (n, …) → (n, …), the computation.
         probe: as many rows as a full batch; drawn at random, so that another order of summation shows.
+        whole: the rows of the full batch, where they are known.
 
     Example:
         >>> alike_sizes(lambda batch: batch * 2.0, np.arange(8.0))
@@ -33,7 +34,7 @@ def alike_sizes(rows: Callable[[Rows], Rows], probe: Rows) -> tuple[int, ...]:
         >>> alike_sizes(lambda batch: batch + (len(batch) < 4), np.arange(8.0))
         (4,)
     """
-    whole = rows(probe)
+    whole = rows(probe) if whole is None else whole
     sizes = [2**power for power in range(len(probe).bit_length()) if 2**power < len(probe)]
     return tuple(size for size in sizes if len(probe) % size == 0 and _alike(rows, probe, whole, size))
 

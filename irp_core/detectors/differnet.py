@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from irp_core.batches.sizes import alike_sizes, equal_batches
 from irp_core.config import DifferNetParams, Params, Training
+from irp_core.detectors import normalizing_flow
 from irp_core.detectors.flow_folds import copy_of_one, stacked, train_stacked
 from irp_core.detectors.folds import contents_of, drawn, score_folds
-from irp_core.detectors.normalizing_flow import NormalizingFlow, low_precision, negative_log_likelihood
+from irp_core.detectors.normalizing_flow import StandardizedFlow, low_precision, negative_log_likelihood
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
 from irp_core.errors import InputError
@@ -29,8 +30,6 @@ from irp_core.features.pooled import resolve_precision
 __all__ = ["DifferNet"]
 
 _LOG = logging.getLogger(__name__)
-_IN_MEMORY = 2**30  # bytes of training views that are held, beside their copy in double precision
-_AT_ONCE = 65536  # views, of more
 _SCORE_BATCH = 512  # views; bounds memory at 64 views per image with the paper's subnets
 
 
@@ -62,7 +61,7 @@ class DifferNet:
         self.params = params
         self.training = training
         self.device = device
-        self._model: _StandardizedFlow | None = None
+        self._model: StandardizedFlow | None = None
         self._small: tuple[int, ...] = ()
 
     @classmethod
@@ -89,7 +88,7 @@ class DifferNet:
         chosen = self._drawn(features, everyone := np.arange(len(features)))
         samples = _samples(features if len(chosen) == len(features) else features[chosen]).to(self.device)
         if self._model is None:
-            self._model = _StandardizedFlow(self.dimensions, self.params, generator).to(self.device)
+            self._model = StandardizedFlow(self.dimensions, self.params, generator).to(self.device)
             if self.params.standardize:
                 self._model.standardize(samples)
         model = self._model.train()
@@ -147,7 +146,7 @@ class DifferNet:
         model = self._model.eval()
         return np.concatenate([self._score_block(model, block.pooled) for block in features.blocks()])
 
-    def _score_block(self, model: _StandardizedFlow, pooled: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _score_block(self, model: StandardizedFlow, pooled: NDArray[np.float32]) -> NDArray[np.float64]:
         images, views, dimensions = pooled.shape
         samples = torch.from_numpy(pooled.reshape(-1, dimensions))
         # The batch shape is constant, or one that was found to give the same bits: matrix kernels differ in the last
@@ -158,6 +157,15 @@ class DifferNet:
         ]
         scores: NDArray[np.float64] = torch.cat(squares)[: len(samples)].reshape(images, views).mean(dim=1).numpy()
         return scores
+
+    def score_gradient(self, pooled: Tensor) -> Tensor:
+        """∂score/∂features (n, dimensions) of one view each, of `pooled` (n, dimensions); float32."""
+        if self._model is None:
+            raise ValueError("DifferNet.score_gradient needs a fitted detector: call fit or load first.")
+        features = pooled.detach().to(self.device).requires_grad_()
+        z, _ = self._model.eval()(features)
+        (gradient,) = torch.autograd.grad(z.square().mean(dim=1).sum(), features)
+        return gradient
 
     @torch.inference_mode()
     def find_small_batches(self) -> None:
@@ -201,7 +209,7 @@ class DifferNet:
         held = np.unique(np.concatenate(trained))
         views = features[slice(0, 1)].pooled.shape[1]
         generators = [torch.Generator().manual_seed(seed) for _ in present]
-        start = _StandardizedFlow(self.dimensions, self.params, generators[0]).to(self.device)
+        start = StandardizedFlow(self.dimensions, self.params, generators[0]).to(self.device)
         for generator in generators[1:]:  # `fit` goes on with the generator that initialised the flow
             generator.set_state(generators[0].get_state())
         samples = _samples(features if len(held) == len(features) else features[held]).to(self.device)
@@ -284,7 +292,7 @@ class DifferNet:
                 Training.model_validate(description["training"]),
                 device or torch.device("cpu"),
             )
-            model = _StandardizedFlow(detector.dimensions, detector.params, torch.Generator())
+            model = StandardizedFlow(detector.dimensions, detector.params, torch.Generator())
             model.load_state_dict(state)
         except (KeyError, RuntimeError, ValueError) as error:
             first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -296,7 +304,7 @@ class DifferNet:
 def _samples(features: FeatureSet) -> Tensor:
     """All views of all images (n, dimensions); more than a gigabyte of them lies in a temporary file that is mapped."""
     images, views, dimensions = len(features), *features[slice(0, 1)].pooled.shape[1:]
-    if images * views * dimensions * 4 <= _IN_MEMORY:
+    if images * views * dimensions * 4 <= normalizing_flow.IN_MEMORY:
         return torch.from_numpy(features.pooled.reshape(-1, dimensions))
     with tempfile.NamedTemporaryFile(prefix="irp-views-") as file:  # it has no name any more when it is read
         mapped = np.memmap(file.name, dtype=np.float32, mode="w+", shape=(images * views, dimensions))
@@ -305,46 +313,3 @@ def _samples(features: FeatureSet) -> Tensor:
         mapped[start : start + len(block) * views] = block.pooled.reshape(-1, dimensions)
         start += len(block) * views
     return torch.from_numpy(mapped)
-
-
-class _StandardizedFlow(nn.Module):
-    """The flow behind a fixed affine map (features - mean) / std; the map is a buffer of the model.
-
-    Its constant log-determinant is left out of the loss: it moves no gradient.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, dimensions: int, params: DifferNetParams, generator: torch.Generator) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(dimensions))
-        self.register_buffer("std", torch.ones(dimensions))
-        self.flow = NormalizingFlow(
-            dimensions, blocks=params.blocks, hidden=params.hidden, clamp=params.clamp, generator=generator
-        )
-
-    def standardize(self, samples: Tensor) -> None:
-        """Take mean and standard deviation (n, dimensions) → (dimensions,) from the training features."""
-        if samples.nbytes <= _IN_MEMORY:
-            exact = samples.double()
-            mean, std = exact.mean(dim=0), exact.std(dim=0, correction=0)
-        else:  # in parts, which are exact in another last digit
-            parts = samples.split(_AT_ONCE)
-            mean = sum(part.double().sum(dim=0) for part in parts) / len(samples)
-            std = (sum((part.double() - mean).square().sum(dim=0) for part in parts) / len(samples)).sqrt()
-        self.mean.copy_(mean)
-        # A channel that never fires has no spread; dividing by the floor keeps it at zero.
-        self.std.copy_(std.clamp_min(1e-6))
-
-    def standardize_each(self, sets: Iterable[Tensor]) -> None:
-        """As `standardize`, of K flows side by side each by its own training features: (K, 1, dimensions)."""
-        measured = []
-        for samples in sets:
-            self.standardize(samples)
-            measured.append((self.mean.clone(), self.std.clone()))
-        self.mean, self.std = (torch.stack(values)[:, None] for values in zip(*measured, strict=True))
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        z, log_det = self.flow((features - self.mean) / self.std)
-        return z, log_det

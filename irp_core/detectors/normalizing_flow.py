@@ -14,13 +14,28 @@ Example:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Coupling", "NormalizingFlow", "Subnet", "low_precision", "negative_log_likelihood"]
+from irp_core.config import DifferNetParams
+
+__all__ = [
+    "IN_MEMORY",
+    "Coupling",
+    "NormalizingFlow",
+    "StandardizedFlow",
+    "Subnet",
+    "low_precision",
+    "negative_log_likelihood",
+]
+
+IN_MEMORY = 2**30
+"""Bytes of training views that are held, beside their copy in double precision."""
+_VIEWS = 65536  # that are read at once, of more
 
 
 class Subnet(nn.Module):
@@ -111,6 +126,49 @@ class NormalizingFlow(nn.Module):
             assert isinstance(coupling, Coupling)
             z = _permuted(coupling.inverse(z), order.argsort())
         return z
+
+
+class StandardizedFlow(nn.Module):
+    """The flow behind a fixed affine map (features - mean) / std; the map is a buffer of the model.
+
+    Its constant log-determinant is left out of the loss: it moves no gradient.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, dimensions: int, params: DifferNetParams, generator: torch.Generator) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dimensions))
+        self.register_buffer("std", torch.ones(dimensions))
+        self.flow = NormalizingFlow(
+            dimensions, blocks=params.blocks, hidden=params.hidden, clamp=params.clamp, generator=generator
+        )
+
+    def standardize(self, samples: Tensor) -> None:
+        """Take mean and standard deviation (n, dimensions) → (dimensions,) from the training features."""
+        if samples.nbytes <= IN_MEMORY:
+            exact = samples.double()
+            mean, std = exact.mean(dim=0), exact.std(dim=0, correction=0)
+        else:  # in parts, which are exact in another last digit
+            parts = samples.split(_VIEWS)
+            mean = sum(part.double().sum(dim=0) for part in parts) / len(samples)
+            std = (sum((part.double() - mean).square().sum(dim=0) for part in parts) / len(samples)).sqrt()
+        self.mean.copy_(mean)
+        # A channel that never fires has no spread; dividing by the floor keeps it at zero.
+        self.std.copy_(std.clamp_min(1e-6))
+
+    def standardize_each(self, sets: Iterable[Tensor]) -> None:
+        """As `standardize`, of K flows side by side each by its own training features: (K, 1, dimensions)."""
+        measured = []
+        for samples in sets:
+            self.standardize(samples)
+            measured.append((self.mean.clone(), self.std.clone()))
+        self.mean, self.std = (torch.stack(values)[:, None] for values in zip(*measured, strict=True))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        z, log_det = self.flow((features - self.mean) / self.std)
+        return z, log_det
 
 
 def _permuted(y: Tensor, order: Tensor) -> Tensor:

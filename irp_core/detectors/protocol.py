@@ -15,7 +15,7 @@ from torch import Tensor
 from irp_core.config import Params
 from irp_core.features.feature_set import FeatureSet, Local
 
-__all__ = ["Detector", "EpochReport", "Localises", "PadsBatches", "Report"]
+__all__ = ["Detector", "EpochReport", "Localises", "PadsBatches", "Report", "ScoreGradient"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,22 @@ class Localises(Protocol):
         The grid covers the view from edge to edge (`irp_core.features.cells`). Like an image's score, its map does not
         depend on the images beside it. Raises what `score` raises.
         """
+        ...
+
+
+@runtime_checkable
+class ScoreGradient(Protocol):
+    """A detector that says how its score answers to the features: the paper's way to say where
+    (`irp_core.localisation.input_gradient`).
+
+    Example:
+        >>> from irp_core.detectors import DETECTORS
+        >>> [name for name, kind in DETECTORS.items() if issubclass(kind, ScoreGradient)]
+        ['differnet']
+    """
+
+    def score_gradient(self, pooled: Tensor) -> Tensor:
+        """∂score/∂features (n, dimensions) of n images with one view each, of `pooled` (n, dimensions)."""
         ...
 
 

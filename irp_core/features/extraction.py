@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import tee
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
@@ -19,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from irp_core.batches.lanes import Lanes
 from irp_core.batches.sizes import alike_sizes, padded_size
 from irp_core.config import Images, Params
 from irp_core.errors import InputError
@@ -56,14 +58,36 @@ class NetworkPass:
         names: list[Feature] = [one.name for one in local]
         self.features: tuple[Feature, ...] = ("pooled", *names) if pooled else tuple(names)
         self.small_batches: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._lanes: Lanes | None = None
 
-    def find_small_batches(self, shape: tuple[int, int], full: int) -> None:
-        """Look for batches of fewer than `full` views of `shape` (height, width) that give the same bits.
+    def find_small_batches(self, shapes: Collection[tuple[int, int]], full: int, lanes: Lanes | None = None) -> None:
+        """Look for batches of fewer than `full` views of each shape (height, width) that give the same bits.
 
         `rows_of` uses what is found. Costs a few batches: for what scores image after image.
+
+        Args:
+            lanes: in which they are computed, if they have the same bits there.
         """
-        probe = np.random.default_rng(0).integers(0, 256, (full, *shape, 3), dtype=np.uint8)
-        self.small_batches[*shape, 3] = alike_sizes(self._joined, probe)
+        probes = [
+            np.random.default_rng(0).integers(0, 256, (full, *shape, 3), dtype=np.uint8) for shape in sorted(shapes)
+        ]
+        wholes = [self._joined(probe) for probe in probes]
+        self._lanes, joined = None, self._joined
+        if lanes is not None and all(map(np.array_equal, lanes.map(self._joined, probes), wholes)):
+            self._lanes, joined = lanes, lambda pixels: lanes.map(self._joined, [pixels])[0]
+        for probe, whole in zip(probes, wholes, strict=True):
+            self.small_batches[probe.shape[1:]] = alike_sizes(joined, probe, whole)
+
+    def batch_size(self, pixels: Sequence[Pixels], full: int) -> int:
+        """Views of a batch, of those that are to be computed now: as many as keep every lane at work, or `full`."""
+        if self._lanes is None or not pixels:
+            return full
+        known = [set(self.small_batches.get(shape, ())) for shape in {view.shape for view in pixels}]
+        return padded_size(-(-len(pixels) // self._lanes.count), full, tuple(sorted(set.intersection(*known))))
+
+    def each(self, batches: Iterable[Pixels]) -> Iterable[dict[Feature, Rows]]:
+        """The rows of each batch, in their order; side by side where there are lanes."""
+        return map(self, batches) if self._lanes is None else self._lanes.map(self, batches)
 
     def _joined(self, pixels: Pixels) -> Rows:
         return np.concatenate([rows.astype(np.float64) for rows in self(pixels).values()], axis=1)
@@ -99,8 +123,10 @@ def rows_of(network_pass: NetworkPass, pixels: Sequence[Pixels], batch: int) -> 
     """Rows (len(pixels), numbers) of views in memory, with the bits that `extract` gives them."""
     found: dict[Feature, list[Rows]] = {name: [np.empty(0)] * len(pixels) for name in network_pass.features}
     work = iter([(list(range(len(pixels))), list(pixels))])
-    for places, views_ in _batches(work, batch, network_pass.small_batches):
-        for name, rows in network_pass(views_).items():
+    size = network_pass.batch_size(pixels, batch)
+    asked, shown = tee(_batches(work, size, network_pass.small_batches))
+    for (places, _), rows_by_name in zip(asked, network_pass.each(views_ for _, views_ in shown), strict=True):
+        for name, rows in rows_by_name.items():
             for place, row in zip(places, rows, strict=False):  # the rest of a batch is padding
                 found[name][place] = row
     return {name: np.stack(rows) for name, rows in found.items()}

@@ -6,7 +6,7 @@ averages are concatenated: y of len(scales) x channels (768 for AlexNet or ResNe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -103,9 +103,16 @@ class PooledExtractor:
         """The same, and the maps of the first scale, from which other features may be read."""
         images = normalize(torch.from_numpy(pixels).to(self.device))
         maps = [self._maps(images, scale) for scale in self.scales]
-        pooled = [at[layer].float().mean(dim=(2, 3)) for at in maps for layer in self.backbone.layers]
-        features: NDArray[np.float32] = torch.cat(pooled, dim=1).cpu().numpy()
+        features: NDArray[np.float32] = self._pool(maps).cpu().numpy()
         return features, maps[0]
+
+    def _pool(self, maps: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        return torch.cat([at[layer].float().mean(dim=(2, 3)) for at in maps for layer in self.backbone.layers], dim=1)
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Normalised images (n, 3, height, width) → features (n, scales x channels), on the device, differentiable."""
+        maps = [self._maps(images, scale) for scale in self.scales]
+        return self._pool(maps)
 
     @torch.inference_mode()
     def maps(self, pixels: NDArray[np.uint8], scale: int) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from irp_core.backbones import Backbone
+from irp_core.batches.lanes import Lanes
 from irp_core.config import Features, Images
 from irp_core.detectors import Detector, Localises, load_detector
 from irp_core.errors import InputError
@@ -62,10 +63,10 @@ class Locator:
         _, self._passes = network_passes(network, local, features.stored)
         self._rows = {need: row_shape(need, features, images) for need in self.needs}
 
-    def find_small_batches(self) -> None:
+    def find_small_batches(self, lanes: Lanes | None) -> None:
         """As `irp_core.inspection.Inspector.find_small_batches`."""
         for one in self._passes:
-            one.find_small_batches(self._shape, self._batch)
+            one.find_small_batches({self._shape}, self._batch, lanes)
 
     def __call__(
         self, upright: Sequence[NDArray[np.uint8]], features: FeatureSet | None = None

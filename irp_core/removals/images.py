@@ -60,7 +60,7 @@ def image_states(
     names = rows["image_id"]
     last = _last_of_each(removals).reindex(names)
     turn = _last_of_each(removals[removals["decision"].isin((*GONE, RESTORED))]).reindex(names)
-    inside = names.isin(training_set["image_id"]).to_numpy()
+    inside = pd.Index(training_set["image_id"]).get_indexer(pd.Index(names)) >= 0  # `isin` takes six times as long
     gone = last["decision"].isin(GONE).to_numpy()
     turned = turn["decision"].notna().to_numpy()
     since = turn["iteration"].astype(float).fillna(0).to_numpy()

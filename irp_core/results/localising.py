@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from irp_core.config import Images, Params
+from irp_core.config import Images
 from irp_core.data.manifest import testing_rows, training_rows
 from irp_core.detectors import Localises, detector_class, load_detector
 from irp_core.errors import InputError
@@ -25,7 +26,7 @@ from irp_core.refinement.scoring import localiser_name, mapped
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import write_cells
 
-__all__ = ["fit_localiser", "measure_maps"]
+__all__ = ["add_image", "fit_localiser", "measure_maps"]
 
 _AT_ONCE = 32  # images
 _KEPT = 2000  # images whose maps are kept for the pages, 2.3 KB each
@@ -97,21 +98,26 @@ def measure_maps(
         some = rows.iloc[first : first + _AT_ONCE]
         seen: FeatureSet = features.read(some, params.views.score, localiser.needs)
         for row, cells in zip(some.itertuples(), localiser.maps(seen).numpy(), strict=True):
-            _add(collected, view_map(cells, params.images.shape), row, run.data_root(), params)
+            add_image(collected, view_map(cells, params.images.shape), row, run.data_root(), params.images)
     return collected.metrics()
 
 
-def _add(collected: PixelScores, view: Any, row: Any, root: Path, params: Params) -> None:
+def add_image(collected: PixelScores, view: NDArray[np.float32], row: Any, root: Path, images: Images) -> None:
+    """Hold the map (height, width) of one test image against its mask.
+
+    Args:
+        row: of the manifest: `label` and `mask_path`, below `root`.
+    """
     if row.label == "good":
         collected.add(view, view < 0)
         return
-    mask = None if pd.isna(row.mask_path) else _mask(root / row.mask_path, params.images)
+    mask = None if pd.isna(row.mask_path) else _mask(root / row.mask_path, images)
     if mask is None or not mask.any():
         collected.add_unmarked()
         return
     height, width = mask.shape  # a mask is as large as its image
     drawn = components(mask)
-    geometry = Geometry(width, height, params.images.shape, params.images.crop)
+    geometry = Geometry(width, height, images.shape, images.crop)
     shown = mask_in_view(mask, geometry)
     # Of each component as it was drawn: is any of its pixels one that the view shows?
     left = sum(mask_in_view(drawn[0] == number, geometry).any() for number in range(1, drawn[1] + 1))

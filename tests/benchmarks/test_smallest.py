@@ -22,6 +22,7 @@ from benchmarks import (
     folds,
     kinds,
     line_round,
+    maps,
     paper_settings,
     run,
     scale,
@@ -36,6 +37,7 @@ from irp_core.demo.line import Batch
 from irp_core.features.store import FeatureStore
 from irp_core.paper.paper_settings import paper_settings_reading, paper_settings_table, paper_settings_times
 from irp_core.paper.reference import load_reference
+from irp_core.params_file import load_params
 from tests.conftest import TINY
 
 SMALLEST: dict[ModuleType, dict[str, Any]] = {
@@ -50,7 +52,7 @@ SMALLEST: dict[ModuleType, dict[str, Any]] = {
         "GOLDEN": Batch(3, 3),
         "FEATURES": {"scales": [64], "kurtosis_scale": 128, "cell_scale": 64},
     },
-    serving: {"_ROUNDS": 2},
+    serving: {"_ROUNDS": 2, "_TOGETHER": 1, "_BATCH": 2, "_KINDS": {"ensemble": serving._KINDS["ensemble"]}},
     folds: {"IMAGES": 20, "DIMENSIONS": 16, "FOLDS": 2, "EPOCHS": 1},
 }
 
@@ -159,6 +161,15 @@ def test_the_papers_settings_are_run_and_told(plant: Path, tmp_path: Path, monke
     before = Path("tables/runs.csv").read_bytes()
     paper_settings._main(plant, settings, Path("tables"), "20", "vanilla")
     assert sorted(Path("tables/runs.csv").read_bytes().splitlines()) == sorted(before.splitlines())
+
+
+def test_maps_of_every_maker_are_held_against_the_masks(plant: Path, tmp_path: Path) -> None:
+    settings = [*TINY, "training.epochs=1", f"features.store={tmp_path}/store"]
+    for maker in ("patch_gaussian", "input gradient of differnet"):
+        row = maps.measured_maps(plant, load_params(None, settings), maker)
+        assert (row["set"], row["maker"], row["images"]) == (plant.name, maker, 16)
+        assert all(0 <= row[name] <= 1 for name in ("pixel_auroc", "aupro", "peak_hits"))
+    assert row["defects_hit"] is None  # the gradient has no threshold
 
 
 def test_images_of_two_kinds(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 from PIL import Image
 
 from irp_core.backbones import load_backbone
+from irp_core.batches.lanes import Lanes, lanes_for
 from irp_core.batches.sizes import alike_sizes
 from irp_core.config import DifferNetParams, Features, Images, Params, Training
 from irp_core.detectors import Detector, DifferNet, Ensemble, Gaussian, PadsBatches
 from irp_core.errors import InputError
+from irp_core.features.cells import cell_grid
+from irp_core.features.extraction import NetworkPass, rows_of
 from irp_core.features.feature_set import FeatureSet
 from irp_core.inspection import Inspector, save_inspector
 
@@ -33,7 +37,7 @@ def detectors() -> list[Detector]:
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     detector = detectors()[request.param]
     rng = np.random.default_rng(0)
-    cells = rng.normal(size=(8, 4, 4, 64)).astype(np.float16)
+    cells = rng.normal(size=(8, *cell_grid(SMALL.features, SMALL.images), 64)).astype(np.float16)
     seen = FeatureSet(rng.normal(size=(8, 4, 512)).astype(np.float32), cells=cells)
     detector.fit(seen, epochs=1, seed=0)
     (tmp_path / "trained").mkdir()
@@ -50,8 +54,11 @@ def photographs(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_small_batches_change_no_bit_of_a_score(count: int, folder: Path) -> None:
+@pytest.mark.parametrize(("count", "lanes"), [(1, 1), (2, 2), (5, 3)])
+def test_small_batches_change_no_bit_of_a_score(
+    count: int, lanes: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("irp_core.inspection.inspector.lanes_for", lambda _: Lanes(lanes))
     paths = photographs(folder, count)
     usual, quick = Inspector(folder, "cpu"), Inspector(folder, "cpu")
     assert isinstance(quick.detector, PadsBatches)  # else one image is computed as a full batch
@@ -85,3 +92,42 @@ def test_bytes_pixels_and_files_score_the_same(folder: Path) -> None:
 def test_pixels_of_another_form_are_refused(pixels: np.ndarray, folder: Path) -> None:
     with pytest.raises(InputError, match="expected pixels"):
         Inspector(folder, "cpu").see(pixels)
+
+
+class Shown:
+    """A network whose numbers are right everywhere, or not in a thread of its own."""
+
+    def __init__(self, *, wrong_in_a_lane: bool = False) -> None:
+        self.sizes: list[tuple[int, bool]] = []
+        self._wrong = wrong_in_a_lane
+
+    def with_maps(self, pixels: np.ndarray) -> tuple[np.ndarray, dict]:
+        in_a_lane = threading.current_thread().name.startswith("irp-lane")
+        self.sizes.append((len(pixels), in_a_lane))
+        off = float(self._wrong and in_a_lane) + (len(pixels) == 1)  # alone, a view has other bits
+        return pixels.reshape(len(pixels), -1).astype(np.float64) + off, {}
+
+
+@pytest.mark.parametrize(
+    ("views", "batches"), [(4, [2, 2]), (3, [2, 2]), (8, [4, 4]), (12, [8, 4]), (32, [8, 8, 8, 8])]
+)
+def test_views_are_computed_side_by_side_in_batches_that_keep_every_lane_at_work(
+    views: int, batches: list[int]
+) -> None:
+    shown, pixels = Shown(), list(np.arange(views * 12, dtype=np.uint8).reshape(views, 2, 2, 3))
+    shows = NetworkPass(shown, [], pooled=True)  # type: ignore[arg-type]
+    shows.find_small_batches({(2, 2)}, 8, Lanes(2))
+    shown.sizes.clear()
+    rows = rows_of(shows, pixels, 8)["pooled"]
+    assert np.array_equal(rows, np.stack(pixels).reshape(views, -1))
+    assert sorted(shown.sizes) == sorted((size, True) for size in batches)
+
+
+def test_lanes_that_change_a_bit_are_not_used() -> None:
+    shown = Shown(wrong_in_a_lane=True)
+    shows = NetworkPass(shown, [], pooled=True)  # type: ignore[arg-type]
+    shows.find_small_batches({(2, 2)}, 8, Lanes(2))
+    shown.sizes.clear()
+    rows_of(shows, list(np.zeros((4, 2, 2, 3), dtype=np.uint8)), 8)
+    assert shown.sizes == [(4, False)]
+    assert lanes_for(torch.device("meta")) is None

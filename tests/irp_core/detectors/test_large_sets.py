@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from irp_core.config import CellVotesParams, DifferNetParams, Params, Training
-from irp_core.detectors import DETECTORS, CellVotes, DifferNet, Localises, differnet
+from irp_core.detectors import DETECTORS, CellVotes, DifferNet, Localises, normalizing_flow
 from irp_core.detectors.cells import cell_votes, patch_gaussian
 from irp_core.detectors.folds import assign_folds, contents_of, drawn, fold_by_fold, score_in_parts
 from irp_core.detectors.gaussian import Gaussian
@@ -175,9 +175,9 @@ def test_a_flow_trains_on_a_sample_and_reports_the_loss_on_the_others(
 def test_views_that_do_not_fit_into_memory_are_mapped(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
     held, kept = both(stored, monkeypatch)
     scores = []
-    for bound in (differnet._IN_MEMORY, 0):
-        monkeypatch.setattr(differnet, "_IN_MEMORY", bound)
-        monkeypatch.setattr(differnet, "_AT_ONCE", 50)
+    for bound in (normalizing_flow.IN_MEMORY, 0):
+        monkeypatch.setattr(normalizing_flow, "IN_MEMORY", bound)
+        monkeypatch.setattr(normalizing_flow, "_VIEWS", 50)
         flow = DifferNet(12, DifferNetParams(blocks=1, hidden=4), Training(), CPU)
         flow.fit(kept, epochs=2, seed=0)
         scores.append(flow.score(held))
