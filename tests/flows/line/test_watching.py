@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import os
+import shutil
+import signal
+import sqlite3
+import threading
 import time
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -14,6 +25,7 @@ from irp_core.config.lines import Inbox
 from irp_core.demo.line import Batch
 from irp_core.line.definition import load_line, write_line
 from tests.flows.line.plants import Plant, make_plant
+from tests.flows.processes import forks
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +83,95 @@ def test_the_schedule_of_one_process_is_what_the_line_says(plant: Plant, monkeyp
     assert trigger.trigger.expect == {"irp.inbox.ready"}
     assert trigger.trigger.match.root == {"prefect.resource.id": "irp.line.line3"}
     assert trigger.actions[0].deployment_id == rounds.id
+
+
+@pytest.mark.timeout(900)
+def test_the_command_starts_rounds_by_number_and_by_the_clock(
+    tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`irp line watch` with its own server, until Ctrl-C. The runs are processes of their own, as ever, but forked."""
+    from prefect import flow_engine
+    from prefect.settings import PREFECT_RUNNER_POLL_FREQUENCY, temporary_settings
+
+    from flows.cli.lines.line import watch
+    from flows.line.watch import watch as poll
+
+    plant = make_plant(tmp_path, [Batch(12, 0)], cron="0 2 * * *")
+    plant.night(1)
+    poll("line3", str(plant.project))  # sees the images for the first time: the next poll takes them
+    copy_server(plant.project / ".irp")
+    monkeypatch.setattr(flow_engine, "multiprocessing", Forking(multiprocessing.context, forks()))
+    for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS", "1")
+    monkeypatch.chdir(plant.project)
+    seen: list[str] = []
+    with temporary_settings({PREFECT_RUNNER_POLL_FREQUENCY: 1}):
+        user = threading.Thread(target=at_the_keyboard, args=(seen,))
+        user.start()
+        watch("line3")
+        user.join()
+    assert seen == ["AUTOMATION: 1 round, promoted", "SCHEDULE: 1 round, promoted"]  # the second had nothing new
+    assert plant.aliases() == {"champion": "1"}
+
+
+def copy_server(folder: Path) -> None:
+    """The session's database of Prefect, which takes seconds to make."""
+    folder.mkdir()
+    made = Path(os.environ["PREFECT_HOME"])
+    shutil.copyfile(made / "prefect.db.made", folder / "prefect.db.made")
+    with closing(sqlite3.connect(made / "prefect.db")) as old, closing(sqlite3.connect(folder / "prefect.db")) as new:
+        old.backup(new)
+
+
+@dataclass(frozen=True)
+class Forking:
+    """As `multiprocessing`, for Prefect, which starts each run from nothing: seconds of imports."""
+
+    context: Any
+    forked: ForkServerContext
+
+    def get_context(self, _: str) -> ForkServerContext:
+        return self.forked
+
+
+def at_the_keyboard(seen: list[str]) -> None:
+    """What a person does beside `irp line watch`: put the poll and the night to now, look at the rounds, Ctrl-C."""
+
+    def ask(path: str, body: dict[str, Any]) -> Any:
+        user, _, password = os.environ["PREFECT_API_AUTH_STRING"].partition(":")
+        url = f"{os.environ['PREFECT_API_URL']}/{path}"
+        return httpx.post(url, json=body, auth=(user, password), timeout=None).raise_for_status().json()
+
+    def runs(flow: str, state: str) -> list[dict[str, Any]]:
+        chosen = {"flows": {"name": {"any_": [flow]}}, "flow_runs": {"state": {"type": {"any_": [state]}}}}
+        found: list[dict[str, Any]] = ask("flow_runs/filter", chosen)
+        return found
+
+    def set_the_clock_forward(flow: str) -> None:
+        while not (due := [run for run in runs(flow, "SCHEDULED") if run["auto_scheduled"]]):
+            time.sleep(0.1)
+        now = {"type": "SCHEDULED", "state_details": {"scheduled_time": datetime.now(UTC).isoformat()}}
+        first = min(due, key=lambda run: run["expected_start_time"])
+        ask(f"flow_runs/{first['id']}/set_state", {"state": now, "force": True})
+
+    def ended(how: str) -> None:
+        while not any((run["created_by"] or {}).get("type") == how for run in runs("retrain", "COMPLETED")):
+            time.sleep(0.1)
+        records = sorted(Path("lines/line3/rounds").glob("*/round.json"))
+        seen.append(f"{how}: {len(records)} round, {json.loads(records[-1].read_text())['outcome']}")
+
+    try:
+        while "PREFECT_API_AUTH_STRING" not in os.environ:
+            time.sleep(0.1)
+        set_the_clock_forward("watch")
+        ended("AUTOMATION")
+        set_the_clock_forward("retrain")
+        ended("SCHEDULE")
+    except Exception as error:
+        seen.append(repr(error))
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def irp(project: Path, *arguments: str) -> tuple[int, str]:

@@ -112,6 +112,23 @@ def test_whatever_compose_names_exists() -> None:
     assert (COMPOSE.parent / build["context"] / build["dockerfile"]).is_file()
 
 
+def test_the_installed_commands_take_compose_s_arguments() -> None:
+    from mlflow.cli import cli as of_mlflow
+    from prefect.cli._app import _app as of_prefect
+
+    services = yaml.safe_load(interpolated(COMPOSE.read_text(), SECRETS))["services"]
+    commands = {name: service["command"] for name, service in services.items() if "command" in service}
+    assert set(commands) == {"prefect", "mlflow", "worker"}
+    for name in ("prefect", "worker"):
+        taken = of_prefect.parse_args(commands[name][1:], exit_on_error=False, print_error=False)[1].arguments
+        assert {str(value) for value in taken.values()} <= set(commands[name])
+    with pytest.raises(Exception, match="Unknown option"):
+        of_prefect.parse_args([*commands["worker"][1:], "--pol", "irp"], exit_on_error=False, print_error=False)
+    _, server, *arguments = commands["mlflow"]
+    context = of_mlflow.commands[server].make_context(server, arguments)
+    assert not context.args and context.params["app_name"] == "basic-auth"
+
+
 def test_the_unit_s_command_exists() -> None:
     (unit,) = COMPOSE.parent.glob("*.service")
     lines = unit.read_text().splitlines()
