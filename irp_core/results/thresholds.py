@@ -19,6 +19,11 @@ def removal_sentence(summary: Mapping[str, Any]) -> str:
         'Removal threshold 1.250: a training image above it stands out (highest score left: 1.100). It only cleans the training set.'
     """  # noqa: E501
     last = summary["last_round"]
+    if summary.get("outcome") and last["threshold"] >= last["max_score"]:
+        return (
+            f"Highest score left: {last['max_score']:.3f}, by all detectors together. No training image stands so far "
+            "out, and alone, that it is removed without asking."
+        )
     if summary.get("outcome"):
         return (
             f"Removal threshold {last['threshold']:.3f} (highest score left: {last['max_score']:.3f}): only a training "

@@ -18,10 +18,13 @@ METHODS_SHOWN = ("vanilla", "irp", "careful", "answered", "oracle")
 """Training on all, the paper's rule, what is removed without asking, the same after answers, and the ceiling."""
 
 
-def _make_plant(folder: Path, size: int) -> None:
+def _make_plant(folder: Path, size: int, snapshots: bool) -> None:
     from irp_core.demo.plant import write_demo_plant
     from tasks.runtime.progress import bar
+    from tasks.versions.snapshots import check_repository
 
+    if snapshots:
+        check_repository()  # before a minute of drawing, not after it
     try:
         with bar("Making the demo plant") as advance:
             write_demo_plant(folder, size=size, progress=advance)
@@ -43,7 +46,9 @@ def demo(
     overrides = [f"run.seed={seed}", "contamination.fraction=0.2", *(set_param or ())]
     plain = read_params(params, [*overrides, *left_off(no_dvc, no_prefect)]).model_dump(mode="json")
     console = Console(quiet=quiet)
-    done = compare_methods(console, folder, plain, METHODS_SHOWN, lambda: _make_plant(folder, size))
+    done = compare_methods(
+        console, folder, plain, METHODS_SHOWN, lambda: _make_plant(folder, size, plain["snapshots"]["enabled"])
+    )
     # Not earlier: Prefect must not be imported before its settings stand.
     from flows.compare import comparison_table
     from flows.terminal.run import show_run

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
+from scipy.special import log_ndtr, ndtri_exp
 from torch import Tensor
 
 from irp_core.config import Params, PatchGaussianParams
@@ -26,16 +26,18 @@ __all__ = ["Ensemble"]
 
 _FOLDS = 5  # for the members' scales
 _MEMBERS = ("gaussian", "patch_gaussian")
+_FURTHEST = 600.0  # logarithm of a score: a number that can be multiplied and averaged
 
 
 class Ensemble:
-    """Score: the sum over `gaussian` and `patch_gaussian` of -log p.
+    """Score: how odd `gaussian` and `patch_gaussian` together find an image, as a multiple of an ordinary one.
 
-    p is the share of good images that have a higher score, if the logarithms are normally distributed.
-
+    For each, p is the share of good images that have a higher score, if the logarithms are normally distributed.
     Mean and standard deviation of a member's log scores are those of the training images out of fold: a member that
     remembers what it was trained on would call every new image odd. The sum of -log p (Fisher, 1925) lets the member
-    decide that is surer; one to which an image is ordinary adds next to nothing.
+    decide that is surer; one to which an image is ordinary adds next to nothing. The sum's own p, by chi squared, is
+    brought back to the members' scale: exp(s z), z its normal deviate, below 0 z / (1 + |z|), and s the mean of their
+    standard deviations. So 1 is ordinary, and λ times the median says of it what it says of a distance.
 
     Its map is `patch_gaussian`'s: the whole image has no place.
 
@@ -156,6 +158,12 @@ class Ensemble:
 
 
 def _combined(logs: dict[str, NDArray[np.float64]], scales: dict[str, Scale]) -> NDArray[np.float64]:
-    """Sum over the members of -log p (n,) of log scores (n,); positive."""
-    total = sum(-log_ndtr(-standardised(logs[name], scales[name])) for name in _MEMBERS)
-    return np.maximum(np.asarray(total, dtype=np.float64), np.finfo(np.float64).tiny)
+    """Scores (n,) of log scores (n,) of the members; positive."""
+    told = sum(-log_ndtr(-standardised(logs[name], scales[name])) for name in _MEMBERS)
+    told = np.maximum(np.asarray(told, dtype=np.float64), 1e-6)
+    deviate = -ndtri_exp(np.log1p(told) - told)  # the logarithm of chi²'s tail with four degrees of freedom, at 2 told
+    # Below an ordinary image it levels off: a training image, which the members remember, is hardly less than ordinary.
+    deviate = np.where(deviate < 0, deviate / (1 - np.minimum(deviate, 0)), deviate)
+    width = float(np.mean([scales[name][1] for name in _MEMBERS]))
+    scores: NDArray[np.float64] = np.exp(np.clip(width * deviate, -_FURTHEST, _FURTHEST))
+    return scores

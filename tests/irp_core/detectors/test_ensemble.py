@@ -51,12 +51,15 @@ def test_new_good_images_score_like_images_out_of_fold() -> None:
 def test_out_of_fold_is_the_sum_over_members_with_the_scales_of_the_images_inside() -> None:
     training, inside = images(24, 0), np.arange(24) < 20
     folds = assign_folds([str(number) for number in range(24)], inside, 4, seed=1)
-    expected = np.zeros(24)
+    expected, widths = np.zeros(24), []
     for member in (lambda: Gaussian(CPU), lambda: PatchGaussian(Params().patch_gaussian, CPU)):
         logs = np.log(fold_by_fold(member, training, folds, epochs=1, seed=1))
         expected -= stats.norm.logsf(logs, logs[inside].mean(), logs[inside].std())
+        widths.append(logs[inside].std())
     found = ensemble().score_out_of_fold(training, folds, epochs=1, seed=1)
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    together = stats.norm.isf(stats.chi2(4).sf(2 * expected))
+    together = np.where(together < 0, together / (1 + np.abs(together)), together)
+    np.testing.assert_allclose(found, np.exp(np.mean(widths) * together), rtol=1e-7)
 
 
 def test_its_map_is_that_of_the_member_which_says_where() -> None:
@@ -65,3 +68,12 @@ def test_its_map_is_that_of_the_member_which_says_where() -> None:
     detector.fit(training)
     alone.fit(training)
     assert torch.equal(detector.maps(new), alone.maps(new))
+
+
+def test_an_ordinary_image_scores_about_one_and_the_oddest_a_number() -> None:
+    detector = ensemble()
+    detector.fit(images(60, 0))
+    assert 0.9 < np.median(detector.score(images(60, 1))) < 1.1
+    far = detector.score(images(2, 2, whole=1e6, place=6e4))
+    assert np.isfinite(far).all()
+    assert far.min() > 10
