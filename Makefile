@@ -45,7 +45,7 @@ WORKERS ?= 2
 test: dev ## Run the test suite
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test-trust: dev ## Of these, what is said of kills, damage, full disks, doors and tampering (under three minutes)
+test-trust: dev ## Of these, what is said of kills, damage, full disks, doors and tampering
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m trust
 
 check: dev ## Lint, formatting, types, import rules
