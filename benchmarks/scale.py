@@ -219,6 +219,8 @@ def main(
         typer.confirm("Go on?", abort=True)
     results: dict[int, dict[str, float]] = {}
     for size in sorted(sizes):
+        if work:
+            work.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="irp-scale-", dir=work))
         try:
             results[size] = measure(size, folder, setting or [], "processor" if processor else "seconds")
