@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -217,7 +218,7 @@ class DifferNet:
         own = [torch.from_numpy(mine.ravel()).to(self.device) for mine in places]
         flows = stacked(start, len(present)).train()
         if self.params.standardize:
-            flows.standardize_each([samples[mine] for mine in own])
+            flows.standardize_each(samples[mine] for mine in own)
         training = train_stacked(
             flows,
             samples,
@@ -307,7 +308,11 @@ def _samples(features: FeatureSet) -> Tensor:
     if images * views * dimensions * 4 <= normalizing_flow.IN_MEMORY:
         return torch.from_numpy(features.pooled.reshape(-1, dimensions))
     with tempfile.NamedTemporaryFile(prefix="irp-views-") as file:  # it has no name any more when it is read
-        mapped = np.memmap(file.name, dtype=np.float32, mode="w+", shape=(images * views, dimensions))
+        try:  # where the disk is full, writing to a mapped file with holes is no error but the process' end
+            os.posix_fallocate(file.fileno(), 0, images * views * dimensions * 4)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, file.name) from None
+        mapped = np.memmap(file.name, dtype=np.float32, mode="r+", shape=(images * views, dimensions))
     start = 0
     for block in features.blocks():
         mapped[start : start + len(block) * views] = block.pooled.reshape(-1, dimensions)

@@ -164,6 +164,7 @@ class StandardizedFlow(nn.Module):
         for samples in sets:
             self.standardize(samples)
             measured.append((self.mean.clone(), self.std.clone()))
+            del samples  # before the next ones are made
         self.mean, self.std = (torch.stack(values)[:, None] for values in zip(*measured, strict=True))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:

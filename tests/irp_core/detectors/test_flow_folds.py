@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from irp_core.config import DifferNetParams, Training
 from irp_core.detectors import DifferNet
 from irp_core.detectors.folds import fold_by_fold
+from irp_core.detectors.normalizing_flow import StandardizedFlow
 from irp_core.detectors.out_of_fold import FoldsAtOnce
 from irp_core.features.feature_set import FeatureSet
 
@@ -128,3 +131,18 @@ def test_refuses_what_it_cannot_score() -> None:
 
 def test_is_recognised() -> None:
     assert isinstance(make(), FoldsAtOnce)
+
+
+def test_the_views_of_one_fold_at_a_time_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    standardize = StandardizedFlow.standardize
+    copies: list[weakref.ref[torch.Tensor]] = []
+    held = []
+
+    def counted(self: StandardizedFlow, samples: torch.Tensor) -> None:
+        copies.append(weakref.ref(samples))
+        held.append(sum(copy() is not None for copy in copies))
+        standardize(self, samples)
+
+    monkeypatch.setattr(StandardizedFlow, "standardize", counted)
+    make().score_out_of_fold(features(9), assigned(3, 3, 3), epochs=0, seed=0)
+    assert held == [1, 1, 1]

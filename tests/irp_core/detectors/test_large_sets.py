@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import pickle
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -182,6 +184,17 @@ def test_views_that_do_not_fit_into_memory_are_mapped(stored: StoredFeatures, mo
         flow.fit(kept, epochs=2, seed=0)
         scores.append(flow.score(held))
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
+
+
+def test_a_full_disk_is_said_before_views_are_mapped(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int, start: int, size: int) -> None:
+        assert (start, size) == (0, IMAGES * 2 * 12 * 4)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(normalizing_flow, "IN_MEMORY", 0)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*irp-views-"):
+        DifferNet(12, DifferNetParams(), Training(), CPU).fit(both(stored, monkeypatch)[1], epochs=1, seed=0)
 
 
 def test_cells_that_vote_are_read_a_few_images_at_a_time(
