@@ -125,9 +125,8 @@ def _client(cluster: str, threads: int) -> Iterator[Any]:
         return
     try:
         client = Client(cluster, timeout=_WAIT)
-    except (OSError, TimeoutError) as error:
-        raise InputError(
-            f"runtime.cluster: expected a Dask scheduler at {cluster}, found none ({str(error).splitlines()[0]})."
-        ) from None
+    except (OSError, ValueError) as error:  # the latter of an address that is none
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"runtime.cluster: expected a Dask scheduler at {cluster}, found none ({said}).") from None
     with client:
         yield client

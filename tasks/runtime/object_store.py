@@ -60,7 +60,8 @@ class FileSystemObjects:
             try:
                 system.pipe_file(f"{root}/{name}", content, mode="create")
             except FileNotFoundError:  # no object store: it wants folders; never a bucket that is not there
-                folders = [root, *(f"{root}/{parent}" for parent in reversed(PurePosixPath(name).parents[:-1]))]
+                folders = [root] if "/" in root else []  # else it is the bucket
+                folders += [f"{root}/{parent}" for parent in reversed(PurePosixPath(name).parents[:-1])]
                 for folder in folders:
                     with suppress(FileExistsError):
                         system.mkdir(folder, create_parents=False)

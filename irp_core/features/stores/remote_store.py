@@ -63,6 +63,7 @@ class RemoteStore(FeatureStore):
     def _found(self) -> Iterator[tuple[str, tuple[Segment, Keys] | str]]:
         for name, entry in self._entries.items():
             if name not in self._segments and (keys := self._keys(entry)) is not None:
+                self._keep(name)  # of a writer that was killed after the entry
                 yield name, (self._remote(name, len(keys)), keys)
         yield from super()._found()
 
@@ -77,30 +78,35 @@ class RemoteStore(FeatureStore):
         """Note that a segment lies elsewhere; one that was written here becomes one that was fetched."""
         if isinstance(self._segments[name], _RemoteSegment):
             return
-        segment = self._segments[name] = self._remote(name, count)
-        segment.path.parent.mkdir(exist_ok=True)
-        with suppress(FileNotFoundError):  # another process has moved it
-            (self.directory / name).replace(segment.path)
+        self._segments[name] = self._remote(name, count)
+        self._keep(name)
+
+    def _keep(self, name: str) -> None:
+        """Move a segment that was written here, if it is still there, to those that were fetched."""
+        if (self.directory / name).exists():
+            kept = self.directory / _FETCHED / name
+            kept.parent.mkdir(exist_ok=True)
+            with suppress(FileNotFoundError):  # another process has moved it
+                (self.directory / name).replace(kept)
 
     def _keys(self, entry: str) -> Keys | None:
         """An entry of the index, which is fetched once; None where it is not what its name says."""
-        kept = self.directory / _KEYS / entry
+        kept, digest = self.directory / _KEYS / entry, entry.split(".")[1]
+        with suppress(FileNotFoundError):
+            if _digest(content := kept.read_bytes()) == digest:
+                return keys_of_bytes(content)
+            kept.unlink(missing_ok=True)  # damage of this machine's copy says nothing of the entry itself
         try:
-            content = kept.read_bytes()
+            content = self._elsewhere.objects.read(f"{self.fingerprint}/{_KEYS}/{entry}")
         except FileNotFoundError:
-            try:
-                content = self._elsewhere.objects.read(f"{self.fingerprint}/{_KEYS}/{entry}")
-            except FileNotFoundError:
-                return None
-        if _digest(content) != entry.split(".")[1]:
+            return None
+        if _digest(content) != digest:
             _LOG.warning("%s/%s: was changed since it was written; what it listed is extracted again.",
                          self._elsewhere.objects.address, entry)  # fmt: skip
-            kept.unlink(missing_ok=True)
             self._elsewhere.objects.remove(f"{self.fingerprint}/{_KEYS}/{entry}")
             return None
-        if not kept.exists():
-            with atomic_path(kept) as temporary:
-                temporary.write_bytes(content)
+        with atomic_path(kept) as temporary:
+            temporary.write_bytes(content)
         return keys_of_bytes(content)
 
     def _look_again(self, name: str) -> None:

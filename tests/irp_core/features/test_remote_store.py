@@ -179,3 +179,34 @@ def test_an_entry_that_is_not_what_its_name_says_is_no_entry(here: Elsewhere) ->
     write(other, 0)
     other.publish()  # under the same name
     assert RemoteStore(on_another_machine(on_another_machine(here)), SPEC).missing(NAMES[:1], 1) == []
+
+
+def test_a_damaged_copy_of_an_entry_says_nothing_of_the_entry(here: Elsewhere) -> None:
+    store = RemoteStore(here, SPEC)
+    write(store, 0)
+    store.publish()
+    (copy,) = Path(here.cache).glob("*/keys/*")
+    whole = copy.read_bytes()
+    copy.write_bytes(b"cut")
+    assert RemoteStore(here, SPEC).missing(NAMES[:1], 1) == []
+    assert copy.read_bytes() == whole
+    assert RemoteStore(on_another_machine(here), SPEC).missing(NAMES[:1], 1) == []
+
+
+def test_a_writer_that_was_killed_after_the_entry_leaves_nothing_uncounted(
+    here: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RemoteStore(here, SPEC)
+    write(store, 0)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RemoteStore, "_moved", killed)
+        store.publish()
+    (left,) = store.directory.glob("*.arrow")
+    again = RemoteStore(here, SPEC)
+    assert not left.exists()
+    assert (store.directory / "fetched" / left.name).exists()
+    assert again.get(NAMES[:1], 1)[:, 0].tolist() == ROWS[:1].tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -121,6 +122,19 @@ def test_an_address_where_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatc
     with (
         pytest.raises(InputError, match=r"expected a Dask scheduler at tcp://127\.0\.0\.1:9, found none"),
         Workers("tcp://127.0.0.1:9", 1, 1) as workers,
+    ):
+        list(workers.each(_bent, [(1,)]))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(None, r"invalid address 'foo:bar:baz'.*"), (TimeoutError(), "TimeoutError")], ids=str
+)
+def test_an_address_that_is_none_is_named(error: Exception | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if error is not None:
+        monkeypatch.setattr("dask.distributed.Client", Mock(side_effect=error))
+    with (
+        pytest.raises(InputError, match=rf"a Dask scheduler at tcp://foo:bar:baz, found none \({said}\)\.$"),
+        Workers("tcp://foo:bar:baz", 1, 1) as workers,
     ):
         list(workers.each(_bent, [(1,)]))
 

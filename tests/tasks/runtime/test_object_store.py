@@ -64,8 +64,9 @@ def test_the_first_of_two_writers_is_kept(address: str) -> None:
 
 
 def test_what_is_wrong_with_an_address_is_said(address: str) -> None:
-    with pytest.raises(FileNotFoundError, match="bucket does not exist"):
-        FileSystemObjects("s3://nowhere/plant").create("index/a", b"content")
+    for nowhere in ("s3://nowhere/plant", "s3://nowhere"):
+        with pytest.raises(FileNotFoundError, match="bucket does not exist"):
+            FileSystemObjects(nowhere).create("index/a", b"content")
     with pytest.raises(InputError, match="expected an address that fsspec knows"):
         FileSystemObjects("gopher://plant").names("a")
 
