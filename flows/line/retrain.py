@@ -18,11 +18,11 @@ from flows.refine import resume
 from irp_core.config import Params
 from irp_core.config.lines import Line
 from irp_core.line.folder import LineFolder
-from irp_core.line.ledger import Ledger
 from irp_core.line.rounds import LineRound, open_round
 from irp_core.params_file import checked_params
 from irp_core.run.inputs import RunInputs
 from tasks.inbox.mending import lost_images, put_away
+from tasks.inbox.poll import whole_ledger
 from tasks.inbox.rounds import begin, take_in
 from tasks.notify import tell
 from tasks.promotion.comparing import compare_with_champion, enter_challenger
@@ -63,7 +63,7 @@ def _round(line: Line, params: Params, force: bool) -> dict[str, Any]:
     folder = LineFolder(line.name).make()
     this = open_round(folder)
     if this is not None and (damage := _damage(this, folder)):
-        put_away(this, damage, Ledger(folder.ledger))
+        put_away(this, damage, whole_ledger(line, params))
         this, force = None, True
     if this is None:
         started = time.perf_counter()
@@ -78,7 +78,7 @@ def _round(line: Line, params: Params, force: bool) -> dict[str, Any]:
     else:
         get_run_logger().info("Goes on with round %d.", this.number)
     record = this.record()
-    Ledger(folder.ledger).assign(record["new"], this.number)
+    whole_ledger(line, params).assign(record["new"], this.number)
     with logged(this.log, f"round {this.number} of {line.name}"):
         return _carry_out(line, checked_params(record["params"], str(this.path)), this)
 

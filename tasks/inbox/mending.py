@@ -35,12 +35,14 @@ def mended_ledger(folder: LineFolder, images: Images, key: str, workers: int, *,
         key: digest of what images are looked at with (`tasks.inbox.poll.look_key`).
         thorough: see `Ledger.damage`.
     """
-    lost = not folder.ledger.exists() and any(_own_images(folder))
-    damage = f"{folder.ledger}: is gone" if lost else _damage(folder, thorough)
-    if damage is None:
-        return Ledger(folder.ledger)
-    if not lost:
+    damage = _damage(folder, thorough)
+    if damage is not None:
         salvage(folder.ledger)
+    elif _is_empty(Ledger(folder.ledger)) and any(_own_images(folder)):
+        # It was lost: whoever opens it then makes an empty one. Of a first poll that was killed it has the files.
+        damage = f"{folder.ledger}: has none of the line's images"
+    else:
+        return Ledger(folder.ledger)
     ledger = Ledger(folder.ledger)
     kept = len(ledger.images())
     added = _make_again(ledger, folder, images, key, workers)
@@ -53,6 +55,10 @@ def _damage(folder: LineFolder, thorough: bool) -> str | None:
         return Ledger(folder.ledger).damage(thorough=thorough)
     except DamagedLedger as error:
         return error.what
+
+
+def _is_empty(ledger: Ledger) -> bool:
+    return ledger.last_taken() is None and not ledger.counts()
 
 
 def _own_images(folder: LineFolder) -> Iterator[Path]:
@@ -73,12 +79,12 @@ def _make_again(ledger: Ledger, folder: LineFolder, images: Images, key: str, wo
                 added += ledger.enter(name, seen, key, at)
             else:
                 _LOG.warning("%s: %s", file, seen.reason)
-    for this in rounds_of(folder):
-        with suppress(InputError):  # of a round that was damaged itself
-            record = this.record()
-            ledger.assign({name: out for name, out in record["new"].items() if name not in known}, this.number)
-            if reason := record.get("set_aside"):
-                ledger.set_aside(this.number, reason)
+        for this in rounds_of(folder):  # within the transaction: images without their rounds would look new
+            with suppress(InputError):  # of a round that was damaged itself
+                record = this.record()
+                ledger.assign({name: out for name, out in record["new"].items() if name not in known}, this.number)
+                if reason := record.get("set_aside"):
+                    ledger.set_aside(this.number, reason)
     return added
 
 
@@ -111,8 +117,9 @@ def put_away(this: LineRound, damage: str, ledger: Ledger) -> None:
 
     Its run is found again where the images are the same: nothing is trained twice.
     """
+    # The ledger first: after a kill the damaged round is still there, and all of this is done again.
+    images = ledger.begin_again(this.number)
     aside = this.path.with_name(f"damaged-{this.path.name}")
     shutil.rmtree(aside, ignore_errors=True)
     this.path.rename(aside)
-    images = ledger.begin_again(this.number)
     _LOG.warning("%s. Round %d begins again; %d images are new in it.", damage, this.number, images)

@@ -23,7 +23,7 @@ from irp_core.line.ledger import DOUBLE, TAKEN, UNREADABLE, VANISHED, Ledger, Se
 from tasks.inbox.mending import mended_ledger
 from tasks.inbox.places import Place, open_place
 
-__all__ = ["Poll", "look_key", "poll", "poll_until_settled"]
+__all__ = ["Poll", "look_key", "poll", "poll_until_settled", "whole_ledger"]
 
 _LOCK_SECONDS = 3600  # a first poll may take in many thousand images
 _OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -96,6 +96,13 @@ def poll_until_settled(
             break
         time.sleep(line.taking.settle)
     return Poll(taken, found.waiting, found.ignored, problems)
+
+
+def whole_ledger(line: Line, params: Params) -> Ledger:
+    """The line's ledger outside a poll; what of it was damaged or lost is made again."""
+    folder = LineFolder(line.name).make()
+    with FileLock(folder.inbox_lock, timeout=_LOCK_SECONDS):
+        return mended_ledger(folder, params.images, look_key(params.images), params.features.workers)
 
 
 def look_key(images: Images) -> str:

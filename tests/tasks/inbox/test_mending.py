@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from prefect.logging import disable_run_logger
 
+from flows.line import retrain
 from irp_core.config import Params
 from irp_core.config.lines import Inbox, Line
 from irp_core.line.folder import LineFolder
@@ -101,7 +102,9 @@ def test_no_flipped_bit_is_used(line: Line, caplog: pytest.LogCaptureFixture) ->
 
 
 @pytest.mark.parametrize(
-    "harm", [Path.unlink, lambda file: file.write_bytes(b"\0" * 9000)], ids=["lost", "overwritten"]
+    "harm",
+    [Path.unlink, lambda file: (file.unlink(), Ledger(file)), lambda file: file.write_bytes(b"\0" * 9000)],
+    ids=["lost", "lost and opened", "overwritten"],
 )
 def test_a_lost_ledger_is_made_again_from_the_images_and_the_rounds(line: Line, harm: Callable[[Path], object]) -> None:
     images, counts = told(line)
@@ -112,6 +115,31 @@ def test_a_lost_ledger_is_made_again_from_the_images_and_the_rounds(line: Line, 
     again, other = told(line)
     assert noted(again).equals(noted(images))
     assert other == counts
+
+
+def test_a_ledger_that_is_made_again_is_made_whole_or_not_at_all(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, _ = told(line)
+    LineFolder("line3").ledger.unlink()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Ledger, "assign", killed)
+        poll(line, Params(), now=3 * DAY)
+    poll(line, Params(), now=3 * DAY + 10)
+    assert noted(told(line)[0]).equals(noted(images))
+
+
+def test_a_round_goes_on_with_the_ledger_made_again(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = LineFolder("line3").ledger
+    images, _ = told(line)
+    file.unlink()
+    seen = []
+    monkeypatch.setattr(retrain, "_carry_out", lambda *_: seen.append(Ledger(file).images()) or {})
+    with disable_run_logger():
+        retrain._round(line, Params(), False)
+    assert noted(seen[0]).equals(noted(images))
 
 
 def test_an_image_that_is_gone_with_its_entry_is_forgotten_and_comes_again(line: Line) -> None:
@@ -138,6 +166,27 @@ def test_a_round_that_was_damaged_begins_again_with_its_images(line: Line, name:
     assert open_round(folder) is None
     now = Ledger(folder.ledger).images()
     assert now["round"].isna().all() and now["image_id"].equals(images["image_id"])
+
+
+@pytest.mark.parametrize("at", [(Path, "rename"), (Ledger, "begin_again")], ids=["rename", "ledger"])
+def test_a_round_that_was_put_away_by_half_is_put_away_again(
+    line: Line, at: tuple[type, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = LineFolder("line3")
+
+    def put_away_if_open() -> None:
+        if (this := open_round(folder)) is not None:
+            put_away(this, "tables", Ledger(folder.ledger))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(*at, killed)
+        put_away_if_open()
+    put_away_if_open()
+    assert open_round(folder) is None
+    assert Ledger(folder.ledger).images()["round"].isna().all()
 
 
 def test_of_a_comparison_what_was_damaged_goes_on_no_record(line: Line) -> None:
