@@ -141,9 +141,8 @@ def _sources(kept: pd.DataFrame, root: Path, elsewhere: Callable[[list[str]], Ma
 
 
 def _place(source: Path, folder: Path, name: str, md5: str, how: How) -> None:
-    target = copy_image(
-        source, folder, name, link=how == "link"
-    )  # what lies in a shard cannot be linked to: it is copied
+    # What lies in a shard cannot be linked to: it is copied.
+    target = copy_image(source, folder, name, link=how == "link")
     if how == "link":
         return
     if (found := file_md5(target)) != md5:  # changed while this went on

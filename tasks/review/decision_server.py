@@ -105,7 +105,7 @@ class DecisionServer(PageServer):
             raise HTTPException(404, "this image is no longer on this machine")
         return Response(content, media_type="image/jpeg")
 
-    # The page asks for its items after each decision, with its filter: an answer that has them would be made for nobody.
+    # The page asks for its items after each decision, with its filter: here they would be made for nobody.
     def _decide(self, body: _Decision) -> dict[str, Any]:
         with self._lock:
             before = self.decisions().get(body.md5)
