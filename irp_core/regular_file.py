@@ -1,4 +1,4 @@
-"""Read a file of a folder that someone else filled: only a regular one, and no more of it than a stated bound.
+"""Read a file of a folder that someone else filled: inside of it, a regular one, no more of it than a stated bound.
 
 A named pipe hangs who opens it, a device such as /dev/zero never ends, a disk image is larger than the memory.
 """
@@ -9,12 +9,12 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from irp_core.errors import InputError
 
-__all__ = ["read_part", "read_regular", "shown"]
+__all__ = ["leads_outside", "read_part", "read_regular", "shown"]
 
 
 def read_regular(path: Path, max_bytes: int) -> bytes:
@@ -24,7 +24,11 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
         InputError: no regular file, a larger one, or one that cannot be read; says why, not which file.
     """
     with _opened(path) as file:
-        content = file.read(max_bytes + 1)
+        # The size of the file, not the bound, is asked for: so much memory is taken before anything is read.
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        content = file.read(size + 1)
     if len(content) > max_bytes:
         raise _too_large(max_bytes)
     return content
@@ -63,6 +67,17 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 def _too_large(max_bytes: int) -> InputError:
     return InputError(f"more than {max_bytes:,} bytes (images.max_bytes)")
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a path that somebody else wrote leads out of the folder below which it is meant.
+
+    Example:
+        >>> [leads_outside(name) for name in ("good/1.png", "../1.png", "/etc/1.png")]
+        [False, True, True]
+    """
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts
 
 
 def shown(path: str) -> str:

@@ -67,8 +67,8 @@ class PromotionPolicy(Section):
     min_defects: Positive = 20  # golden defects below which nothing is promoted without a person
     min_good: Positive = 50  # golden good images below which nothing is promoted without a person
     significance: Share = 0.01  # of the tests of the alarm share and of the drift
-    max_rise: Share = 0.2  # share removed, and contamination, above the highest of all versions before
-    max_contamination: Share = 0.3  # whatever the versions before had
+    max_rise: Share = 0.2  # share removed, and contamination, above the highest of the versions that were in service
+    max_contamination: Share = 0.3  # whatever those had
     max_flips: Share = 0.1  # share of decisions that differ from the champion's, before a person should look
     max_drift: Share = 0.3  # Kolmogorov-Smirnov distance of the champion's scores of new and of known images
 

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import stats
 
-__all__ = ["differences", "repeated", "small_picture"]
+__all__ = ["BEFORE", "differences", "repeated", "small_picture"]
 
 _SIDE = 32  # pixels
-_BEFORE = 16  # images that each one is held against
 _USUAL = 0.05  # quantile of the differences at commissioning; half of it is a repetition
+_LEAST = 1e-6  # `differences` rounds to it: images without any difference are repetitions whatever is usual
+BEFORE = 16
+"""Images that each one is held against."""
 
 
 def small_picture(image: Image.Image) -> NDArray[np.uint8]:
@@ -40,7 +42,7 @@ def differences(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
         return found
     stack = np.stack(pictures).reshape(len(pictures), -1).astype(np.float32)
     for place in range(1, len(stack)):
-        apart = np.abs(stack[max(0, place - _BEFORE) : place] - stack[place]).mean(axis=1)
+        apart = np.abs(stack[max(0, place - BEFORE) : place] - stack[place]).mean(axis=1)
         found[place] = round(float(apart.min()) / 255.0, 6)
     return found
 
@@ -59,7 +61,7 @@ def repeated(before: NDArray[np.float64], now: NDArray[np.float64]) -> tuple[flo
         >>> at_first, at_last, p < 1e-9
         (0.0, 0.4, True)
     """
-    limit = float(np.quantile(before, _USUAL)) / 2.0
+    limit = max(float(np.quantile(before, _USUAL)) / 2.0, _LEAST)
     counts = [[int((values < limit).sum()), int((values >= limit).sum())] for values in (before, now)]
     shares = [few / (few + many) for few, many in counts]
     return shares[0], shares[1], float(stats.fisher_exact(counts)[1])

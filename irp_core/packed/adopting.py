@@ -35,8 +35,8 @@ def adopt(folder: Path, endings: Collection[str], *, progress: Callable[[int, in
         progress: called with (shards done, shards in all).
 
     Raises:
-        InputError: no tar file; one that is damaged or compressed; a member that is a link or a device, is called like
-            something outside of the set or like another one.
+        InputError: no tar file; one that is damaged, compressed, or several behind each other; a member that is a link
+            or a device, is called like something outside of the set or like another one.
     """
     if is_packed(folder):
         raise InputError(f"{folder}: holds a packed set already.")
@@ -119,4 +119,18 @@ def _read_shard(
                     while chunk := content.read(_CHUNK):
                         digest.update(chunk)
                     rows.append((name, digest.hexdigest(), number, member.offset_data, member.size))
-        return hashed.rest(), hashed.bytes
+        md5 = hashed.rest()
+        _expect_end(file, packed.offset)
+        return md5, hashed.bytes
+
+
+def _expect_end(file: IO[bytes], offset: int) -> None:
+    """Refuse a shard in which anything but zeros follows its last member: tarfile ends without a word at a damaged
+    header, at a missing end, and at the first end of several archives in one file, and the members behind are lost."""
+    file.seek(offset)
+    if len(chunk := file.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(f"it has no end of archive behind its last member, at byte {offset:,}")
+    while chunk:
+        if chunk.strip(b"\0"):
+            raise tarfile.ReadError(f"tar reads no further than byte {offset:,}, and more follows")
+        chunk = file.read(_CHUNK)

@@ -9,6 +9,7 @@ its md5 then is not the one that the manifest has.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from pathlib import Path
@@ -17,7 +18,7 @@ from irp_core.errors import InputError
 from irp_core.hashing import file_md5
 from irp_core.packed.index import Place, open_packed
 from irp_core.packed.layout import is_packed
-from irp_core.regular_file import read_part, read_regular
+from irp_core.regular_file import leads_outside, read_part, read_regular
 
 __all__ = ["copy_image", "image_md5", "image_state", "is_image", "part_of", "read_image"]
 
@@ -100,23 +101,30 @@ def part_of(file: Path, offset: int, size: int) -> Path:
     return file / f"{offset}+{size}"
 
 
-def copy_image(path: Path, target: Path, *, link: bool = False) -> None:
-    """Make `target` a file with an image's bytes, or, with `link` and where it is a file of its own, a link to it.
+def copy_image(path: Path, folder: Path, name: str, *, link: bool = False) -> Path:
+    """Make `folder / name` a file with an image's bytes, or, with `link` and where it is a file of its own, a link.
+
+    Returns:
+        The new file.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the image cannot be read; the name leads out of the folder, or something lies there.
     """
+    target = folder / name
+    if leads_outside(name) or os.path.lexists(target):
+        raise InputError(f"{name}: expected the path of one image below a data set's folder, found another.")
     target.parent.mkdir(parents=True, exist_ok=True)
     if path.is_file():
         if link:
             target.symlink_to(path.resolve())
         else:
             shutil.copyfile(path, target)
-        return
+        return target
     try:
         target.write_bytes(read_image(path))
     except InputError as error:
         raise InputError(f"{path}: {error}.") from None
+    return target
 
 
 def _place(path: Path) -> Place | None:

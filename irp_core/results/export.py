@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -15,6 +15,7 @@ from irp_core.data.own_output import MARKER
 from irp_core.errors import InputError
 from irp_core.hashing import file_md5
 from irp_core.packed.images import copy_image, image_md5, is_image
+from irp_core.regular_file import leads_outside
 from irp_core.removals import REMOVED
 
 __all__ = ["IMAGES_FOLDER", "KEPT_LIST", "NOTE", "REMOVED_LIST", "Exported", "How", "export_set", "split_states"]
@@ -103,7 +104,7 @@ def export_set(
         removed.reindex(columns=_COLUMNS).to_csv(folder / REMOVED_LIST, index=False)
         write_json(folder / NOTE, note)
         for done, row in enumerate(kept.itertuples() if how != "lists" else (), start=1):
-            _place(Path(row.path), folder / IMAGES_FOLDER / row.image_id, row.md5, how)
+            _place(Path(row.path), folder / IMAGES_FOLDER, row.image_id, row.md5, how)
             if progress:
                 progress(done, len(kept))
     later = int((kept["trained_on"] == False).sum() + removed["trained_on"].sum())  # noqa: E712
@@ -121,8 +122,7 @@ def _sources(kept: pd.DataFrame, root: Path, elsewhere: Callable[[list[str]], Ma
     """Where each kept image lies: its original, if that is unchanged, else what `elsewhere` finds."""
     found: dict[str, Path] = {}
     for image_id, md5 in zip(kept["image_id"], kept["md5"], strict=True):
-        name = PurePosixPath(image_id)
-        if name.is_absolute() or ".." in name.parts:
+        if leads_outside(image_id):
             raise InputError(f"{image_id}: expected an image's path below the data set's folder, found another.")
         original = root / image_id
         if md5 not in found and is_image(original) and image_md5(original) == md5:
@@ -140,8 +140,9 @@ def _sources(kept: pd.DataFrame, root: Path, elsewhere: Callable[[list[str]], Ma
     return [str(found[md5]) for md5 in kept["md5"]]
 
 
-def _place(source: Path, target: Path, md5: str, how: How) -> None:
-    copy_image(source, target, link=how == "link")  # what lies in a shard cannot be linked to: it is copied
+def _place(source: Path, folder: Path, name: str, md5: str, how: How) -> None:
+    # What lies in a shard cannot be linked to: it is copied.
+    target = copy_image(source, folder, name, link=how == "link")
     if how == "link":
         return
     if (found := file_md5(target)) != md5:  # changed while this went on

@@ -71,7 +71,7 @@ def scores_made_again(
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary) / "images"
         for image_id in everything["image_id"]:
-            copy_image(paths[image_id], root / image_id, link=True)
+            copy_image(paths[image_id], root, image_id, link=True)
         features = params.features.model_copy(update={"store": f"{temporary}/features", "device": device})
         here = params.model_copy(update={"features": features})
         pipeline = FeaturePipeline(here, resolve_weights(features), needs_of(used))

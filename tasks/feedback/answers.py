@@ -60,8 +60,11 @@ class Feedback:
             KeyError: the image is not kept.
             InputError: a name or a note that is no text, or a log that cannot be written.
         """
-        self._note(REMOVED_BY_REVIEW if answer.defective else KEPT_BY_REVIEW, answer.md5, answer.reviewer, answer.note)
-        return self.kept.answer(answer.md5)
+        decision = REMOVED_BY_REVIEW if answer.defective else KEPT_BY_REVIEW
+        row = self._note(decision, answer.md5, answer.reviewer, answer.note)
+        with suppress(KeyError):  # it made room for another meanwhile; the answer is in the log
+            row = self.kept.answer(answer.md5)
+        return {**row, "answered": True}
 
     def withdraw(self, md5: str, reviewer: str) -> None:
         """Take back what the reviewer answered about an image: another's answer, else none, counts again.
@@ -70,9 +73,11 @@ class Feedback:
             KeyError, InputError: as `record`.
         """
         self._note(WITHDRAWN, md5, reviewer, "")
-        self.kept.answer(md5, answered=md5 in self.said())
+        with suppress(KeyError):  # as above
+            self.kept.answer(md5, answered=md5 in self.said())
 
-    def _note(self, decision: str, md5: str, reviewer: str, note: str) -> None:
+    def _note(self, decision: str, md5: str, reviewer: str, note: str) -> dict[str, Any]:
+        """Put an event on record; the image's row."""
         row = self.kept.row(md5)
         said = event(
             decision,
@@ -84,6 +89,7 @@ class Feedback:
             run_id=f"served by {row['model']}",
         )
         append_events(self.decisions, [said])
+        return row
 
     def rows(self, model: str | None = None) -> list[dict[str, Any]]:
         """The kept images with `answer` (True: defective; None: nobody said) and `defective`, the probability after all

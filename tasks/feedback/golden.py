@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Collection, Sequence
@@ -19,6 +20,7 @@ from irp_core.data.walk import walk
 from irp_core.errors import InputError
 from irp_core.features.image_formats import FORMATS
 from irp_core.hashing import file_md5
+from irp_core.packed.layout import is_packed
 from irp_core.refinement.reviews import REMOVED_BY_REVIEW
 from irp_core.text.spreadsheet import escaped
 from tasks.feedback.answers import Feedback
@@ -40,7 +42,7 @@ GOLDEN_RECORD = (
 )
 """The columns of the record: a row per image that was taken into the golden set."""
 _KIND = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
-_ENDINGS = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
+_ENDINGS = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,16 @@ def take_into_golden(
         good_names: what folders of good images are called (`dataset.good_names`).
 
     Raises:
-        InputError: no such folder, an md5 that is not kept or not answered, a kind that is no name of a defect's
-            folder, or an image whose file was changed since it was kept.
+        InputError: no such folder, a packed one, an md5 that is not kept or not answered, a kind that is no name of a
+            defect's folder, or an image whose file was changed since it was kept.
     """
     if not golden.is_dir():
         raise InputError(f"{golden}: expected the line's golden set, found no folder.")
+    if is_packed(golden):
+        raise InputError(
+            f"{golden}: expected a golden set that is a folder of images, found a packed one; name the folder it was "
+            f"packed from."
+        )
     names = Good(good_names)
     if not _KIND.fullmatch(kind) or names(kind) or is_mask_folder(kind) or split_of(kind):
         raise InputError(f"--kind must be the name of a folder of defects: letters, digits, - and _. Got {kind!r}.")
@@ -147,7 +154,7 @@ def _content(file: Path, md5: str) -> bytes:
         content = file.read_bytes()
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}).") from None
-    if file_md5(file) != md5:
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         raise InputError(f"{file}: was changed since it was kept (expected md5 {md5}).")
     return content
 

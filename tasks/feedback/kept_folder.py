@@ -2,8 +2,8 @@
 
 Of each image its bytes (`MD5.image`), what the detector saw in it (`MD5.npy`: the mean of its pooled features), and
 last `MD5.json`, with the digests of itself and of that, without which the others are a kill's left-overs. The folder's
-size is bounded: the oldest images that nobody answered for go first. Whoever writes holds its lock; nothing is held in
-memory but what the files said.
+size is bounded: the oldest images that nobody answered for go first, left-overs and images whose facts are damaged at
+once. Whoever writes holds its lock; nothing is held in memory but what the files that are there said.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import re
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,12 @@ __all__ = ["KeptFolder"]
 _LOG = logging.getLogger(__name__)
 _FACTS = ("md5", "score", "threshold", "decision", "name", "model", "at", "size", "answered")
 _SIZE = 1_000_000_000
+_ENDINGS = (
+    ".json",
+    ".npy",
+    ".image",
+)  # in the order in which they are deleted: without facts the others are left-overs
+_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class KeptFolder:
@@ -47,13 +57,14 @@ class KeptFolder:
         if not folder.is_dir():
             raise InputError(f"{folder}: expected the folder that `irp serve --keep` fills, found none.")
         self._read: dict[str, tuple[int, dict[str, Any]]] = {}  # md5 → when its facts were written, and these
-        self._lock = FileLock(folder / ".lock", thread_local=False)
+        self._of_threads = threading.Lock()  # the file's lock counts per process, and excludes other processes alone
+        self._of_processes = FileLock(folder / ".lock", thread_local=False)
 
     def __len__(self) -> int:
         return len(self._known())
 
     def __contains__(self, md5: object) -> bool:
-        return (self.folder / f"{md5}.json").is_file()
+        return self._facts(str(md5)) is not None
 
     def rows(self) -> list[dict[str, Any]]:
         """What is kept, the latest first: `md5, name, model, score, threshold, decision, at, size, answered`."""
@@ -95,8 +106,11 @@ class KeptFolder:
         Raises:
             KeyError: it is not kept.
         """
-        with self._lock:
-            facts = {**(self._facts(md5) or self.row(md5)), "answered": answered}
+        with self._writing():
+            known = self._facts(md5)
+            if known is None or not self.image(md5).is_file():  # it made room for another meanwhile
+                raise KeyError(md5)
+            facts = {**known, "answered": answered}
             write_json(self.folder / f"{md5}.json", sealed_record(facts))
         return {name: facts[name] for name in _FACTS}
 
@@ -109,11 +123,13 @@ class KeptFolder:
             row: `md5, score, threshold, decision`, as the model judged it.
         """
         md5 = row["md5"]
-        if md5 in self or len(content) > self._size:
+        if len(content) > self._size:
             return
         facts = {key: row[key] for key in ("md5", "score", "threshold", "decision")}
         facts |= {"name": name, "model": model, "at": time.time(), "size": len(content), "answered": False}
-        with self._lock:
+        with self._writing():
+            if md5 in self:
+                return
             with atomic_path(self.image(md5)) as temporary:
                 temporary.write_bytes(content)
             with atomic_path(self.folder / f"{md5}.npy") as temporary:
@@ -123,18 +139,42 @@ class KeptFolder:
             write_json(self.folder / f"{md5}.json", sealed_record(facts))
             self._shrink()
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._of_threads, self._of_processes:
+            yield
+
     def _shrink(self) -> None:
         known = self._known()
+        for md5 in {file.stem for file in self.folder.iterdir() if file.suffix in _ENDINGS} - known.keys():
+            if _MD5.fullmatch(md5) and self._is_left_over(md5):
+                self._delete(md5)
         total = sum(row["size"] for row in known.values())
         for row in sorted(known.values(), key=lambda row: (row["answered"], row["at"])):
             if len(known) <= self._images and total <= self._size:
                 return
-            for ending in ("json", "npy", "image"):
-                (self.folder / f"{row['md5']}.{ending}").unlink(missing_ok=True)
+            self._delete(row["md5"])
             total -= known.pop(row["md5"])["size"]
+
+    def _delete(self, md5: str) -> None:
+        for ending in _ENDINGS:
+            (self.folder / f"{md5}{ending}").unlink(missing_ok=True)
+        self._read.pop(md5, None)
+
+    def _is_left_over(self, md5: str) -> bool:
+        """Whether an image's facts are gone or damaged; not where they only cannot be read now."""
+        try:
+            (self.folder / f"{md5}.json").read_bytes()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return self._facts(md5) is None
 
     def _known(self) -> dict[str, dict[str, Any]]:
         found = {file.stem: self._facts(file.stem) for file in sorted(self.folder.glob("*.json"))}
+        for md5 in set(self._read) - found.keys():  # another process deleted them
+            self._read.pop(md5, None)
         return {md5: {name: facts[name] for name in _FACTS} for md5, facts in found.items() if facts is not None}
 
     def _facts(self, md5: str) -> dict[str, Any] | None:
@@ -148,6 +188,7 @@ class KeptFolder:
                     raise InputError(f"{file}: was changed since it was written; the image is left out.")
                 before = self._read[md5] = (written, facts)
         except FileNotFoundError:
+            self._read.pop(md5, None)
             return None
         except InputError as error:
             if file.exists():

@@ -17,7 +17,7 @@ from irp_core.localisation.rendering import colour_stops
 from irp_core.packed.images import read_image
 from tasks.feedback.answers import Answer, Feedback
 from tasks.reports.thumbnails import as_jpeg, jpeg
-from tasks.review.decision_server import SIZES, DecisionServer
+from tasks.review.decision_server import SIZES, DecisionServer, NoLongerThereError
 from tasks.scoring import open_inspector
 
 __all__ = ["KeptServer"]
@@ -88,10 +88,13 @@ class KeptServer(DecisionServer):
         try:
             self.feedback.record(Answer(md5=md5, defective=not keep, reviewer=reviewer, note=note))
         except KeyError:
-            raise InputError(f"the image {md5} is no longer kept: it made room for others") from None
+            raise _gone(md5) from None
 
     def withdraw(self, md5: str, reviewer: str) -> None:
-        self.feedback.withdraw(md5, reviewer)
+        try:
+            self.feedback.withdraw(md5, reviewer)
+        except KeyError:
+            raise _gone(md5) from None
 
     @lru_cache(maxsize=512)  # noqa: B019  (the server lives as long as its process's only review)
     def picture(self, md5: str, size: str) -> bytes | None:
@@ -120,3 +123,7 @@ class KeptServer(DecisionServer):
             return open_inspector(model, self._params, allow=self._allow, maps=None)
         except InputError as error:
             return error
+
+
+def _gone(md5: str) -> NoLongerThereError:
+    return NoLongerThereError(f"the image {md5} is no longer kept: it made room for others")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from irp_core.errors import InputError
+from irp_core.regular_file import leads_outside
 from tasks.runtime.progress import bar
 
 __all__ = ["unpack"]
@@ -52,7 +53,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 def _expect_inside(archive: Path, member: str) -> PurePosixPath:
     name = PurePosixPath(member.replace("\\", "/"))
-    if name.is_absolute() or ".." in name.parts:
+    if leads_outside(str(name)):
         raise InputError(f"{archive}: refused, its member {member!r} lies outside.")
     return name
 

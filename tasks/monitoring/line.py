@@ -25,6 +25,7 @@ from irp_core.hashing import file_sha256
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger
 from irp_core.monitoring.now import Now, write_now
+from irp_core.monitoring.repeats import BEFORE
 from irp_core.monitoring.watched import MEASURED, Watched, alarm_began, alarm_reason, not_yet, watched
 from irp_core.report.monitoring import render_monitoring
 from tasks.monitoring.watching import measured
@@ -74,18 +75,20 @@ def watch_line(line: Line, params: Params, version: str, since: datetime) -> Lin
     table_file, told_file, page = folder / "measured.parquet", folder / "told.json", folder / "monitoring.html"
     with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
         known = _known(table_file)
+        sound = [file_sha256(table_file)] if len(known) else []
         images = Ledger(line_folder.ledger).images()
         came = images[(images["taken_at"] > since.timestamp()) & ~images["image_id"].isin(known["image"])]
         todo = [(name, line_folder.images / name) for name in came["image_id"]]
         if todo:
-            table = measured(open_inspector(model, params, allow=[params.detector.name]), todo, params)
+            before = [line_folder.images / name for name in known.loc[known["seen"].astype(bool), "image"].tail(BEFORE)]
+            table = measured(open_inspector(model, params, allow=[params.detector.name]), todo, params, before)
             unread = [name for name, _ in todo if name not in set(table["image"])]
             seen = pd.concat([table.assign(seen=True), pd.DataFrame({"image": unread, "seen": False})])
             known = pd.concat([known, seen], ignore_index=True) if len(known) else seen.reset_index(drop=True)
             with atomic_path(table_file) as temporary:
                 known.to_parquet(temporary, index=False)
-                digest = file_sha256(temporary)
-            write_json(_digest_of(table_file), {"sha256": digest})
+                # Before the table takes its place, so that a kill between the two leaves one of these.
+                write_json(_digest_of(table_file), {"sha256": [*sound, file_sha256(temporary)]})
         found = _held(line, model, known)
         render_monitoring(found, params.images, page, title=model)
         told, problems = _told(line, model, found, told_file, page)
@@ -97,8 +100,9 @@ def _known(file: Path) -> pd.DataFrame:
     """What is known of the images so far; where it was damaged they are scored again."""
     if file.exists():
         try:
-            noted = read_json_object(_digest_of(file), "sha256")["sha256"] if _digest_of(file).exists() else None
-            if noted in (None, file_sha256(file)):  # irp up to 0.13 noted none
+            digest = file_sha256(file)
+            noted = read_json_object(_digest_of(file), "sha256")["sha256"] if _digest_of(file).exists() else digest
+            if digest in (noted if isinstance(noted, list) else [noted]):  # irp up to 0.13 noted none
                 table: pd.DataFrame = pd.read_parquet(file)
                 return table
         except (InputError, OSError, ValueError):  # what pyarrow says of a file that is no table

@@ -10,11 +10,12 @@ import pandas as pd
 from fastapi import HTTPException, Query, Response
 from pydantic import Field
 
+from irp_core.errors import InputError
 from irp_core.refinement.reviews import KEPT_BY_REVIEW
 from tasks.review.page_server import MD5, WORD, Body, Name, PageServer
 from tasks.review.paging import page_of
 
-__all__ = ["SIZES", "DecisionServer"]
+__all__ = ["SIZES", "DecisionServer", "NoLongerThereError"]
 
 SIZES = {"small": 160, "large": 900, "map": 900}
 """Longest sides of a page's pictures, in pixels."""
@@ -30,6 +31,10 @@ class _Decision(Body):
     decision: Literal["keep", "remove"]
     reviewer: str = WORD
     note: str = Field(default="", max_length=2000)
+
+
+class NoLongerThereError(InputError):
+    """The image is gone: nothing can be decided about it, and no decision taken back."""
 
 
 class DecisionServer(PageServer):
@@ -72,11 +77,19 @@ class DecisionServer(PageServer):
         raise NotImplementedError
 
     def decide(self, md5: str, keep: bool, reviewer: str, note: str) -> None:
-        """Put a decision on record."""
+        """Put a decision on record.
+
+        Raises:
+            NoLongerThereError: the image is gone.
+        """
         raise NotImplementedError
 
     def withdraw(self, md5: str, reviewer: str) -> None:
-        """Take the reviewer's own decision back."""
+        """Take the reviewer's own decision back.
+
+        Raises:
+            NoLongerThereError: the image is gone.
+        """
         raise NotImplementedError
 
     def routes(self) -> list[tuple[str, Callable[..., Any], str]]:
@@ -97,9 +110,6 @@ class DecisionServer(PageServer):
         """What the page shows besides the images."""
         return {"can_undo": bool(self._undo)}
 
-    def _first(self) -> dict[str, Any]:
-        return {**page_of(self.table(), self.decisions()), **self.state()}
-
     def _image(self, md5: str, size: Literal["small", "large", "map"]) -> Response:
         content = self.picture(md5, size)
         if content is None and size == "map":
@@ -108,12 +118,13 @@ class DecisionServer(PageServer):
             raise HTTPException(404, "this image is no longer on this machine")
         return Response(content, media_type="image/jpeg")
 
+    # The page asks for its items after each decision, with its filter: here they would be made for nobody.
     def _decide(self, body: _Decision) -> dict[str, Any]:
         with self._lock:
             before = self.decisions().get(body.md5)
             self.decide(body.md5, body.decision == "keep", body.reviewer, body.note)
             self._undo.append((body.reviewer.strip(), body.md5, before))
-            return self._first()
+            return self.state()
 
     def _undo_last(self, body: Name) -> dict[str, Any]:
         """Take back the last decision of the one who asks: nobody's name is put to what another did."""
@@ -127,9 +138,13 @@ class DecisionServer(PageServer):
             if now is None or now["reviewer"] != name:
                 del self._undo[own[-1]]
                 raise HTTPException(409, f"{now['reviewer'] if now else 'somebody'} has decided about this image since")
-            if before is not None and before["reviewer"] == name:
-                self.decide(md5, before["decision"] == KEPT_BY_REVIEW, name, before["note"] or "")
-            else:
-                self.withdraw(md5, name)
+            try:
+                if before is not None and before["reviewer"] == name:
+                    self.decide(md5, before["decision"] == KEPT_BY_REVIEW, name, before["note"] or "")
+                else:
+                    self.withdraw(md5, name)
+            except NoLongerThereError:  # it must not stand before those that can be taken back
+                del self._undo[own[-1]]
+                raise
             del self._undo[own[-1]]
-            return {**self._first(), "md5": md5}
+            return {**self.state(), "md5": md5}

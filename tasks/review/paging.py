@@ -42,10 +42,11 @@ def page_of(
     undecided = said.isna()
     of_kind = {"all": pd.Series(True, index=table.index), "open": undecided}
     # `removed_by_review` is a kind, too: of what an earlier decision kept out. Here the decision is meant.
+    # `fits` may be `undecided` itself, which is counted below: nothing is changed in place.
     fits = of_kind.get(show, said == show if show in REVIEWED else table["kind"] == show)
     if name := find.strip().lower():
-        fits &= table["image_id"].str.lower().str.contains(name, regex=False)
-    fits |= table["md5"] == at  # what was just decided stays in view
+        fits = fits & table["image_id"].str.lower().str.contains(name, regex=False)
+    fits = fits | (table["md5"] == at)  # what was just decided stays in view
     shown, is_open = table["md5"].to_numpy()[fits], undecided.to_numpy()[fits]
     place = np.flatnonzero(shown == at)
     start = int(place[0]) // PAGE * PAGE if len(place) else 0

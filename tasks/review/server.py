@@ -66,7 +66,7 @@ class ReviewServer(DecisionServer):
     def _approve(self, body: Name) -> dict[str, Any]:
         with self._lock:
             self.review.approve(body.reviewer, body.note)
-            return self._first()
+            return self.state()
 
     @lru_cache(maxsize=512)  # noqa: B019  (the server lives as long as its process's only review)
     def picture(self, md5: str, size: str) -> bytes | None:

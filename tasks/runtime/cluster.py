@@ -65,7 +65,7 @@ class Workers:
             from distributed import KilledWorker
         except ImportError:
             raise InputError(
-                "runtime.cluster: expected Dask to be installed, found none (pip install 'irp[cluster]')."
+                "runtime.cluster: expected Dask to be installed, found none (pip install 'irp-refine[cluster]')."
             ) from None
         if self._client is None:
             self._client = self._open.enter_context(_client(self._cluster, self._threads))

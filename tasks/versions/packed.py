@@ -20,7 +20,7 @@ from irp_core.hashing import file_md5
 from irp_core.packed.images import part_of
 from irp_core.packed.index import PackedSet, open_packed, read_index, write_checked
 from irp_core.packed.layout import INDEX, INDEX_SCHEMA, SHARDS, SHARDS_SCHEMA
-from tasks.versions.snapshots import add_to_cache, cached_file, cached_files, set_objects
+from tasks.versions.snapshots import add_to_cache, cached_file, cached_files, files_here, set_objects
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -100,29 +100,46 @@ def image_places(version: str | None, md5s: list[str]) -> Mapping[str, Path]:
 
 
 def cached_image(version: str | None, md5: str) -> Path | None:
-    """Where an image with this content lies in DVC's cache on this machine; None where it does not."""
+    """Where an image with this content lies in DVC's cache on this machine; None where it does not.
+
+    Nothing is fetched: a picture on a page is not worth a shard, let alone all of a set's.
+    """
     if (found := cached_file(md5)) is not None or version is None or cached_file(version) is None:
         return found
     try:
-        places = _places_here(version)
-    except InputError:  # a version of which the cache has only a part
+        place = _places_in_shards(version).get(md5)
+    except InputError:  # a version of which the cache has not even the index
         return None
-    return places.get(md5)
+    file = cached_file(place[0]) if place else None
+    return part_of(file, *place[1:]) if place and file else None
 
 
 @lru_cache(maxsize=4)
-def _places_here(version: str) -> Mapping[str, Path]:
-    packed = _packed_version(version)
-    return {} if packed is None else image_places(version, packed.rows()["md5"].unique().tolist())
+def _places_in_shards(version: str) -> Mapping[str, tuple[str, int, int]]:
+    """md5 of an image → md5 of its shard, offset and size in bytes; none where the version's images are files."""
+    packed = _packed_version(version, fetch=False)
+    if packed is None:
+        return {}
+    rows = packed.rows()
+    shards = [packed.shards[number]["md5"] for number in rows["shard"].tolist()]
+    places = zip(shards, rows["offset"].tolist(), rows["bytes"].tolist(), strict=True)
+    return dict(zip(rows["md5"].tolist(), places, strict=True))
 
 
 @lru_cache(maxsize=4)
-def _packed_version(version: str) -> PackedSet | None:
-    """The index of a version; None where its images are files."""
+def _packed_version(version: str, fetch: bool = True) -> PackedSet | None:
+    """The index of a version; None where its images are files.
+
+    Raises:
+        InputError: nowhere to be had, or, unless it may be fetched, not on this machine; one that was changed.
+    """
     listed = dict(set_objects(version).itertuples(index=False))
     if not {INDEX, SHARDS} <= listed.keys():
         return None
-    files = cached_files([listed[INDEX], listed[SHARDS]])
+    tables = [listed[INDEX], listed[SHARDS]]
+    files = cached_files(tables) if fetch else files_here(tables)
+    if missing := set(tables) - files.keys():
+        raise InputError(f"{min(missing)}: not in DVC's cache on this machine.")
     for md5, file in files.items():
         if (found := file_md5(file)) != md5:
             raise InputError(f"{file}: was changed in DVC's cache: its md5 is {found}.")

@@ -38,6 +38,7 @@ __all__ = [
     "cached_files",
     "check_repository",
     "checkout",
+    "files_here",
     "locked_repository",
     "open_repository",
     "set_objects",
@@ -251,13 +252,18 @@ def cached_files(files: list[str]) -> dict[str, Path]:
 
 def cached_file(md5: str) -> Path | None:
     """The file with this content in DVC's cache on this machine; None where there is none. Nothing is fetched."""
+    return files_here([md5]).get(md5)
+
+
+def files_here(files: list[str]) -> dict[str, Path]:
+    """md5 of those of `files` that DVC's cache has on this machine → their places in it. Nothing is fetched."""
     try:
         repo = open_repository()
     except InputError:
-        return None
+        return {}
     try:
-        path = Path(repo.cache.local.oid_to_path(md5))
-        return path if path.is_file() else None
+        places = {file: Path(repo.cache.local.oid_to_path(file)) for file in files}
+        return {file: path for file, path in places.items() if path.is_file()}
     finally:
         repo.close()
 

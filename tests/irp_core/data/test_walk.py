@@ -117,3 +117,4 @@ def test_no_more_is_read_than_is_allowed(tmp_path: Path) -> None:
         read_regular(tmp_path / "x", 4)
     with pytest.raises(InputError, match="no regular file"):
         read_regular(Path("/dev/zero"), 5)
+    assert read_regular(tmp_path / "x", 2**60) == b"12345"  # a bound is no amount of memory

@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from irp_core.data.schemas import HEALTH_SCHEMA
 from irp_core.monitoring.health import MEASURES, health, health_drift
-from irp_core.monitoring.repeats import differences
+from irp_core.monitoring.repeats import differences, repeated
 from irp_core.monitoring.set_health import HEALTH_COLUMNS, noted_oddities, summary_of
 
 Change = Callable[[Image.Image], Image.Image]
@@ -96,6 +96,12 @@ def test_images_that_repeat_those_before_them_are_told(share: float, told: bool)
     found = health_drift(stream(200, 0.0), stream(100, share))
     assert found["measure"].tolist() == (["difference"] if told else [])
     assert not told or "of the images repeat one just before, at commissioning 0 %" in found["says"][0]
+
+
+def test_images_without_any_difference_repeat_whatever_is_usual() -> None:
+    usual = np.linspace(0.02, 0.04, 100)
+    some = np.where(np.arange(100) < 10, 0.0, usual)  # two quick shots of one part, at commissioning
+    assert repeated(some, np.zeros(100))[:2] == (0.1, 1.0)
 
 
 def test_a_table_from_before_there_were_repeats_is_read() -> None:

@@ -17,7 +17,7 @@ from irp_core.data.walk import walk
 from irp_core.errors import InputError
 from irp_core.packed import packing
 from irp_core.packed.adopting import adopt
-from irp_core.packed.images import image_md5, is_image, read_image
+from irp_core.packed.images import copy_image, image_md5, is_image, read_image
 from irp_core.packed.index import open_packed, write_checked
 from irp_core.packed.layout import INDEX, INDEX_SCHEMA, SHARDS, SHARDS_SCHEMA
 from irp_core.packed.packing import Packed, pack
@@ -144,6 +144,40 @@ def test_shards_of_others_get_an_index_where_they_lie(folder: Path, tmp_path: Pa
     assert read_image(theirs / LONG) == (folder / LONG).read_bytes()
     assert files(theirs).items() >= before.items()
     assert walk(theirs).left_out == [("more/1.cls", 1, "no image (.cls)", False)]
+
+
+@pytest.mark.parametrize("kind", ["header", "no end", "two archives"])
+def test_a_shard_of_which_tar_reads_only_a_part_is_refused(kind: str, folder: Path, tmp_path: Path) -> None:
+    shard = tmp_path / "shard-000000.tar"
+    with tarfile.open(shard, "w") as tar:
+        for name in ("1.png", "2.png"):
+            tar.add(folder / "good/1.png", name)
+        second = tar.getmember("2.png").offset
+        end = tar.offset
+    content = shard.read_bytes()
+    shard.write_bytes(
+        {
+            "header": content[:second] + b"?" + content[second + 1 :],
+            "no end": content[:end],
+            "two archives": content * 2,
+        }[kind]
+    )
+    with pytest.raises(InputError, match=r"shard-000000\.tar: expected a whole tar file"):
+        adopt(tmp_path, (".png",))
+    assert not (tmp_path / "packed.parquet").exists()
+
+
+@pytest.mark.parametrize("name", ["../1.png", "/1.png", "there.png"])
+def test_a_copy_overwrites_nothing(name: str, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "to").mkdir()
+    there = [tmp_path / "1.png", tmp_path / "to/there.png"]
+    for file in there:
+        file.write_bytes(b"of somebody else")
+    name = f"{tmp_path}{name}" if name.startswith("/") else name
+    packed_into(folder, tmp_path / "packed")
+    with pytest.raises(InputError, match="expected the path of one image below"):
+        copy_image(tmp_path / "packed/good/1.png", tmp_path / "to", name, link=True)
+    assert {file.read_bytes() for file in there} == {b"of somebody else"}
 
 
 @pytest.mark.parametrize("kind", ["escape", "absolute", "link", "device", "sparse", "twice", "cut", "gz", "none"])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from flows.cli.main import app
@@ -15,6 +18,7 @@ from irp_core.config.lines import Line
 from irp_core.data.scan import scan
 from irp_core.errors import InputError
 from irp_core.line.definition import write_line
+from irp_core.packed.packing import pack
 from tasks.feedback import golden as module
 from tasks.feedback.answers import Answer, Feedback
 from tasks.feedback.golden import GOLDEN_RECORD, take_into_golden
@@ -112,3 +116,25 @@ def test_a_kill_between_the_record_and_the_image_leaves_one_row(
     assert in_golden() == {} and len(pd.read_csv(RECORD)) == 1
     take()
     assert len(in_golden()) == len(pd.read_csv(RECORD)) == 1
+
+
+def test_a_multi_picture_jpeg_is_taken_in_and_a_packed_set_is_refused(feedback: Feedback, kept: KeptFolder) -> None:
+    buffer = io.BytesIO()
+    pictures = [Image.new("RGB", (40, 40), colour) for colour in ("grey", "red")]
+    pictures[0].save(buffer, "MPO", save_all=True, append_images=pictures[1:])
+    md5 = hashlib.md5(buffer.getvalue(), usedforsecurity=False).hexdigest()
+    row = {"md5": md5, "score": 2.0, "threshold": 1.0, "decision": "anomalous"}
+    kept.add("phone.jpg", buffer.getvalue(), row, "m", np.zeros(16, dtype=np.float32))
+    said(feedback, md5, True)
+    take_into_golden(feedback, Path("golden"), RECORD, by="Grace", why="new", good_names=("ok",))
+    assert Path(f"golden/defective/phone-{md5[:12]}.jpg").read_bytes() == buffer.getvalue()
+    pack(
+        Path("golden"),
+        [f"defective/phone-{md5[:12]}.jpg"],
+        Path("packed"),
+        left_out=(),
+        shard_bytes=1000,
+        max_bytes=10**6,
+    )
+    with pytest.raises(InputError, match="found a packed one"):
+        take_into_golden(feedback, Path("packed"), RECORD, by="Grace", why="new")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.main import app
+from irp_core.atomic import write_json
 from irp_core.config import Params
 from irp_core.config.lines import Line
 from irp_core.errors import InputError
 from irp_core.inspection import Inspector
 from irp_core.line.definition import write_line
 from irp_core.refinement.reviews import read_events
-from tasks.feedback.answers import Feedback
+from tasks.feedback.answers import Answer, Feedback
 from tasks.feedback.kept_folder import KeptFolder
 from tasks.feedback.page import KeptServer
 from tasks.scoring import open_inspector
@@ -65,7 +67,8 @@ def test_the_likeliest_defect_comes_first_and_answers_are_in_the_log(page: Page,
     assert {item["kind"] for item in page("GET", "items").json()["items"]} == {"near"}
     for md5 in (odd[0], odd[1]):
         page.post("decision", md5=md5, decision="remove", note="label left on the plate")
-    answer = page.post("decision", md5=ordinary[0], decision="keep")
+    page.post("decision", md5=ordinary[0], decision="keep")
+    answer = page("GET", "items").json()
     assert {item["md5"] for item in open_(answer)[:4]} == set(odd[2:])  # of lower scores, but of the named kind
     shares = [item["likely"] for item in open_(answer)]
     assert shares == sorted(shares, reverse=True)
@@ -83,11 +86,26 @@ def test_an_answer_is_taken_back_and_the_one_before_counts_again(page: Page, kee
     page.post("decision", md5=first, decision="keep")
     page.post("decision", md5=first, decision="remove")
     assert kept.row(first)["answered"]
-    answer = page.post("undo")
+    assert page.post("undo") == {"can_undo": True, "md5": first}
+    answer = page("GET", "items").json()
     assert [item["review"]["decision"] for item in answer["items"] if item["md5"] == first] == ["kept_by_review"]
-    assert len(open_(page.post("undo"))) == 3
+    page.post("undo")
+    assert len(open_(page("GET", "items").json())) == 3
     assert not kept.row(first)["answered"]
     assert page("POST", "undo", json={"reviewer": "Ada"}).status_code == 409
+
+
+def test_an_answer_about_an_image_that_is_gone_stands_before_no_other_undo(
+    page: Page, keep: Keep, kept: KeptFolder
+) -> None:
+    first, gone = keep(0), keep(1)
+    page.post("decision", md5=first, decision="remove")
+    page.post("decision", md5=gone, decision="remove")
+    for ending in ("json", "npy", "image"):
+        (kept.folder / f"{gone}.{ending}").unlink()
+    answer = page("POST", "undo", json={"reviewer": "Ada"})
+    assert answer.status_code == 400 and "no longer kept" in answer.json()["detail"]
+    assert page.post("undo")["md5"] == first
 
 
 def test_pictures_maps_and_what_is_gone(
@@ -158,3 +176,56 @@ def test_what_was_damaged_of_a_kept_image_is_left_out(kept: KeptFolder, keep: Ke
     with pytest.raises(FileNotFoundError):
         kept.features(other)
     assert kept.answer(whole)["answered"] and kept.features(whole).shape == (16,)
+
+
+def test_an_image_makes_room_while_somebody_answers(
+    kept: KeptFolder, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    md5 = keep(1)
+    feedback, row = Feedback(kept, Path("decisions.csv")), kept.row
+    with monkeypatch.context() as patched:
+
+        def gone_after(name: str) -> dict[str, Any]:
+            found = row(name)
+            kept.image(name).unlink()
+            return found
+
+        patched.setattr(kept, "row", gone_after)
+        assert feedback.record(Answer(md5=md5, defective=True, reviewer="Ada"))["answered"]
+    assert feedback.said()[md5]["decision"] == "removed_by_review"
+    assert not kept.row(md5)["answered"]  # nothing was written beside an image that is gone
+
+
+def test_one_thread_writes_at_a_time(kept: KeptFolder, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = keep(1)
+    order: list[bool] = []
+
+    def write(path: Path, value: Any) -> None:
+        if path.stem == first:
+            other.start()
+            other.join(0.3)  # it would be done by now, were it let in
+        order.append(path.stem == first)
+        write_json(path, value)
+
+    monkeypatch.setattr("tasks.feedback.kept_folder.write_json", write)
+    other = threading.Thread(target=keep, args=(2,))
+    kept.answer(first)
+    other.join()
+    assert order == [True, False] and len(kept) == 2
+
+
+def test_left_overs_and_damaged_images_are_swept_and_kept_again(kept: KeptFolder, keep: Keep) -> None:
+    small = KeptFolder(kept.folder, images=2)
+    harmed, *others = keep(1), keep(2), keep(3)
+    small.rows()
+    (kept.folder / f"{harmed}.json").write_text("{")
+    assert harmed not in kept and keep(1) == harmed and harmed in kept  # its facts are whole again
+    (kept.folder / f"{harmed}.json").write_text("{")
+    for name in ("0" * 32 + ".image", "1" * 32 + ".npy", "mine.npy"):
+        (kept.folder / name).write_bytes(b"x")
+    keep(4)
+    stems = {file.stem for file in kept.folder.iterdir() if not file.name.startswith(".")}
+    assert stems == set(kept._read) | {"mine"} and harmed not in stems
+    assert set(others) < stems and len(stems) == 4
+    small.rows()
+    assert set(small._read) == set(kept._read)

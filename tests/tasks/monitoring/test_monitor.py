@@ -6,8 +6,10 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from PIL import Image, ImageFilter
 from typer.testing import CliRunner
 
 from flows.cli.main import app
+from irp_core.atomic import atomic_path
 from irp_core.backbones import load_backbone
 from irp_core.config import Params
 from irp_core.config.lines import Line, Monitoring
@@ -30,6 +33,7 @@ from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger, SeenFile
 from irp_core.monitoring.now import read_now
 from tasks.monitoring import LineSeen, watch, watch_line
+from tasks.monitoring import line as line_module
 from tasks.monitoring.line import _known
 from tests.tasks.notify.test_telling import Receiver
 
@@ -146,6 +150,21 @@ def test_the_command_says_it_and_tells_the_line(
     assert not re.search(r'(src|href)="(?!data:)[^#]', page)  # self-contained
 
 
+def killed(write: Callable[..., Any]) -> Callable[..., Any]:
+    """As `write` of `irp_core.atomic`, killed before the file takes its place."""
+
+    @contextmanager
+    def path(file: Path) -> Iterator[Path]:
+        with write(file) as temporary:
+            yield temporary
+            raise KeyboardInterrupt
+
+    def json_(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    return path if write is atomic_path else json_
+
+
 def test_a_line_is_watched_from_when_its_detector_came_into_service(
     scene: tuple[Path, Path], tiny: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, receiver: Receiver
 ) -> None:
@@ -195,7 +214,15 @@ def test_a_line_is_watched_from_when_its_detector_came_into_service(
     assert (again.scored, again.told, len(receiver.got)) == (0, None, 1)
     pd.testing.assert_frame_equal(again.watched.windows, seen.watched.windows)
     assert opened == ["line3/7", "line3/7"]
+    assert seen.watched.new["difference"].notna().all()  # the first of a poll is held against those of the poll before
     (table,) = folder.monitoring.glob("7-*/measured.parquet")
+    arrive("2026-11-05", 1, 11, began + 9000)
+    for name in ("write_json", "atomic_path"):  # the digest's and the table's
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(f"tasks.monitoring.line.{name}", killed(getattr(line_module, name)))
+            looked()
+        assert len(_known(table)) == 301, name
+    assert looked().scored == 1
     content = bytearray(table.read_bytes())
     content[len(content) // 2] ^= 1
     table.write_bytes(bytes(content))

@@ -57,6 +57,10 @@ def test_a_wiped_cache_is_pulled_and_the_folder_is_a_packed_set(rows: pd.DataFra
     _push({version, *set_objects(version)["md5"]}, "there", remote)
     shutil.rmtree(".dvc/cache/files")
     shutil.rmtree("packed")
+    assert cached_image(version, rows["md5"].iloc[1]) is None
+    set_members(version)  # fetches the list and the index: three files
+    assert cached_image(version, rows["md5"].iloc[1]) is None  # its shard is not here, and is not fetched for it
+    assert sum(file.is_file() for file in Path(".dvc/cache/files").rglob("*")) == 3
     places = image_places(version, rows["md5"].iloc[:3].tolist())
     assert [read_image(places[md5]) for md5 in rows["md5"].iloc[:3]] == [b"image 0", b"image 1", b"image 2"]
     assert (found := cached_image(version, rows["md5"].iloc[1])) is not None and read_image(found) == b"image 1"
