@@ -30,8 +30,8 @@ CODE = "code"
 CARD = "MODEL_CARD.md"
 
 LIBRARIES = (
-    "filelock", "jinja2", "markupsafe", "matplotlib", "numpy", "pandas", "pillow", "pyarrow", "pydantic", "PyYAML",
-    "safetensors", "scikit-learn", "scipy", "torch",
+    "cronsim", "filelock", "jinja2", "markupsafe", "matplotlib", "numpy", "pandas", "pillow", "pyarrow", "pydantic",
+    "PyYAML", "safetensors", "scikit-learn", "scipy", "threadpoolctl", "torch",
 )  # fmt: skip
 """The distributions that `irp_core` imports. This project itself is none: the public registry's `irp` is not it."""
 

@@ -41,7 +41,7 @@ def lanes_for(device: torch.device) -> Lanes | None:
 
 
 def _on_one_core() -> None:
-    from threadpoolctl import threadpool_limits  # a service has it; a saved model elsewhere need not
+    from threadpoolctl import threadpool_limits
 
     # Not torch.set_num_threads, which MKL takes for the whole process: OpenMP's own number is the thread's. A thread's
     # first product sets that number, so it comes before.
