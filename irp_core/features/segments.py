@@ -26,13 +26,16 @@ from irp_core.atomic import atomic_path, read_json
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 
-__all__ = ["Key", "Keys", "Segment", "digests_of", "keys_of_bytes", "keys_to_bytes", "open_segments", "write_segment"]
+__all__ = [
+    "SUFFIX", "Key", "Keys", "Segment", "digests_of", "keys_of_bytes", "keys_to_bytes", "name_of", "open_segments",
+    "write_segment",
+]  # fmt: skip
 
 Key = tuple[str, int]
 """(md5 of the image's bytes, index of the view in the bank)."""
 Rows = NDArray[Any]
 _NAMED = 32  # hexadecimal digits of the sha256 that name a segment
-_SUFFIX = ".arrow"
+SUFFIX = ".arrow"
 # Segments that this process has held against their digest, as they were then: a run opens its store many times.
 _SEEN: set[tuple[str, int, int, int]] = set()
 
@@ -103,7 +106,7 @@ class Segment:
     @property
     def is_current(self) -> bool:
         """Whether it has the present form."""
-        return self.path.suffix == _SUFFIX
+        return self.path.suffix == SUFFIX
 
     def keys(self) -> Keys:
         """The keys of the rows, read anew: the index of a store holds them in less memory."""
@@ -185,11 +188,16 @@ def write_segment(directory: Path, keys: Keys, rows: Rows) -> Segment:
     count, numbers = rows.shape
     values = pa.array(np.ascontiguousarray(rows).reshape(-1))
     content = _arrow({**_key_columns(keys), "features": pa.FixedSizeListArray.from_arrays(values, numbers)})
-    digest = hashlib.sha256(content).hexdigest()[:_NAMED]
-    path = directory / f"{digest}{_SUFFIX}"
+    digest = name_of(content)
+    path = directory / f"{digest}{SUFFIX}"
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write(content)
     return Segment(path, count, content.size, digest)
+
+
+def name_of(content: bytes | pa.Buffer) -> str:
+    """What names these bytes in a store: the first digits of their sha256."""
+    return hashlib.sha256(content).hexdigest()[:_NAMED]
 
 
 def keys_to_bytes(keys: Keys) -> bytes:
@@ -225,7 +233,7 @@ def open_segments(directory: Path, known: Collection[str]) -> Iterator[tuple[str
         FileNotFoundError: one vanished meanwhile, as when another process joins small ones: list them again.
     """
     for path in sorted(directory.iterdir()):
-        current = path.suffix == _SUFFIX and not path.name.startswith(".")
+        current = path.suffix == SUFFIX and not path.name.startswith(".")
         older = path.suffix == ".json" and path.name != "spec.json" and not path.name.startswith(".")
         if not (current or older) or path.name in known:
             continue

@@ -34,12 +34,12 @@ from irp_core.errors import InputError
 from irp_core.features.segments import Key, Keys, Segment, digests_of, open_segments, write_segment
 from irp_core.features.store_index import Places, StoreIndex
 
-__all__ = ["FULL", "FeatureStore", "Key", "StoreUse"]
+__all__ = ["FULL", "MANY", "FeatureStore", "Key", "StoreUse"]
 
 _LOG = logging.getLogger(__name__)
 FULL = 64 * 2**20
 """Bytes of a large segment: some thousands of images' pooled features, a twentieth of a second to hash."""
-_MANY = 256  # small segments, from which they are joined however small they are
+MANY = 256  # small segments, from which they are joined however small they are
 _ATTEMPTS = 100  # to list a folder in which other processes join segments
 
 
@@ -242,7 +242,7 @@ class FeatureStore:
     def publish(self) -> None:
         """Write what is not yet where others find it: nothing, of a store in a folder."""
 
-    def compact(self, *, at_least: int = _MANY) -> int:
+    def compact(self, *, at_least: int = MANY) -> int:
         """Join small segments, where there are `at_least` so many or they make a large one; returns how many were.
 
         The larger ones are written first and the small ones deleted then: a kill leaves rows twice, and the next call

@@ -47,10 +47,7 @@ def read_image(path: Path, max_bytes: int = _LARGEST) -> bytes:
         place = _place(path)
         if place is None:
             raise
-    content = read_part(place.file, place.offset, place.bytes, max_bytes)
-    if place.md5 is not None and hashlib.md5(content, usedforsecurity=False).hexdigest() != place.md5:
-        raise InputError("its bytes in the shard are not those that the packed set's index names")
-    return content
+    return _checked(place, max_bytes)[0]
 
 
 def is_image(path: Path) -> bool:
@@ -74,9 +71,18 @@ def image_md5(path: Path) -> str:
     if place is None:
         return file_md5(path)
     try:
-        return hashlib.md5(read_image(path), usedforsecurity=False).hexdigest()
+        return _checked(place, _LARGEST)[1]
     except InputError as error:
         raise InputError(f"{path}: {error}.") from None
+
+
+def _checked(place: Place, max_bytes: int) -> tuple[bytes, str]:
+    """An image's bytes in a shard, and their md5."""
+    content = read_part(place.file, place.offset, place.bytes, max_bytes)
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if place.md5 is not None and md5 != place.md5:
+        raise InputError("its bytes in the shard are not those that the packed set's index names")
+    return content, md5
 
 
 def image_state(path: Path) -> tuple[int, ...]:

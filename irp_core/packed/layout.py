@@ -67,15 +67,14 @@ def shard_name(number: int) -> str:
     return f"shard-{number:06d}.tar"
 
 
-def expect_shard(name: str, folder: Path) -> str:
-    """A shard's name, if it is that of a file directly in its folder.
+def expect_shard(name: str, folder: Path) -> None:
+    """Refuse a shard's name that is not that of a .tar file directly in its folder.
 
     Raises:
         InputError: any other name.
     """
     if not re.fullmatch(r"[^/\\\x00]+\.tar", name) or name.startswith("."):
         raise InputError(f"{folder / SHARDS}: expected names of .tar files in this folder, found {name!r}.")
-    return name
 
 
 def expect_images(names: pa.Array, source: Path) -> None:

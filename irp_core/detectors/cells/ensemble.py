@@ -85,7 +85,7 @@ class Ensemble:
         logs = self._out_of_fold(sample, folds, seed)
         self._scales = {name: scale_of(logs[name]) for name in _MEMBERS}
         self._gaussian.fit(features)
-        self._patches.fit(features)
+        self._patches.fit(sample)
         loss = float(np.median(_combined(logs, self._scales)))
         done = EpochReport(1, 1, loss, 0.0, time.perf_counter() - started)
         if report:
@@ -163,7 +163,7 @@ def _combined(logs: dict[str, NDArray[np.float64]], scales: dict[str, Scale]) ->
     told = np.maximum(np.asarray(told, dtype=np.float64), 1e-6)
     deviate = -ndtri_exp(np.log1p(told) - told)  # the logarithm of chi²'s tail with four degrees of freedom, at 2 told
     # Below an ordinary image it levels off: a training image, which the members remember, is hardly less than ordinary.
-    deviate = np.where(deviate < 0, deviate / (1 - np.minimum(deviate, 0)), deviate)
+    deviate = deviate / (1 - np.minimum(deviate, 0))
     width = float(np.mean([scales[name][1] for name in _MEMBERS]))
     scores: NDArray[np.float64] = np.exp(np.clip(width * deviate, -_FURTHEST, _FURTHEST))
     return scores

@@ -11,7 +11,6 @@ not yet written there: a killed command loses none of it, and the next one write
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
@@ -23,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from irp_core.atomic import atomic_path
-from irp_core.features.segments import Keys, Segment, keys_of_bytes, keys_to_bytes
-from irp_core.features.store import FULL, FeatureStore
+from irp_core.features.segments import SUFFIX, Keys, Segment, keys_of_bytes, keys_to_bytes, name_of
+from irp_core.features.store import FULL, MANY, FeatureStore
 from irp_core.features.stores.objects import Elsewhere
 
 __all__ = ["RemoteStore"]
@@ -32,8 +31,6 @@ __all__ = ["RemoteStore"]
 _LOG = logging.getLogger(__name__)
 _KEYS = "keys"
 _FETCHED = "fetched"
-_SUFFIX = ".arrow"
-_NAMED = 32  # hexadecimal digits of the sha256 in a name, as of a segment's
 
 
 class RemoteStore(FeatureStore):
@@ -55,9 +52,9 @@ class RemoteStore(FeatureStore):
     def refresh(self) -> None:
         """As of any store; what others have written elsewhere since is found, too."""
         listed = self._elsewhere.objects.names(f"{self.fingerprint}/{_KEYS}")
-        self._entries = {name.partition(".")[0] + _SUFFIX: name for name in sorted(listed) if name.endswith(_SUFFIX)}
+        self._entries = {name.partition(".")[0] + SUFFIX: name for name in sorted(listed) if name.endswith(SUFFIX)}
         for name in self._entries.keys() & self._segments.keys():
-            self._moved(name, self._segments[name].count)
+            self._moved(name)
         super().refresh()
 
     def _found(self) -> Iterator[tuple[str, tuple[Segment, Keys] | str]]:
@@ -74,11 +71,11 @@ class RemoteStore(FeatureStore):
         entry = f"{self.fingerprint}/{_KEYS}/{self._entries[name]}"
         return _RemoteSegment(self._elsewhere, self.directory / _FETCHED / name, count, entry)
 
-    def _moved(self, name: str, count: int) -> None:
+    def _moved(self, name: str) -> None:
         """Note that a segment lies elsewhere; one that was written here becomes one that was fetched."""
         if isinstance(self._segments[name], _RemoteSegment):
             return
-        self._segments[name] = self._remote(name, count)
+        self._segments[name] = self._remote(name, self._segments[name].count)
         self._keep(name)
 
     def _keep(self, name: str) -> None:
@@ -93,14 +90,14 @@ class RemoteStore(FeatureStore):
         """An entry of the index, which is fetched once; None where it is not what its name says."""
         kept, digest = self.directory / _KEYS / entry, entry.split(".")[1]
         with suppress(FileNotFoundError):
-            if _digest(content := kept.read_bytes()) == digest:
+            if name_of(content := kept.read_bytes()) == digest:
                 return keys_of_bytes(content)
             kept.unlink(missing_ok=True)  # damage of this machine's copy says nothing of the entry itself
         try:
             content = self._elsewhere.objects.read(f"{self.fingerprint}/{_KEYS}/{entry}")
         except FileNotFoundError:
             return None
-        if _digest(content) != digest:
+        if name_of(content) != digest:
             _LOG.warning("%s/%s: was changed since it was written; what it listed is extracted again.",
                          self._elsewhere.objects.address, entry)  # fmt: skip
             self._elsewhere.objects.remove(f"{self.fingerprint}/{_KEYS}/{entry}")
@@ -117,9 +114,9 @@ class RemoteStore(FeatureStore):
     def _small(self) -> list[str]:
         return [name for name in super()._small() if not isinstance(self._segments[name], _RemoteSegment)]
 
-    def compact(self, *, at_least: int | None = None) -> int:
+    def compact(self, *, at_least: int = MANY) -> int:
         """As of any store, of what is not written elsewhere yet; large segments are written there."""
-        joined = super().compact() if at_least is None else super().compact(at_least=at_least)
+        joined = super().compact(at_least=at_least)
         for name in self._pending():
             if self._segments[name].size >= FULL // 2:
                 self._write_elsewhere(name)
@@ -144,14 +141,14 @@ class RemoteStore(FeatureStore):
         segment, objects = self._segments[name], self._elsewhere.objects
         keys = segment.keys()
         listed = keys_to_bytes(keys)
-        entry = f"{name.removesuffix(_SUFFIX)}.{_digest(listed)}{_SUFFIX}"
+        entry = f"{name.removesuffix(SUFFIX)}.{name_of(listed)}{SUFFIX}"
         with atomic_path(self.directory / _KEYS / entry) as temporary:
             temporary.write_bytes(listed)
         objects.create(f"{self.fingerprint}/spec.json", (self.directory / "spec.json").read_bytes())
         objects.create(f"{self.fingerprint}/{name}", segment.path.read_bytes())
         objects.create(f"{self.fingerprint}/{_KEYS}/{entry}", listed)
         self._entries[name] = entry
-        self._moved(name, len(keys))
+        self._moved(name)
 
 
 class _RemoteSegment(Segment):
@@ -195,17 +192,13 @@ class _RemoteSegment(Segment):
         self.path.unlink(missing_ok=True)
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:_NAMED]
-
-
 def _make_room(cache: Path, limit: int, newest: Path) -> None:
     """Delete fetched segments until they take `limit` bytes; those go first that nobody read for longest.
 
     Whoever is reading one keeps it until then: the file system does.
     """
     files = []
-    for file in cache.glob(f"*/{_FETCHED}/*{_SUFFIX}"):
+    for file in cache.glob(f"*/{_FETCHED}/*{SUFFIX}"):
         with suppress(FileNotFoundError):
             state = file.stat()
             files.append((file != newest, -state.st_atime_ns, file, state.st_size))
