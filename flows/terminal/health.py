@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from flows.terminal.tables import plain_table
 from irp_core.run.files import HEALTH
 from irp_core.run.prepared import PreparedSet
 
@@ -23,9 +22,7 @@ def show_health(console: Console, prepared: PreparedSet) -> None:
     from irp_core.monitoring.set_health import summary_of
 
     title = f"What the {len(table)} training images are like"
-    shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("measure", "5 %", "median", "95 %", "unlike the others"):
-        shown.add_column(column, justify="left" if column == "measure" else "right")
+    shown = plain_table(title, "measure", "5 %", "median", "95 %", "unlike the others")
     for row in summary_of(table):
         cells = [str(row[name]) for name in ("measure", "low", "median", "high", "odd")]
         shown.add_row(*cells[:-1], "" if cells[-1] == "0" else cells[-1])

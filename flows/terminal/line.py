@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from irp_core.config.lines import Line
 from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import DOUBLE, TAKEN, UNREADABLE, UNUSABLE, VANISHED, WAITING, Ledger
-from irp_core.line.rounds import LineRound, rounds_of
+from irp_core.line.rounds import LineRound, round_of, rounds_of
 from irp_core.refinement.reviews import REMOVED_BY_REVIEW
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def show_outcome(console: Console, line: Line, result: dict[str, Any]) -> None:
     }
     console.print(f"Round {number}: {words.get(outcome, outcome)}.", highlight=False, soft_wrap=True)
     console.print(escape(str(result["why"])), highlight=False, soft_wrap=True)
-    page = LineRound(LineFolder(line.name).rounds / f"{number:04d}").page
+    page = round_of(LineFolder(line.name), number).page
     rows = [("Run", str(result["run"])), ("Comparison", str(page)), ("Set", result["published"]["dvc_file"])]
     if outcome == "waits":
         rows += [("Next", f"irp promote {version} --why …"), ("", f"irp reject {version} --why …")]
@@ -83,7 +84,8 @@ def show_status(console: Console, line: Line, params: Params) -> None:
 
 
 def _show_inbox(console: Console, line: Line, ledger: Ledger) -> None:
-    images, counts = ledger.images(), ledger.counts()
+    images, files = ledger.images(), ledger.files()
+    counts = Counter(files["state"])
     new = images[images["round"].isna() & images["set_aside"].isna()]
     aside = int(images["set_aside"].notna().sum())
     parts = [f"{len(images)} images", f"{len(new)} of them new (a round needs {line.min_new})"]
@@ -94,7 +96,6 @@ def _show_inbox(console: Console, line: Line, ledger: Ledger) -> None:
     console.print(", ".join(parts) + ".", highlight=False, soft_wrap=True)
     if line.taking.take == "hardlink":
         console.print("taking.take is hardlink: the inbox' files become read-only.", style="yellow", highlight=False)
-    files = ledger.files()
     problems = files[files["state"].isin((UNREADABLE, UNUSABLE, VANISHED, DOUBLE))]
     for row in problems.sort_values("decided_at").tail(_PROBLEMS).to_dict("records"):
         console.print(f"  {escape(row['path'])}: {escape(str(row['note']))}", style="yellow", highlight=False)

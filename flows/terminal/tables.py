@@ -7,7 +7,7 @@ from rich.table import Table
 
 __all__ = ["plain_table"]
 
-_WORDS = ("image", "method", "run", "rule", "decision", "reviewer", "label")
+_WORDS = ("image", "method", "run", "rule", "decision", "reviewer", "label", "measure")
 
 
 def plain_table(title: str, *columns: str) -> Table:

@@ -25,7 +25,7 @@ from irp_core.run.files import MANIFEST
 from irp_core.run.inputs import is_sealed, sealed_record
 from irp_core.run.prepared import PreparedSet
 
-__all__ = ["LineRound", "begin_round", "last_with", "open_round", "rounds_of"]
+__all__ = ["LineRound", "begin_round", "last_with", "open_round", "round_of", "rounds_of"]
 
 _RECORD = "round.json"
 
@@ -139,6 +139,11 @@ def open_round(folder: LineFolder) -> LineRound | None:
     return None
 
 
+def round_of(folder: LineFolder, number: int | str) -> LineRound:
+    """The round of this number, whether or not it is there."""
+    return LineRound(folder.rounds / f"{int(number):04d}")
+
+
 def last_with(rounds: Iterable[LineRound], key: str) -> LineRound | None:
     """The last of the rounds (the first first) that has something on record; one that was damaged has not."""
     for this in reversed(list(rounds)):
@@ -161,7 +166,7 @@ def begin_round(
         raise InputError(f"{folder.path}: expected images to train on, found none among {len(manifest)}.")
     rounds = rounds_of(folder)
     number = rounds[-1].number + 1 if rounds else 1
-    path = folder.rounds / f"{number:04d}"
+    path = round_of(folder, number).path
     with atomic_directory(path) as temporary:
         prepared = PreparedSet(temporary)
         prepared.write_left_out(selection.quarantine, _no_duplicates())

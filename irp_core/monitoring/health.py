@@ -93,7 +93,7 @@ def _repeats(reference: pd.DataFrame, new: pd.DataFrame, p_value: float) -> list
     values = [
         table.get("difference", pd.Series(dtype=float)).dropna().to_numpy(np.float64) for table in (reference, new)
     ]
-    if len(values) < 2 or not all(map(len, values)):
+    if not all(map(len, values)):
         return []
     before, now, p = repeated(*values)
     if p >= p_value or now - before < _REPEATS:

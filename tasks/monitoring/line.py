@@ -75,11 +75,11 @@ def watch_line(line: Line, params: Params, version: str, since: datetime) -> Lin
     table_file, told_file, page = folder / "measured.parquet", folder / "told.json", folder / "monitoring.html"
     with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
         known = _known(table_file)
-        sound = [file_sha256(table_file)] if len(known) else []
         images = Ledger(line_folder.ledger).images()
         came = images[(images["taken_at"] > since.timestamp()) & ~images["image_id"].isin(known["image"])]
         todo = [(name, line_folder.images / name) for name in came["image_id"]]
         if todo:
+            sound = [file_sha256(table_file)] if len(known) else []
             before = [line_folder.images / name for name in known.loc[known["seen"].astype(bool), "image"].tail(BEFORE)]
             table = measured(open_inspector(model, params, allow=[params.detector.name]), todo, params, before)
             unread = [name for name, _ in todo if name not in set(table["image"])]

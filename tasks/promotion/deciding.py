@@ -13,7 +13,7 @@ from irp_core.config.lines import Line
 from irp_core.errors import InputError
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger
-from irp_core.line.rounds import LineRound
+from irp_core.line.rounds import round_of
 from tasks.notify import tell
 from tasks.promotion.registry import ROUND, open_registry
 from tasks.tracking.artifacts import log_files
@@ -57,7 +57,7 @@ def refuse_version(
     if set_aside and record.round is not None:
         reason = f"refused by {by}: {why}"
         with suppress(InputError):  # the round's record is the copy that a damaged ledger is made again from
-            _round(line, record.round).note(set_aside=reason)
+            round_of(LineFolder(line.name), record.round).note(set_aside=reason)
         aside = Ledger(LineFolder(line.name).ledger).set_aside(int(record.round), reason)
     _tell(line, "refused", record)
     return record, aside
@@ -109,11 +109,7 @@ def tell_decided(line: Line, record: Record) -> None:
 
 def _files(line: Line, round_number: str | None) -> list[Path]:
     """The comparison's table and page, where this machine has them as they were written."""
-    return [] if round_number is None else _round(line, round_number).comparison()
-
-
-def _round(line: Line, number: str) -> LineRound:
-    return LineRound(LineFolder(line.name).rounds / f"{int(number):04d}")
+    return [] if round_number is None else round_of(LineFolder(line.name), round_number).comparison()
 
 
 def _tell(line: Line, event: str, record: Record) -> None:

@@ -15,7 +15,7 @@ from irp_core.errors import InputError
 from irp_core.line.definition import line_names, load_line
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger
-from irp_core.line.rounds import LineRound, rounds_of
+from irp_core.line.rounds import LineRound, round_of, rounds_of
 from irp_core.line.selection import in_window
 from irp_core.retention import Item
 from tasks.promotion.registry import ROUND, STATE, WAITING
@@ -75,7 +75,7 @@ def _items(line: Line, in_service: Sequence[Any]) -> list[Item]:
     kept |= {this.path: "the next round goes on from it" for this in rounds[-1:]}
     for version in in_service:
         if ROUND in version.tags:
-            path = folder.rounds / f"{int(version.tags[ROUND]):04d}"
+            path = round_of(folder, version.tags[ROUND]).path
             kept[path] = f"{line.name}/{version.version} @{version.aliases[0]} was made in it"
     images = Ledger(folder.ledger).images()
     needed = dict.fromkeys(in_window(images, line.history)["image_id"], "the next round trains on it")

@@ -72,8 +72,9 @@ def set_members(md5: str) -> pd.DataFrame:
     Raises:
         InputError: nowhere to be had, or not the list that its hash names.
     """
-    packed = _packed_version(md5)
-    return set_objects(md5) if packed is None else packed.rows()[["image_id", "md5"]]
+    listed = set_objects(md5)
+    packed = _packed_version(md5) if _in_shards(listed) else None
+    return listed if packed is None else packed.rows()[["image_id", "md5"]]
 
 
 def image_places(version: str | None, md5s: list[str]) -> Mapping[str, Path]:
@@ -126,6 +127,11 @@ def _places_in_shards(version: str) -> Mapping[str, tuple[str, int, int]]:
     return dict(zip(rows["md5"].tolist(), places, strict=True))
 
 
+def _in_shards(listed: pd.DataFrame) -> bool:
+    """Whether a version's list (`set_objects`) is that of a packed set."""
+    return {INDEX, SHARDS} <= set(listed["image_id"])
+
+
 @lru_cache(maxsize=4)
 def _packed_version(version: str, fetch: bool = True) -> PackedSet | None:
     """The index of a version; None where its images are files.
@@ -133,9 +139,10 @@ def _packed_version(version: str, fetch: bool = True) -> PackedSet | None:
     Raises:
         InputError: nowhere to be had, or, unless it may be fetched, not on this machine; one that was changed.
     """
-    listed = dict(set_objects(version).itertuples(index=False))
-    if not {INDEX, SHARDS} <= listed.keys():
+    objects = set_objects(version)
+    if not _in_shards(objects):
         return None
+    listed = dict(objects.itertuples(index=False))
     tables = [listed[INDEX], listed[SHARDS]]
     files = cached_files(tables) if fetch else files_here(tables)
     if missing := set(tables) - files.keys():
