@@ -159,7 +159,12 @@ def _refine(run: RunDirectory, features: StoredFeatures, params: Params) -> Refi
     rows["group"] = run.groups(rows)
     refined = refine_in_memory(
         rows,
-        features.read(rows, params.views.bank, needs_of([params.detector.name, *scorers(run.policy(), params)])),
+        features.read(
+            rows,
+            params.views.bank,
+            needs_of([params.detector.name, *scorers(run.policy(), params)]),
+            only_of(params, rows["md5"].tolist()),
+        ),
         params,
         injected=frozenset(manifest.loc[manifest["injected"], "image_id"]),
         decisions=run.decisions(),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from irp_core.config import Params
@@ -22,6 +23,7 @@ from irp_core.refinement.policy import Policy, policy_of
 __all__ = [
     "MAPPED",
     "Scored",
+    "drawn_rows",
     "expect_different",
     "later_settings",
     "local_needed",
@@ -35,7 +37,7 @@ __all__ = [
 ]
 
 MAPPED = 5000
-"""Images: of a larger training set the maps' detector sees so many, drawn by their md5 (`mapped`)."""
+"""Images: of a larger training set so many, drawn by their md5 (`mapped`), say what places look like."""
 
 
 def scorers(policy: Policy, params: Params) -> tuple[str, ...]:
@@ -71,6 +73,8 @@ def localiser_name(params: Params) -> str | None:
 def mapped(md5s: Iterable[str]) -> frozenset[str]:
     """The images of a training set that say where: what the maps' detector is fitted on, and their scale is taken from.
 
+    They are also those that a final detector which reads cells is fitted on and takes its threshold from.
+
     All, or of more than `MAPPED` those with the lowest md5: a draw that depends on what is in the images and on nothing
     else.
     """
@@ -80,19 +84,42 @@ def mapped(md5s: Iterable[str]) -> frozenset[str]:
 def only_of(params: Params, md5s: Sequence[str]) -> dict[Local, frozenset[str]]:
     """Local features that are not wanted of every training image → the images that they are extracted of.
 
+    What the maps' detector reads, and what the final detector reads of a sample (its `samples`), unless a detector that
+    scores for the removal reads it: those score every image.
+
+    Args:
+        md5s: of the training images that the run began with.
+
     Example:
-        >>> from irp_core.config import DetectorParams
-        >>> beside = Params(detector=DetectorParams(name="gaussian"))
-        >>> {name: len(of) for name, of in only_of(beside, [str(number) for number in range(9000)]).items()}
+        >>> {name: len(of) for name, of in only_of(Params(), [str(number) for number in range(9000)]).items()}
         {'cells': 5000}
-        >>> only_of(beside, ["a", "b"])
+        >>> only_of(Params(), ["a", "b"])
         {}
     """
-    localiser, some = localiser_name(params), mapped(md5s)
-    if localiser is None or len(some) < MAPPED:
+    if len(set(md5s)) <= MAPPED:
         return {}
-    everywhere = needs_of([params.detector.name, *scorers(policy_of(params.refinement), params)])
-    return {need: some for need in needs_of([localiser]) if need not in everywhere}
+    localiser, some = localiser_name(params), mapped(md5s)
+    sampled = _sampled(params)
+    everywhere = set(needs_of(scorers(policy_of(params.refinement), params)))
+    everywhere |= set(detector_class(params.detector.name).needs) - sampled
+    partly = sampled | set(needs_of([localiser] if localiser else []))
+    return dict.fromkeys(sorted(partly - everywhere), some)
+
+
+def drawn_rows(params: Params, started: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of `rows` of which everything was extracted that the final detector reads: all, save of a large set.
+
+    Args:
+        started: the training images that the run began with.
+    """
+    only = only_of(params, started["md5"].tolist())
+    of = [md5s for need, md5s in only.items() if need in detector_class(params.detector.name).needs]
+    return rows[rows["md5"].isin(frozenset.intersection(*of))].reset_index(drop=True) if of else rows
+
+
+def _sampled(params: Params) -> set[Local]:
+    samples: tuple[Local, ...] = getattr(detector_class(params.detector.name), "samples", ())
+    return set(samples)
 
 
 def later_settings(detectors: Iterable[str], params: Params) -> list[Section]:
