@@ -11,7 +11,6 @@ Example:
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import sqlite3
@@ -24,10 +23,11 @@ from typing import Any
 from irp_core.atomic import atomic_path
 from irp_core.data.look import Facts
 from irp_core.errors import InputError
+from irp_core.hashing import row_digest
 
 __all__ = [
     "FACTS", "FILES", "IMAGES", "OF_FILE", "SEEN", "DamagedLedger", "SeenFile", "connect", "decide_file",
-    "enter_image", "failure", "is_intact", "is_sound", "make_tables", "row_digest", "salvage", "seal",
+    "enter_image", "failure", "is_intact", "is_sound", "make_tables", "salvage", "seal",
 ]  # fmt: skip
 
 FILES = ("path", "size", "stamp", "state", "first_seen", "decided_at", "md5", "image_id", "note")
@@ -123,15 +123,6 @@ def make_tables(database: sqlite3.Connection) -> None:
         if digest not in known:
             database.execute(f"ALTER TABLE {table} ADD COLUMN {digest} BLOB")
             database.execute(f"UPDATE {table} SET {digest} = row_digest({', '.join(columns)})")
-
-
-def row_digest(*values: Any) -> bytes:
-    """Digest (16 bytes) of a row's values as SQLite holds them."""
-    digest = hashlib.blake2b(digest_size=16)
-    for value in values:
-        digest.update(value if isinstance(value, bytes) else repr(value).encode("utf-8", "backslashreplace"))
-        digest.update(b"\0")
-    return digest.digest()
 
 
 def is_intact(row: Sequence[Any]) -> bool:
