@@ -177,9 +177,9 @@ def is_sound(database: sqlite3.Connection) -> bool:
     return bool(database.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok")
 
 
-def salvage(file: Path) -> None:
-    """Write a ledger anew, with those of its rows alone that are as they were written; the damaged one stays beside it,
-    as `ledger.sqlite.damaged`."""
+def salvage(file: Path, target: Path) -> None:
+    """Write the rows of a damaged ledger that are as they were written into another file, `target`; a copy of the
+    damaged one stays beside it, as `ledger.sqlite.damaged`."""
     seen = (*(column for column in SEEN if column not in IMAGES), "seen_digest")
     kept: list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]] = []
     with closing(connect(file)) as old:
@@ -187,14 +187,13 @@ def salvage(file: Path) -> None:
             noted = (*columns, "digest")
             rows = _readable(file, old, f"SELECT {', '.join((*noted, *more))} FROM {table}")
             kept.append((table, (*noted, *more), [row for row in rows if is_intact(row[: len(noted)])]))
-    shutil.copyfile(file, file.with_name(f"{file.name}.damaged"))
-    with atomic_path(file) as temporary:
-        with closing(connect(temporary)) as new, new:
-            make_tables(new)
-            for table, names, rows in kept:
-                marks = ", ".join("?" * len(names))
-                new.executemany(f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({marks})", rows)
-        file.with_name(f"{file.name}-journal").unlink(missing_ok=True)  # of the damaged one
+    with atomic_path(file.with_name(f"{file.name}.damaged")) as copy:
+        shutil.copyfile(file, copy)
+    with closing(connect(target)) as new, new:
+        make_tables(new)
+        for table, names, rows in kept:
+            marks = ", ".join("?" * len(names))
+            new.executemany(f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({marks})", rows)
 
 
 def _readable(file: Path, database: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
