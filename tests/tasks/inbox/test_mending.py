@@ -157,7 +157,7 @@ BOUNDARIES: list[tuple[object, str]] = [
 def test_a_ledger_that_is_made_again_is_made_whole_or_not_at_all(
     lost: bool, at: tuple[Any, str], after: bool, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed before or after any step of it, the next poll makes the same: a salvaged ledger without its rounds would pass
+    """Killed before or after any step of it, the next poll makes the same: a salvaged one without its rounds would pass
     for a whole one, and its images for new ones."""
     folder = LineFolder("line3")
     images, _ = told(line)
