@@ -1,7 +1,7 @@
 """How well maps hit the defects of a set with masks, by the detector that makes them.
 
-`python -m benchmarks.maps SET [SET …] [-S section.key=value] [--methods vanilla;…] [--makers patch_gaussian;…]`: each method
-refines each set, and each maker's maps of the test images are held against the masks. A row each of
+`python -m benchmarks.maps SET [SET …] [-S section.key=value] [--methods careful;…] [--makers patch_gaussian;…]`:
+each method refines each set, and each maker's maps of the test images are held against the masks. A row each of
 `docs/choosing/maps.csv`, which is written as they are measured: what is there already is not measured again.
 `--as NAME` is what the set is called there. Without a set: prints the table of docs/maps.md.
 """
@@ -51,7 +51,9 @@ _SHOWN = {
 
 def measured_maps(root: Path, params: Params, maker: str) -> dict[str, Any]:
     """The metrics of a maker (`irp_core.localisation.pixel_metrics.PixelMetrics`), and processor seconds an image."""
-    settings = {name: dict(values) for name, values in params.model_dump(mode="json", exclude_unset=True).items()}
+    settings: dict[str, Any] = {
+        name: dict(values) for name, values in params.model_dump(mode="json", exclude_unset=True).items()
+    }
     for name, values in MAKERS[maker].items():
         settings[name] = {**settings.get(name, {}), **values}
     result = refine(root, **settings)
