@@ -20,6 +20,7 @@ from irp_core.run.files import IMAGES, MODEL, REMOVALS, REMOVALS_SHOWN, REPORT, 
 from irp_core.run.lasting import OF_REVIEWS, folder_differences
 from irp_core.run.removal_tables import removal_tables
 from tasks.audit.known_digests import KnownDigests, final_weights_sha256
+from tasks.audit.verify_decisions import standing_decisions
 from tasks.audit.verify_files import Progress, TrackedFiles
 from tasks.audit.verify_records import TrackedRecords
 from tasks.audit.verify_tables import TrackedTables
@@ -68,11 +69,13 @@ def verify(
             raise
         digests = KnownDigests(None, [_broke_down("digests", error)])
     records = TrackedRecords(run, digests, reference)
+    decisions = Path(params.review.decisions) if params.review.decisions else None
     findings = [
         *digests.findings,
         *_carried_out("MLflow's database", records.runs()),
         *_carried_out("record", records.record()),
         *_carried_out("approval", records.approval()),
+        *_carried_out("decisions", standing_decisions(run, decisions)),
         *_carried_out("registered version", records.registered()),
         *_carried_out("artifact hashes", _artifacts(run, digests)),
         *_carried_out("weights", _weights(run)),

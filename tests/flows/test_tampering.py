@@ -21,8 +21,10 @@ from irp_core.audit.findings import Finding
 from irp_core.config import Params
 from irp_core.hashing import file_md5, file_sha256
 from irp_core.params_file import load_params
+from irp_core.refinement.reviews import append_events, event
 from tasks.audit.seal import seal_run
 from tasks.audit.verify import verify
+from tasks.audit.verify_decisions import standing_decisions
 from tasks.tracking.artifacts import FILES_TAG, PENDING_TAG
 from tasks.tracking.reader import TrackedRun, find_run
 from tests.flows.harness import store_of
@@ -343,6 +345,43 @@ TAMPERINGS: dict[str, tuple[Callable[[Hand], object], str]] = {
     "DVC's list of images": (_list, "DVC list"),
     "an image": (_image, "image contents"),
 }  # fmt: skip
+
+
+def _said(hand: Hand, decision: str = "kept_by_review") -> dict[str, str | None]:
+    image = hand.run.scores(0).iloc[0]
+    return event(
+        decision,
+        image_id=image["image_id"],
+        md5=image["md5"],
+        reviewer="Ada",
+        reviewed_at="2026-01-01T10:00",
+        note="",
+        run_id=hand.run.run_id,
+    )
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["edited", "edited with its digest"])
+def test_a_decision_that_was_edited_is_found(again: bool, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Path("decisions.csv")
+    hand.save(log)
+    reviews = pd.DataFrame([_said(hand)])
+    monkeypatch.setattr(TrackedRun, "reviews", lambda run: reviews)
+
+    def found() -> list[str]:
+        return [one.status for one in standing_decisions(hand.run, log)]
+
+    assert found() == []  # an auditor's own machine has none
+    append_events(log, [_said(hand) | {"run_id": "another"}])
+    assert found() == ["ok", "skipped"]
+    append_events(log, [_said(hand)])
+    assert found() == ["ok"]
+    if again:
+        log.unlink()
+        append_events(log, [_said(hand, "removed_by_review")])
+    else:
+        log.write_text(log.read_text().replace("kept_by", "removed_by"))
+    assert {f.check for f in failed(verify(hand.run.run_id, here()))} >= {"decisions"}
+
 
 IN_THE_FOLDER: dict[str, Callable[[Hand, Path], object]] = {
     "the final states": lambda hand, run: hand.table(run / "images.parquet"),
