@@ -152,7 +152,7 @@ async def _score(
                 loop = asyncio.get_running_loop()
                 futures += [
                     loop.run_in_executor(drawing, _drawn, content, view, model, kind)
-                    for (_, content), (model, _, view) in zip(images, results, strict=True)
+                    for (_, content), (model, _, view, _) in zip(images, results, strict=True)
                 ]
                 maps = await asyncio.gather(*futures[len(images) :])
     except queue.Full:
@@ -163,12 +163,12 @@ async def _score(
         for future in futures:
             future.cancel()  # of no effect on those that are done
     rows = []
-    for place, ((name, content), (model, row, _)) in enumerate(zip(images, results, strict=True)):
+    for place, ((name, content), (model, row, _, features)) in enumerate(zip(images, results, strict=True)):
         metrics.images.labels(row["decision"] or "error").inc()
         if row["score"] is not None and model.inspector.threshold > 0:
             metrics.scores.observe(row["score"] / model.inspector.threshold)
         if kept is not None:
-            kept.consider(name, content, model, row)
+            kept.consider(name, content, model, row, features)
         rows.append({"name": name, "model": model.name, **row, **({"map": maps[place]} if kind else {})})
     return JSONResponse({"images": rows})
 
