@@ -195,6 +195,8 @@ def _drawn(content: bytes, view: NDArray[np.float32] | None, model: LoadedModel,
 
 async def _images(request: Request, limits: Limits) -> list[tuple[str | None, bytes]]:
     """(name, bytes) of each image of a request: of the parts of a form that are files, or of the body itself."""
+    if (coding := request.headers.get("content-encoding", "identity").strip().lower()) not in ("", "identity"):
+        raise HTTPException(415, f"expected the bytes as they are, found Content-Encoding {shown(coding)[:60]}")
     kind = request.headers.get("content-type", "application/octet-stream").strip().lower()
     if kind.startswith("multipart/form-data"):
         found: list[tuple[str | None, bytes]] = []
