@@ -13,6 +13,7 @@ from irp_core.config.base import Section
 from irp_core.detectors import Detector, Localises, detector_class
 from irp_core.detectors.folds import score_in_parts
 from irp_core.detectors.out_of_fold import ScoredSet, out_of_fold_scores
+from irp_core.detectors.protocol import ScoreGradient
 from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet, Local
 from irp_core.features.pooled import resolve_device
@@ -27,6 +28,7 @@ __all__ = [
     "local_needed",
     "localiser_name",
     "mapped",
+    "most_mapped",
     "needs_of",
     "only_of",
     "score_by_policy",
@@ -36,6 +38,7 @@ __all__ = [
 
 MAPPED = 5000
 """Images: of a larger training set the maps' detector sees so many, drawn by their md5 (`mapped`)."""
+_GRADIENTS = 500  # of these alone: each is shown to the network again, and back through it, four times
 
 
 def scorers(policy: Policy, params: Params) -> tuple[str, ...]:
@@ -68,13 +71,19 @@ def localiser_name(params: Params) -> str | None:
     return params.detector.name if own else params.localisation.detector
 
 
-def mapped(md5s: Iterable[str]) -> frozenset[str]:
+def most_mapped(params: Params) -> int:
+    """How many images of a training set say where at most: `MAPPED`, or fewer where a map is a gradient."""
+    name = localiser_name(params)
+    return _GRADIENTS if name is not None and issubclass(detector_class(name), ScoreGradient) else MAPPED
+
+
+def mapped(md5s: Iterable[str], most: int | None = None) -> frozenset[str]:
     """The images of a training set that say where: what the maps' detector is fitted on, and their scale is taken from.
 
-    All, or of more than `MAPPED` those with the lowest md5: a draw that depends on what is in the images and on nothing
-    else.
+    All, or of more than `most` (None: `MAPPED`) those with the lowest md5: a draw that depends on what is in the images
+    and on nothing else.
     """
-    return frozenset(sorted(set(md5s))[:MAPPED])
+    return frozenset(sorted(set(md5s))[: MAPPED if most is None else most])
 
 
 def only_of(params: Params, md5s: Sequence[str]) -> dict[Local, frozenset[str]]:
