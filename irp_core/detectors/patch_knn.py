@@ -23,7 +23,6 @@ from irp_core.features.feature_set import FeatureSet, Local
 __all__ = ["PatchKnn"]
 
 _VOTERS = 64  # images of the bank whose distances are computed at once: 1 MB of products
-_MANY, _FEW = 20_000, 128  # of more training images a quarter of the bank votes, if that is no fewer
 
 
 class PatchKnn:
@@ -38,8 +37,7 @@ class PatchKnn:
     common to an image, such as lighting or the grain of its material, is not a local defect.
 
     The bank holds at most `bank` images, drawn at random, which bounds memory and time (a score costs bank x patches² x
-    channels multiplications); of more than 20,000 training images a quarter of it, but not below 128: what that
-    costs is in docs/scale.md.
+    channels multiplications).
 
     Example:
         >>> patches = np.random.default_rng(0).normal(size=(20, 4, 8)).astype(np.float32)
@@ -79,14 +77,12 @@ class PatchKnn:
                 f"PatchKnn.fit expects at least 2 images, of which one votes on the other. Got {len(features)}."
             )
         started = time.perf_counter()
-        voting, most = features, self.params.bank
-        if len(features) > _MANY:
-            most = min(most, max(most // 4, _FEW))
-        if len(features) > most:
+        voting = features
+        if len(features) > self.params.bank:
             # By content, so that the draw does not depend on the images' order.
             contents = _contents(features)
             order = sorted(range(len(contents)), key=contents.__getitem__)
-            drawn = np.random.default_rng(seed).permutation(len(contents))[:most]
+            drawn = np.random.default_rng(seed).permutation(len(contents))[: self.params.bank]
             voting = features[np.sort(np.asarray(order)[drawn])]
         patches = _patches(voting)
         self._hold(_standardised(patches).to(self.device), [_content(image) for image in patches])

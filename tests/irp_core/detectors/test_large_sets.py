@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 import torch
 
-from irp_core.config import CellVotesParams, DifferNetParams, Params, PatchKnnParams, Training
-from irp_core.detectors import DETECTORS, CellVotes, DifferNet, Localises, PatchKnn, normalizing_flow, patch_knn
+from irp_core.config import CellVotesParams, DifferNetParams, Params, Training
+from irp_core.detectors import DETECTORS, CellVotes, DifferNet, Localises, normalizing_flow
 from irp_core.detectors.cells import cell_votes, patch_gaussian
 from irp_core.detectors.folds import assign_folds, contents_of, drawn, fold_by_fold, score_in_parts
 from irp_core.detectors.gaussian import Gaussian
@@ -267,18 +267,6 @@ def test_cells_that_are_there_of_some_images_are_all_that_is_read(
 
 def _with_cells(part: FeatureSet) -> int:
     return len(part.having(("cells",)))
-
-
-@pytest.mark.parametrize(("images", "bank", "voters"), [(39, 36, 36), (41, 36, 9), (41, 20, 8), (41, 6, 6)])
-def test_of_many_images_a_quarter_of_the_bank_votes(
-    images: int, bank: int, voters: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(patch_knn, "_MANY", 40)
-    monkeypatch.setattr(patch_knn, "_FEW", 8)
-    patches = np.random.default_rng(0).normal(size=(images, 4, 3)).astype(np.float32)
-    detector = PatchKnn(PatchKnnParams(bank=bank), CPU)
-    detector.fit(FeatureSet(np.zeros((images, 1, 2), dtype=np.float32), patches=patches))
-    assert len(detector.tensors()["bank"]) == voters
 
 
 def test_blocks_change_nothing_but_the_last_digits(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
