@@ -29,6 +29,7 @@ from rich.table import Table
 import tasks.runtime.environment  # noqa: F401
 from irp_core.demo.plant import write_demo_plant
 from irp_core.run.directory import RunDirectory
+from irp_core.run.files import RECORD
 
 __all__ = ["main"]
 
@@ -80,7 +81,7 @@ def _kill(folder: Path, pid: int) -> None:
 
 
 def _run(folder: Path) -> Path:
-    (path,) = (run for run in (folder / "runs").iterdir() if (run / "run.json").is_file())
+    (path,) = (run for run in (folder / "runs").iterdir() if (run / RECORD).is_file())
     return path
 
 
