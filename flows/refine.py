@@ -34,7 +34,7 @@ from tasks.runtime.without_prefect import orchestrated
 from tasks.steps.extract import extract_features
 from tasks.steps.localise import localise
 from tasks.steps.operate import set_operating_point
-from tasks.steps.prepare import create_run, prepare, standing_decisions
+from tasks.steps.prepare import at_work, create_run, prepare, standing_decisions
 from tasks.steps.refine import decide_removal, score_training_set, train_detector, train_final, train_scorers
 from tasks.tracking.writer import fail_parent, finish_parent, register_model, start_parent, track_iteration
 from tasks.versions.snapshots import check_repository, snapshot
@@ -92,7 +92,8 @@ def resume(run_path: str, allow_detectors: tuple[str, ...] = ()) -> str:
     """
     run = open_run(Path(run_path))
     check_begun(run, allow_detectors)
-    run.note_repeat()
+    with at_work(run):
+        run.note_repeat()
     return _until_respected(run)
 
 
@@ -115,7 +116,7 @@ def _until_respected(run: RunDirectory) -> str:
 
 def _tracked(run: RunDirectory) -> None:
     """The refinement inside its MLflow run, which a crash or an interruption leaves FAILED; the run's log has why."""
-    with logged(run.log, f"the run {run.run_id}"):
+    with at_work(run), logged(run.log, f"the run {run.run_id}"):
         parent = start_parent(str(run.path))
         try:
             _refine_and_report(run, parent)

@@ -27,6 +27,7 @@ from tests.conftest import TINY
 
 _NAME = "line3"
 _PER_SECOND = 20
+_PATIENCE = 600.0  # seconds, on a machine that is at work elsewhere, too
 _MOST_BUSY = 60  # times that a request is sent again to a service that says that it is busy
 
 
@@ -57,6 +58,10 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=5).is_success
     except httpx.TransportError:
         return False
+
+
+def _says(url: str, text: str) -> bool:
+    return text in httpx.get(url, timeout=60).text
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -124,28 +129,28 @@ def main() -> None:
             contents = [path.read_bytes() for path in sorted((plant / "test" / "good").iterdir())]
             url = f"http://127.0.0.1:{port}"
             with started(serve, folder, f"{url}/health"):
-                rows = under_load(
-                    f"{url}/score", contents, count,
-                    {
-                        count // 4: lambda: client.set_registered_model_alias(_NAME, "champion", "2"),
-                        3 * count // 4: lambda: _kill(registry),
-                    },
-                )  # fmt: skip
-                time.sleep(15)  # the next look at the registry times out
-                gone = "irp_registry_reached 0.0" in httpx.get(f"{url}/metrics").text
+                move = {count // 4: lambda: client.set_registered_model_alias(_NAME, "champion", "2")}
+                rows = under_load(f"{url}/score", contents, 3 * count // 4, move)
+                until = time.monotonic() + _PATIENCE  # the load goes on until the new version has been loaded beside it
+                while not _says(f"{url}/model", f'"{_NAME}/2"') and time.monotonic() < until:
+                    rows += under_load(f"{url}/score", contents, _PER_SECOND, {})
+                rows += under_load(f"{url}/score", contents, count - 3 * count // 4, {0: lambda: _kill(registry)})
+                until = time.monotonic() + _PATIENCE  # the next look at the registry times out
+                while not (gone := _says(f"{url}/metrics", "irp_registry_reached 0.0")) and time.monotonic() < until:
+                    time.sleep(1)
                 after = [httpx.post(f"{url}/score", content=one, timeout=60).json()["images"][0] for one in contents]
-            _say(rows, count, gone, after[0]["model"])
+            _say(rows, gone, after[0]["model"])
             same = _by_mlflow(folder, contents, [row["score"] for row in after])
     print(f"mlflow models serve gives the same scores: {same}")
     failed = sum(row["status"] != 200 for row in rows)
     sys.exit(0 if not failed and gone and same and after[0]["model"] == f"{_NAME}/2" else 1)
 
 
-def _say(rows: list[dict[str, Any]], count: int, gone: bool, model: str) -> None:
+def _say(rows: list[dict[str, Any]], gone: bool, model: str) -> None:
     failed = [row for row in rows if row["status"] != 200]
     seconds = np.array([row["seconds"] for row in rows])
     by_model = {name: sum(row.get("model") == name for row in rows) for name in (f"{_NAME}/1", f"{_NAME}/2")}
-    print(f"{count} requests at {_PER_SECOND} a second: {len(failed)} failed {failed[:3]}")
+    print(f"{len(rows)} requests at {_PER_SECOND} a second: {len(failed)} failed {failed[:3]}")
     print(f"sent again because the service was busy: {sum(row['busy'] for row in rows)}")
     print(f"answered by {by_model}")
     print(f"p50 {1000 * np.quantile(seconds, 0.5):.0f} ms, p95 {1000 * np.quantile(seconds, 0.95):.0f} ms")

@@ -17,6 +17,7 @@ from irp_core.config.lines import Line
 from irp_core.errors import InputError
 from irp_core.line.definition import line_params, load_line
 from irp_core.line.folder import LineFolder
+from tasks.runtime.one_at_a_time import one_at_a_time
 
 __all__ = ["alone", "at_work", "opened"]
 
@@ -43,19 +44,17 @@ def alone(line: Line, waiting: Callable[[str], None] = lambda said: None) -> Ite
         waiting: told once that another round is at work.
     """
     folder = LineFolder(line.name).make()
-    lock = FileLock(folder.round_lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        waiting(f"waits for the round of {line.name} that {at_work(line) or 'another process'} began")
-        lock.acquire()
     note = _note(line)
-    try:
-        note.write_text(json.dumps({"pid": os.getpid(), "since": time.time()}), encoding="utf-8")
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-        lock.release()
+
+    def say() -> None:
+        waiting(f"waits for the round of {line.name} that {at_work(line) or 'another process'} began")
+
+    with one_at_a_time(folder.round_lock, say):
+        try:
+            note.write_text(json.dumps({"pid": os.getpid(), "since": time.time()}), encoding="utf-8")
+            yield
+        finally:
+            note.unlink(missing_ok=True)
 
 
 def at_work(line: Line) -> str | None:

@@ -76,7 +76,7 @@ def refine(
             last = refined.iterations
             enough = len(set(run.groups(run.training_set(last)))) > 1
             operating = find_operating_point(run, last, features)[1] if enough else None
-            located = _localise(run, last, features) if enough else None
+            located = _localise(run, last, features, weights) if enough else None
         summary = write_result_tables(run, last, operating, review_command("FOLDER", params, "result.save('FOLDER')"))
         point = operating or {**summary["last_round"], "basis": "last round"}
         _save_model(run, refined, params, weights, point, located)
@@ -159,7 +159,12 @@ def _refine(run: RunDirectory, features: StoredFeatures, params: Params) -> Refi
     rows["group"] = run.groups(rows)
     refined = refine_in_memory(
         rows,
-        features.read(rows, params.views.bank, needs_of([params.detector.name, *scorers(run.policy(), params)])),
+        features.read(
+            rows,
+            params.views.bank,
+            needs_of([params.detector.name, *scorers(run.policy(), params)]),
+            only_of(params, rows["md5"].tolist()),
+        ),
         params,
         injected=frozenset(manifest.loc[manifest["injected"], "image_id"]),
         decisions=run.decisions(),
@@ -181,13 +186,15 @@ def _refine(run: RunDirectory, features: StoredFeatures, params: Params) -> Refi
     return refined
 
 
-def _localise(run: RunDirectory, iteration: int, features: StoredFeatures) -> dict[str, Any] | None:
+def _localise(
+    run: RunDirectory, iteration: int, features: StoredFeatures, weights: Path | None
+) -> dict[str, Any] | None:
     """What says where; nothing is measured: no test image is read."""
     if localiser_name(run.params()) is None:
         return None
 
     def make(folder: Path) -> None:
-        found = fit_localiser(run, iteration, features, folder)
+        found = fit_localiser(run, iteration, features, folder, weights)
         assert found is not None
         write_maps(folder, {**found, "metrics": None})
 

@@ -48,7 +48,7 @@ class PatchGaussianParams(Section):
 
 
 class Localisation(Section):
-    detector: Literal["patch_gaussian", "patch_knn"] | None = "patch_gaussian"
+    detector: Literal["patch_gaussian", "patch_knn", "differnet"] | None = "patch_gaussian"
 
 
 class Training(Section):

@@ -38,6 +38,9 @@ class Detector(Protocol):
     The score of an image does not depend on the images scored with it, nor on their order. `fit` and `score` raise
     ValueError for features of another shape, or that are not finite.
 
+    A class may have `samples`: those of its `needs` that its fit reads of a drawn part of a large set only, which
+    `FeatureSet.having` gives.
+
     Example:
         >>> from irp_core.detectors import DETECTORS
         >>> {name: kind.needs for name, kind in DETECTORS.items() if "kurtosis" in kind.needs}

@@ -76,6 +76,10 @@ class FeatureSet:
         """
         yield function(self, *columns)
 
+    def having(self, needs: tuple[Local, ...]) -> FeatureSet:
+        """The images of which these local features were extracted: all, save of a large set in a store."""
+        return self
+
     def first_views(self, count: int) -> FeatureSet:
         """The same images with their first `count` views."""
         return self if self.pooled.shape[1] <= count else replace(self, pooled=self.pooled[:, :count])

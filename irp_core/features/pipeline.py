@@ -69,11 +69,20 @@ class StoredFeatures:
     elsewhere: Elsewhere | None = field(default=None, compare=False)
     spread: Spread | None = field(default=None, compare=False)
 
-    def read(self, rows: pd.DataFrame, views: int, needs: Iterable[Local] = ()) -> FeatureSet:
+    def read(
+        self,
+        rows: pd.DataFrame,
+        views: int,
+        needs: Iterable[Local] = (),
+        only: Mapping[Local, Collection[str]] = MappingProxyType({}),
+    ) -> FeatureSet:
         """Features of `rows` (column `md5`), in their order: `views` views, and the local features asked for.
 
         Sets that take more than half a gigabyte stay in the store, and are read where they are used
-        (`FeatureSet.blocks`).
+        (`FeatureSet.blocks`); so do those of which some features are there of some images alone.
+
+        Args:
+            only: local features that were extracted of some images alone → the md5s of these (`FeaturePipeline.fill`).
 
         Raises:
             InputError: the store lacks an image.
@@ -83,9 +92,10 @@ class StoredFeatures:
         if missing := sorted(set(needs) - set(self.local)):
             raise ValueError(f"StoredFeatures.read: {missing} were not extracted.")
         stores = {name: self.store(spec) for name, spec in self.specs(needs).items()}
-        stored = StoredSet(self, stores, rows["md5"].to_numpy(dtype=object), views)
+        some = {name: frozenset(of) for name, of in only.items() if name in needs}
+        stored = StoredSet(self, stores, rows["md5"].to_numpy(dtype=object), views, some)
         many = self.spread is not None and len(stored) > self.spread.shard
-        return stored if many or stored.size > _IN_MEMORY else stored.read()
+        return stored if some or many or stored.size > _IN_MEMORY else stored.read()
 
     def store(self, spec: dict[str, Any]) -> FeatureStore:
         """Opened, the rows of one of the `specs`."""
@@ -108,16 +118,22 @@ class StoredSet(FeatureSet):
         stores: of the pooled features and of the local ones asked for.
         md5s: of the images (n,).
         views: how many of each image.
+        some: local features that are there of some images alone → the md5s of these.
     """
 
     def __init__(
-        self, of: StoredFeatures, stores: Mapping[Feature, FeatureStore], md5s: NDArray[np.object_], views: int
+        self,
+        of: StoredFeatures,
+        stores: Mapping[Feature, FeatureStore],
+        md5s: NDArray[np.object_],
+        views: int,
+        some: Mapping[Local, frozenset[str]] = MappingProxyType({}),
     ) -> None:
         # The fields of the frozen data class are properties here.
-        self.__dict__.update(_of=of, _stores=stores, _md5s=md5s, _views=views, _held={})
+        self.__dict__.update(_of=of, _stores=stores, _md5s=md5s, _views=views, _some=some, _held={})
 
     def _with(self, md5s: NDArray[np.object_], views: int) -> StoredSet:
-        return StoredSet(self.__dict__["_of"], self.__dict__["_stores"], md5s, views)
+        return StoredSet(self.__dict__["_of"], self.__dict__["_stores"], md5s, views, self.__dict__["_some"])
 
     def __reduce__(self) -> tuple[Any, ...]:
         of = self.__dict__["_of"]
@@ -127,6 +143,7 @@ class StoredSet(FeatureSet):
             tuple(self.__dict__["_stores"]),
             self.__dict__["_md5s"],
             self.__dict__["_views"],
+            {name: of & frozenset(self.__dict__["_md5s"]) for name, of in self.__dict__["_some"].items()},
         )
 
     def each_part(self, function: Callable[..., Result], *columns: Sequence[Any]) -> Iterator[Result]:
@@ -197,6 +214,13 @@ class StoredSet(FeatureSet):
     def first_views(self, count: int) -> StoredSet:
         return self._with(self.__dict__["_md5s"], min(count, self.__dict__["_views"]))
 
+    def having(self, needs: tuple[Local, ...]) -> StoredSet:
+        some = [of for name, of in self.__dict__["_some"].items() if name in needs]
+        if not some:
+            return self
+        there = frozenset.intersection(*some)
+        return self[np.array([md5 in there for md5 in self.__dict__["_md5s"]], dtype=bool)]
+
     def check(self, caller: str, needs: tuple[Local, ...] = ()) -> None:
         missing = sorted(set(needs) - set(self.__dict__["_stores"]))
         if missing or not len(self):
@@ -210,7 +234,13 @@ def _store(root: str, elsewhere: Elsewhere | None, spec: dict[str, Any]) -> Feat
 _OPEN = threading.local()  # stores that a thread has opened: to read an index takes longer than to look into it
 
 
-def _opened(of: StoredFeatures, names: Sequence[Feature], md5s: NDArray[np.object_], views: int) -> StoredSet:
+def _opened(
+    of: StoredFeatures,
+    names: Sequence[Feature],
+    md5s: NDArray[np.object_],
+    views: int,
+    some: Mapping[Local, frozenset[str]] = MappingProxyType({}),
+) -> StoredSet:
     """A set that another process handed over."""
     known: dict[tuple[str, str], FeatureStore] = _OPEN.__dict__.setdefault("stores", {})
     stores: dict[Feature, FeatureStore] = {}
@@ -221,7 +251,7 @@ def _opened(of: StoredFeatures, names: Sequence[Feature], md5s: NDArray[np.objec
         else:
             known[key] = of.store(spec)
         stores[name] = known[key]
-    return StoredSet(of, stores, md5s, views)
+    return StoredSet(of, stores, md5s, views, some)
 
 
 class FeaturePipeline:

@@ -186,18 +186,25 @@ class Inspector:
         return Seen(md5, views(upright, self._bank))
 
     def judge(
-        self, seen: Sequence[Seen | InputError], on_map: Callable[[int, NDArray[np.float32]], None] | None = None
+        self,
+        seen: Sequence[Seen | InputError],
+        on_map: Callable[[int, NDArray[np.float32]], None] | None = None,
+        on_features: Callable[[int, NDArray[np.float32]], None] | None = None,
     ) -> list[dict[str, Any]]:
         """A row each, `md5, score, threshold, decision, error`; an image that could not be seen has an `error`.
 
         Args:
             on_map: given the place in `seen` and the map of each image that has a score; for an inspector with `maps`.
+            on_features: given the place and what the network saw as a whole, the mean of its views' pooled features.
         """
         bank = [image.views for image in seen if isinstance(image, Seen)]
         features = self.features(bank) if bank else None
         rows = self._rows(seen, features)
+        places = [place for place, image in enumerate(seen) if isinstance(image, Seen)]
+        if on_features is not None and features is not None:
+            for place, pooled in zip(places, features.pooled, strict=True):
+                on_features(place, pooled.mean(axis=0))
         if on_map is not None:
-            places = [place for place, image in enumerate(seen) if isinstance(image, Seen)]
             for place, view in zip(places, self.locate(seen, features), strict=True):
                 if rows[place]["score"] is not None:
                     on_map(place, view)

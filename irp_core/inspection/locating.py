@@ -13,12 +13,14 @@ from irp_core.backbones import Backbone
 from irp_core.batches.lanes import Lanes
 from irp_core.config import Features, Images
 from irp_core.detectors import Detector, Localises, load_detector
+from irp_core.detectors.protocol import ScoreGradient
 from irp_core.errors import InputError
 from irp_core.features.extraction import network_passes, rows_of
-from irp_core.features.feature_set import FeatureSet
+from irp_core.features.feature_set import FeatureSet, Local
 from irp_core.features.local import feature_set, local_feature, row_shape
 from irp_core.features.pooled import PooledExtractor
 from irp_core.inspection.saving import Maps
+from irp_core.localisation.input_gradient import input_gradient_cells
 from irp_core.localisation.scale import view_map
 from irp_core.model_files import LOCALISER
 
@@ -51,13 +53,15 @@ class Locator:
         *,
         allow: Collection[str] = (),
     ) -> None:
-        self.own = maps.sha256 is None
-        """Whether the model's own detector says where: then its features are what is needed."""
-        localiser = detector if self.own else load_detector(directory / LOCALISER, device, allow=allow)
-        if not isinstance(localiser, Localises):
+        localiser = load_detector(directory / LOCALISER, device, allow=allow) if maps.sha256 else detector
+        self._gradient = localiser if isinstance(localiser, ScoreGradient) else None
+        """What says where by how its score answers to the pixels: it needs the picture, and no features."""
+        if self._gradient is None and not isinstance(localiser, Localises):
             raise InputError(f"{directory}: expected a detector that says where, found {maps.detector}.")
-        self._localiser = localiser
-        self.needs = localiser.needs
+        self.own = maps.sha256 is None and self._gradient is None
+        """Whether the model's own detector says where from its features: then these are what is needed."""
+        self._localiser, self._network = localiser, network
+        self.needs: tuple[Local, ...] = () if self._gradient is not None else localiser.needs
         self._shape, self._batch = images.shape, features.batch_size
         local = [local_feature(need, backbone, features, images) for need in sorted(self.needs)]
         _, self._passes = network_passes(network, local, features.stored)
@@ -78,6 +82,11 @@ class Locator:
         """
         if not len(upright):
             return
+        if self._gradient is not None:
+            for view in upright:
+                yield view_map(input_gradient_cells(self._network, self._gradient, [view])[0], self._shape)
+            return
+        assert isinstance(self._localiser, Localises)
         if features is None or any(getattr(features, need) is None for need in self.needs):
             found = {name: rows for one in self._passes for name, rows in rows_of(one, upright, self._batch).items()}
             # A detector that was fitted for its maps alone reads nothing of the whole image.

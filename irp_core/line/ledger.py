@@ -194,12 +194,12 @@ class Ledger:
 
     def files(self, state: str | None = None) -> pd.DataFrame:
         """Columns `path, size, stamp, state, first_seen, decided_at, md5, image_id, note`, by path; times in seconds
-        since the epoch."""
-        query = f"SELECT {', '.join(FILES)}, digest FROM files ORDER BY path, first_seen"
+        since the epoch. Of a state its own rows alone are held against their digests; `damage` is asked about all."""
+        where, values = ("", ()) if state is None else ("WHERE state = ?", (state,))
+        query = f"SELECT {', '.join(FILES)}, digest FROM files {where} ORDER BY path, first_seen"
         with self._open() as database:
-            rows = database.execute(query).fetchall()
-        table = pd.DataFrame(self._intact(rows), columns=list(FILES), dtype=object)
-        return table if state is None else table[table["state"] == state].reset_index(drop=True)
+            rows = database.execute(query, values).fetchall()
+        return pd.DataFrame(self._intact(rows), columns=list(FILES), dtype=object)
 
     def counts(self) -> dict[str, int]:
         """Number of files by state."""

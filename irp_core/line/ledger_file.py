@@ -11,7 +11,6 @@ Example:
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import sqlite3
@@ -24,10 +23,11 @@ from typing import Any
 from irp_core.atomic import atomic_path
 from irp_core.data.look import Facts
 from irp_core.errors import InputError
+from irp_core.hashing import row_digest
 
 __all__ = [
     "FACTS", "FILES", "IMAGES", "OF_FILE", "SEEN", "DamagedLedger", "SeenFile", "connect", "decide_file",
-    "enter_image", "failure", "is_intact", "is_sound", "make_tables", "row_digest", "salvage", "seal",
+    "enter_image", "failure", "is_intact", "is_sound", "make_tables", "salvage", "seal",
 ]  # fmt: skip
 
 FILES = ("path", "size", "stamp", "state", "first_seen", "decided_at", "md5", "image_id", "note")
@@ -125,15 +125,6 @@ def make_tables(database: sqlite3.Connection) -> None:
             database.execute(f"UPDATE {table} SET {digest} = row_digest({', '.join(columns)})")
 
 
-def row_digest(*values: Any) -> bytes:
-    """Digest (16 bytes) of a row's values as SQLite holds them."""
-    digest = hashlib.blake2b(digest_size=16)
-    for value in values:
-        digest.update(value if isinstance(value, bytes) else repr(value).encode("utf-8", "backslashreplace"))
-        digest.update(b"\0")
-    return digest.digest()
-
-
 def is_intact(row: Sequence[Any]) -> bool:
     """Whether a row's last value is the digest of those before it."""
     return bool(row_digest(*row[:-1]) == row[-1])
@@ -186,9 +177,9 @@ def is_sound(database: sqlite3.Connection) -> bool:
     return bool(database.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok")
 
 
-def salvage(file: Path) -> None:
-    """Write a ledger anew, with those of its rows alone that are as they were written; the damaged one stays beside it,
-    as `ledger.sqlite.damaged`."""
+def salvage(file: Path, target: Path) -> None:
+    """Write the rows of a damaged ledger that are as they were written into another file, `target`; a copy of the
+    damaged one stays beside it, as `ledger.sqlite.damaged`."""
     seen = (*(column for column in SEEN if column not in IMAGES), "seen_digest")
     kept: list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]] = []
     with closing(connect(file)) as old:
@@ -196,14 +187,13 @@ def salvage(file: Path) -> None:
             noted = (*columns, "digest")
             rows = _readable(file, old, f"SELECT {', '.join((*noted, *more))} FROM {table}")
             kept.append((table, (*noted, *more), [row for row in rows if is_intact(row[: len(noted)])]))
-    shutil.copyfile(file, file.with_name(f"{file.name}.damaged"))
-    with atomic_path(file) as temporary:
-        with closing(connect(temporary)) as new, new:
-            make_tables(new)
-            for table, names, rows in kept:
-                marks = ", ".join("?" * len(names))
-                new.executemany(f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({marks})", rows)
-        file.with_name(f"{file.name}-journal").unlink(missing_ok=True)  # of the damaged one
+    with atomic_path(file.with_name(f"{file.name}.damaged")) as copy:
+        shutil.copyfile(file, copy)
+    with closing(connect(target)) as new, new:
+        make_tables(new)
+        for table, names, rows in kept:
+            marks = ", ".join("?" * len(names))
+            new.executemany(f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({marks})", rows)
 
 
 def _readable(file: Path, database: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:

@@ -29,7 +29,7 @@ def input_gradient(network: PooledExtractor, detector: ScoreGradient, pixels: ND
     Args:
         pixels: uint8 (n, height, width, 3). The input is what the network is shown, `normalize` of the pixels.
     """
-    images = normalize(torch.from_numpy(np.ascontiguousarray(pixels)).to(network.device)).requires_grad_()
+    images = normalize(torch.from_numpy(np.array(pixels)).to(network.device)).requires_grad_()
     pooled = network.pooled(images)
     toward = detector.score_gradient(pooled.detach()).to(pooled.dtype)
     (gradient,) = torch.autograd.grad(pooled, images, grad_outputs=toward)

@@ -24,13 +24,15 @@ def out_of_fold_maps(
     folds: int,
     epochs: int,
     seed: int,
+    see: Callable[[Detector, NDArray[np.bool_]], Cells] | None = None,
 ) -> Cells:
     """Cells (n, rows, columns) of each image by a detector that did not train on it or on a copy of it.
 
     Args:
-        build: makes an untrained detector, which localises.
+        build: makes an untrained detector, which localises, unless `see` says how it is seen where.
         contents: digest of each image (n,): copies share a fold.
         inside: which images are trained on (n,); the map of another is the mean over the folds' detectors.
+        see: the cells of some images by a fitted detector. None: its own maps of their features.
 
     Raises:
         ValueError: fewer than two different images inside.
@@ -39,14 +41,19 @@ def out_of_fold_maps(
     count, found = int(assigned.max()) + 1, None
     for fold in range(count):
         detector = build()
-        assert isinstance(detector, Localises)
         detector.fit(features[inside & (assigned != fold)], epochs=epochs, seed=seed)
         for chosen, share in ((assigned == fold, 1.0), (~inside, 1.0 / count)):
             if not chosen.any():
                 continue
-            maps = detector.maps(features[chosen]).numpy()
+            maps = _maps(detector, features[chosen]) if see is None else see(detector, chosen)
             if found is None:
                 found = np.zeros((len(features), *maps.shape[1:]), dtype=np.float32)
             found[chosen] += maps * np.float32(share)
     assert found is not None
+    return found
+
+
+def _maps(detector: Detector, features: FeatureSet) -> Cells:
+    assert isinstance(detector, Localises)
+    found: Cells = detector.maps(features).numpy()
     return found

@@ -2,7 +2,7 @@
 
 A decision holds for the image's md5, not for its path: a moved copy is the same image, a changed file under the
 same name is not. The latest event about an image counts; `withdrawn` takes its reviewer's own decision back, `approved`
-is said of a whole run and names no image.
+is said of a whole run and names no image. In a CSV file each event has a digest beside it (`event_digests`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from irp_core.atomic import atomic_path
 from irp_core.errors import InputError
+from irp_core.refinement.event_digests import DIGEST, digest_column, event_digest, wrong_rows
 from irp_core.refinement.review_times import in_order, moment
 from irp_core.text.spreadsheet import escaped, unescaped
 
@@ -29,6 +30,7 @@ __all__ = [
     "WITHDRAWN",
     "append_events",
     "approval",
+    "changed_events",
     "current_decisions",
     "event",
     "no_events",
@@ -43,6 +45,7 @@ _EVENTS = (KEPT_BY_REVIEW, REMOVED_BY_REVIEW, WITHDRAWN, APPROVED)
 REVIEW_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("image_id", "md5", "decision", "reviewer", "reviewed_at", "note", "run_id")]
 )
+_COLUMNS = [*REVIEW_SCHEMA.names, DIGEST]
 
 
 def no_events() -> pd.DataFrame:
@@ -117,31 +120,16 @@ def read_events(path: Path) -> pd.DataFrame:
     """Read events from a CSV or parquet file; a removal table will do, of which only the reviewed rows are taken.
 
     Raises:
-        InputError: unreadable, without the columns `md5` and `decision`, with a value that is neither, or a time that
-            is none.
+        InputError: unreadable, without the columns `md5` and `decision`, with a value that is neither, a time that
+            is none, or an event that is not what its digest says.
     """
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            text = _text(path)
-            read = pd.read_csv(io.StringIO(text), sep=_separator(text), dtype=str, keep_default_na=False)
-            table = unescaped(read)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file of review decisions.") from None
-    except (OSError, ValueError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: is no readable CSV or parquet file of review decisions ({reason}).") from None
-    missing = {"md5", "decision"} - set(table.columns)
-    if {"md5", "state", "decided_by"} <= set(table.columns):
+    table, changed = _read(path)
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise InputError(
-            f"{path}: is a run's table of final states, which does not hold the decisions; name its removals.parquet "
-            "(every decision of its review), or a CSV with the columns md5 and decision."
+            f"{path}: {changed[0]}{more} was changed since it was written; restore it (git has the file's versions), "
+            f"or empty its column {DIGEST} if the change is yours."
         )
-    if missing:
-        raise InputError(f"{path}: expected columns md5 and decision, found {list(table.columns)}.")
-    table = table.reindex(columns=REVIEW_SCHEMA.names).astype(object)
-    table = table.where(table.notna() & (table != ""), None)
     # The times order the events; one that was written by hand without them counts as the oldest.
     table["reviewed_at"] = table["reviewed_at"].where(table["reviewed_at"].notna(), "")
     table = table[~table["decision"].isin(("removed", "restored"))]
@@ -155,6 +143,48 @@ def read_events(path: Path) -> pd.DataFrame:
         except ValueError as error:
             raise InputError(f"{path}: reviewed_at: {error} (event {number}).") from None
     return table.reset_index(drop=True)
+
+
+def changed_events(path: Path) -> list[str]:
+    """The events of a file that are not what their digests say, each by its number, image and reviewer.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of a file, and which of them were changed (`changed_events`)."""
+    try:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            text = _text(path)
+            read = pd.read_csv(io.StringIO(text), sep=_separator(text), dtype=str, keep_default_na=False)
+            table = unescaped(read)
+        column = digest_column(table)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file of review decisions.") from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: is no readable CSV or parquet file of review decisions ({reason}).") from None
+    missing = {"md5", "decision"} - set(table.columns)
+    if {"md5", "state", "decided_by"} <= set(table.columns):
+        raise InputError(
+            f"{path}: is a run's table of final states, which does not hold the decisions; name its removals.parquet "
+            "(every decision of its review), or a CSV with the columns md5 and decision."
+        )
+    if missing:
+        raise InputError(f"{path}: expected columns md5 and decision, found {list(table.columns)}.")
+    digests = table[column] if column is not None else pd.Series(None, index=table.index, dtype=object)
+    values = table.reindex(columns=REVIEW_SCHEMA.names).astype(object)
+    values = values.where(values.notna() & (values != ""), None)
+    changed = [
+        f"event {at + 1} ({values['image_id'].iloc[at] or values['md5'].iloc[at]}, by {values['reviewer'].iloc[at]})"
+        for at in wrong_rows(values, digests)
+    ]
+    return values, changed
 
 
 def append_events(path: Path, rows: list[dict[str, str | None]]) -> None:
@@ -175,8 +205,8 @@ def append_events(path: Path, rows: list[dict[str, str | None]]) -> None:
             header = text.partition("\n")[0].strip().split(_separator(text))
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read ({error}).") from None
-        if header != REVIEW_SCHEMA.names:
-            raise InputError(f"{path}: expected columns {REVIEW_SCHEMA.names} to append decisions, found {header}.")
+        if header not in (_COLUMNS, REVIEW_SCHEMA.names):  # logs of before have no digests
+            raise InputError(f"{path}: expected columns {_COLUMNS} to append decisions, found {header}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         before = read_events(path) if path.exists() else no_events()
@@ -185,6 +215,8 @@ def append_events(path: Path, rows: list[dict[str, str | None]]) -> None:
         if not new:
             return
         after = pd.concat([before, pd.DataFrame(new, columns=REVIEW_SCHEMA.names)], ignore_index=True)
+        values = after.astype(object).where(after.notna(), None)
+        after[DIGEST] = [event_digest(row) for row in values.itertuples(index=False)]
         with atomic_path(path) as temporary:
             escaped(after).to_csv(temporary, index=False, lineterminator="\n")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from irp_core.config import Params
@@ -13,6 +14,7 @@ from irp_core.config.base import Section
 from irp_core.detectors import Detector, Localises, detector_class
 from irp_core.detectors.folds import score_in_parts
 from irp_core.detectors.out_of_fold import ScoredSet, out_of_fold_scores
+from irp_core.detectors.protocol import ScoreGradient
 from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet, Local
 from irp_core.features.pooled import resolve_device
@@ -22,11 +24,13 @@ from irp_core.refinement.policy import Policy, policy_of
 __all__ = [
     "MAPPED",
     "Scored",
+    "drawn_rows",
     "expect_different",
     "later_settings",
     "local_needed",
     "localiser_name",
     "mapped",
+    "most_mapped",
     "needs_of",
     "only_of",
     "score_by_policy",
@@ -35,7 +39,8 @@ __all__ = [
 ]
 
 MAPPED = 5000
-"""Images: of a larger training set the maps' detector sees so many, drawn by their md5 (`mapped`)."""
+"""Images: of a larger training set so many, drawn by their md5 (`mapped`), say what places look like."""
+_GRADIENTS = 500  # of these alone: each is shown to the network again, and back through it, four times
 
 
 def scorers(policy: Policy, params: Params) -> tuple[str, ...]:
@@ -68,31 +73,62 @@ def localiser_name(params: Params) -> str | None:
     return params.detector.name if own else params.localisation.detector
 
 
-def mapped(md5s: Iterable[str]) -> frozenset[str]:
+def most_mapped(params: Params) -> int:
+    """How many images of a training set say where at most: `MAPPED`, or fewer where a map is a gradient."""
+    name = localiser_name(params)
+    return _GRADIENTS if name is not None and issubclass(detector_class(name), ScoreGradient) else MAPPED
+
+
+def mapped(md5s: Iterable[str], most: int | None = None) -> frozenset[str]:
     """The images of a training set that say where: what the maps' detector is fitted on, and their scale is taken from.
 
-    All, or of more than `MAPPED` those with the lowest md5: a draw that depends on what is in the images and on nothing
-    else.
+    They are also those that a final detector which reads cells is fitted on and takes its threshold from.
+
+    All, or of more than `most` (None: `MAPPED`) those with the lowest md5: a draw that depends on what is in the images
+    and on nothing else.
     """
-    return frozenset(sorted(set(md5s))[:MAPPED])
+    return frozenset(sorted(set(md5s))[: MAPPED if most is None else most])
 
 
 def only_of(params: Params, md5s: Sequence[str]) -> dict[Local, frozenset[str]]:
     """Local features that are not wanted of every training image → the images that they are extracted of.
 
+    What the maps' detector reads, and what the final detector reads of a sample (its `samples`), unless a detector that
+    scores for the removal reads it: those score every image.
+
+    Args:
+        md5s: of the training images that the run began with.
+
     Example:
-        >>> from irp_core.config import DetectorParams
-        >>> beside = Params(detector=DetectorParams(name="gaussian"))
-        >>> {name: len(of) for name, of in only_of(beside, [str(number) for number in range(9000)]).items()}
+        >>> {name: len(of) for name, of in only_of(Params(), [str(number) for number in range(9000)]).items()}
         {'cells': 5000}
-        >>> only_of(beside, ["a", "b"])
+        >>> only_of(Params(), ["a", "b"])
         {}
     """
-    localiser, some = localiser_name(params), mapped(md5s)
-    if localiser is None or len(some) < MAPPED:
+    if len(set(md5s)) <= MAPPED:
         return {}
-    everywhere = needs_of([params.detector.name, *scorers(policy_of(params.refinement), params)])
-    return {need: some for need in needs_of([localiser]) if need not in everywhere}
+    localiser, some = localiser_name(params), mapped(md5s)
+    sampled = _sampled(params)
+    everywhere = set(needs_of(scorers(policy_of(params.refinement), params)))
+    everywhere |= set(detector_class(params.detector.name).needs) - sampled
+    partly = sampled | set(needs_of([localiser] if localiser else []))
+    return dict.fromkeys(sorted(partly - everywhere), some)
+
+
+def drawn_rows(params: Params, started: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of `rows` of which everything was extracted that the final detector reads: all, save of a large set.
+
+    Args:
+        started: the training images that the run began with.
+    """
+    only = only_of(params, started["md5"].tolist())
+    of = [md5s for need, md5s in only.items() if need in detector_class(params.detector.name).needs]
+    return rows[rows["md5"].isin(frozenset.intersection(*of))].reset_index(drop=True) if of else rows
+
+
+def _sampled(params: Params) -> set[Local]:
+    samples: tuple[Local, ...] = getattr(detector_class(params.detector.name), "samples", ())
+    return set(samples)
 
 
 def later_settings(detectors: Iterable[str], params: Params) -> list[Section]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +11,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from irp_core.backbones import load_backbone
 from irp_core.config import Images
 from irp_core.data.manifest import testing_rows, training_rows
-from irp_core.detectors import Localises, detector_class, load_detector
+from irp_core.detectors import Detector, Localises, detector_class, load_detector
+from irp_core.detectors.protocol import ScoreGradient
 from irp_core.errors import InputError
-from irp_core.features.feature_set import FeatureSet
-from irp_core.features.images import decode_mask
+from irp_core.features.images import decode, decode_mask, resized
 from irp_core.features.pipeline import StoredFeatures
-from irp_core.features.pooled import resolve_device
+from irp_core.features.pooled import PooledExtractor, resolve_device, resolve_precision
 from irp_core.localisation.geometry import Geometry, mask_in_view
+from irp_core.localisation.input_gradient import input_gradient_cells
 from irp_core.localisation.out_of_fold import out_of_fold_maps
 from irp_core.localisation.pixel_metrics import PixelMetrics, PixelScores, components
-from irp_core.localisation.scale import map_scale, view_map
+from irp_core.localisation.scale import Cells, map_scale, view_map
 from irp_core.packed.images import read_image
-from irp_core.refinement.scoring import localiser_name, mapped
+from irp_core.refinement.scoring import localiser_name, mapped, most_mapped
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import write_cells
 
@@ -32,21 +36,57 @@ _AT_ONCE = 32  # images
 _KEPT = 2000  # images whose maps are kept for the pages, 2.3 KB each
 
 
-def fit_localiser(run: RunDirectory, iteration: int, features: StoredFeatures, folder: Path) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class _Pictures:
+    """Shows a run's images to the network again: what a gradient needs, and the feature store does not have."""
+
+    run: RunDirectory
+    network: PooledExtractor
+
+    @classmethod
+    def of(cls, run: RunDirectory, weights: Path | None) -> _Pictures:
+        features = run.params().features
+        device = resolve_device(features.device)
+        backbone = load_backbone(features.backbone, weights, features.layers)
+        precision = resolve_precision(features.precision, device)
+        return cls(run, PooledExtractor(backbone, features.scales, device, precision))
+
+    def cells(self, detector: Detector, rows: pd.DataFrame) -> Cells:
+        """The gradient of `detector` at each image of `rows`, one image at a time."""
+        assert isinstance(detector, ScoreGradient)
+        root, images = self.run.data_root(), self.run.params().images
+        found = []
+        for name in rows["image_id"]:
+            image = decode(read_image(root / name, images.max_bytes), images)
+            view = np.asarray(resized(image, images.shape, images.crop))
+            found.append(input_gradient_cells(self.network, detector, [view]))
+        return np.concatenate(found)
+
+    def of_chosen(self, rows: pd.DataFrame, detector: Detector, chosen: NDArray[np.bool_]) -> Cells:
+        """`cells` of some of the rows."""
+        return self.cells(detector, rows[chosen])
+
+
+def fit_localiser(
+    run: RunDirectory, iteration: int, features: StoredFeatures, folder: Path, weights: Path | None = None
+) -> dict[str, Any] | None:
     """The detector of the maps of model `iteration`, the last one, and their scale, from its training images.
 
-    Of a set of more than `MAPPED` images all that is of those that are drawn (`irp_core.refinement.scoring.mapped`).
+    Of a large set all that is of the images that are drawn (`irp_core.refinement.scoring.mapped`).
     Leaves the maps of the removed images in `folder`, and of the kept ones that are highest: what pages show.
 
     A final detector that says where makes its own maps; else one is fitted beside it on the same images, and saved into
     `folder`. The decision stays the final detector's.
+
+    Args:
+        weights: file of the backbone's weights, None for the bundled one: for a gradient, which needs the network.
 
     Returns:
         `detector`, its name, and `scale` (`irp_core.localisation.scale.MapScale`); None where no maps are asked for, or
         fewer than two different images are left.
     """
     params, rows = run.params(), training_rows(run.manifest())
-    rows = rows[rows["md5"].isin(list(mapped(rows["md5"])))].reset_index(drop=True)
+    rows = rows[rows["md5"].isin(list(mapped(rows["md5"], most_mapped(params))))].reset_index(drop=True)
     inside = rows["image_id"].isin(run.training_set(iteration)["image_id"]).to_numpy()
     name, groups = localiser_name(params), run.groups(rows)
     if name is None or len({group for group, kept in zip(groups, inside, strict=True) if kept}) < 2:
@@ -56,6 +96,7 @@ def fit_localiser(run: RunDirectory, iteration: int, features: StoredFeatures, f
     device = resolve_device(params.features.device)
     epochs, seed = params.training.epochs, params.run.seed
     alone = getattr(kind, "maps_alone", kind)
+    shows = _Pictures.of(run, weights) if issubclass(kind, ScoreGradient) else None
     cells = out_of_fold_maps(
         lambda: alone.build(seen, params, device),
         seen,
@@ -64,6 +105,7 @@ def fit_localiser(run: RunDirectory, iteration: int, features: StoredFeatures, f
         folds=params.operating.folds,
         epochs=epochs,
         seed=seed,
+        see=None if shows is None else partial(shows.of_chosen, rows),
     )
     scale = map_scale(cells[inside], params.images.shape, params.operating.false_alarm_rate)
     if name != params.detector.name:
@@ -76,7 +118,12 @@ def fit_localiser(run: RunDirectory, iteration: int, features: StoredFeatures, f
 
 
 def measure_maps(
-    run: RunDirectory, detector: Path, name: str, features: StoredFeatures, threshold: float
+    run: RunDirectory,
+    detector: Path,
+    name: str,
+    features: StoredFeatures,
+    threshold: float,
+    weights: Path | None = None,
 ) -> PixelMetrics | None:
     """How well maps hit the defects of the test images; None where there is no mask. Evaluation only.
 
@@ -86,18 +133,23 @@ def measure_maps(
         detector: folder of the saved detector, which localises.
         name: its name, which may be another package's: the run trained it.
         threshold: of the maps.
+        weights: as of `fit_localiser`.
     """
     params, rows = run.params(), testing_rows(run.manifest())
     rows = rows[rows["label"].notna()]
     if rows.empty or rows["mask_path"].isna().all():
         return None
     localiser = load_detector(detector, resolve_device(params.features.device), allow=[name])
-    assert isinstance(localiser, Localises)
+    shows = _Pictures.of(run, weights) if isinstance(localiser, ScoreGradient) else None
     collected = PixelScores(threshold)
     for first in range(0, len(rows), _AT_ONCE):
         some = rows.iloc[first : first + _AT_ONCE]
-        seen: FeatureSet = features.read(some, params.views.score, localiser.needs)
-        for row, cells in zip(some.itertuples(), localiser.maps(seen).numpy(), strict=True):
+        if shows is not None:
+            found = shows.cells(localiser, some)
+        else:
+            assert isinstance(localiser, Localises)
+            found = localiser.maps(features.read(some, params.views.score, localiser.needs)).numpy()
+        for row, cells in zip(some.itertuples(), found, strict=True):
             add_image(collected, view_map(cells, params.images.shape), row, run.data_root(), params.images)
     return collected.metrics()
 

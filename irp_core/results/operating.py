@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from irp_core.config import Params
+from irp_core.data.manifest import training_rows
 from irp_core.detectors import detector_class
 from irp_core.detectors.out_of_fold import out_of_fold_scores
 from irp_core.errors import InputError
@@ -20,6 +21,7 @@ from irp_core.features.pooled import resolve_device
 from irp_core.refinement.careful.asking import believe
 from irp_core.refinement.policy import Policy
 from irp_core.refinement.rounds import Round, assess
+from irp_core.refinement.scoring import drawn_rows
 from irp_core.run.directory import RunDirectory
 from irp_core.statistics.operating_point import OperatingPoint, operating_point, weighted_operating_point
 
@@ -38,6 +40,9 @@ def find_operating_point(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The threshold of model `iteration`, the last one: the scores that it was taken from, and the point itself.
 
+    Of a large set of which the final detector reads some features of a sample only, it is the sample's
+    (`irp_core.refinement.scoring.drawn_rows`); the point then has `drawn_from`, the number of images it stands for.
+
     Raises:
         InputError: fewer than two different images: there is no fold to leave out.
     """
@@ -45,7 +50,8 @@ def find_operating_point(
     if len(set(run.groups(rows))) < 2:
         raise InputError(f"{run.run_id}: an operating threshold expects 2 different images at least, found 1.")
     good = probably_good(run.round_after(0), policy) if policy.sees_landscape else None
-    counted = rows if good is None else run.training_set(0)
+    everything = rows if good is None else run.training_set(0)
+    counted = drawn_rows(params, training_rows(run.manifest()), everything)
     found = operating_point_of(
         features.read(counted, params.views.score, detector_class(params.detector.name).needs),
         run.groups(counted),
@@ -53,7 +59,8 @@ def find_operating_point(
         None if good is None else good.loc[counted["md5"]].to_numpy(),
         params,
     )
-    return counted.assign(iteration=iteration, score=found.scores), asdict(found.point)
+    drawn = {} if len(counted) == len(everything) else {"drawn_from": len(everything)}
+    return counted.assign(iteration=iteration, score=found.scores), asdict(found.point) | drawn
 
 
 def operating_point_of(

@@ -47,9 +47,12 @@ def operating_sentence(summary: Mapping[str, Any]) -> str | None:
     if not point:
         return None
     rate = f"{100 * point['false_alarm_rate']:g} %"
-    basis = f"{point['basis']} of the out-of-fold scores of {point['images']} training images"
+    images = f"{point['images']} training images"
+    if point.get("drawn_from"):
+        images += f" (drawn by content from {point['drawn_from']})"
+    basis = f"{point['basis']} of the out-of-fold scores of {images}"
     if point["basis"] == "extrapolated":
-        basis = f"extrapolated: {point['images']} training images are too few for that rate"
+        basis = f"extrapolated: {images} are too few for that rate"
     text = (
         f"Operating threshold {point['threshold']:.3f}: `irp score` calls a new image above it anomalous; at most "
         f"{rate} of new good images should be ({basis})."

@@ -253,6 +253,11 @@ class RunDirectory(RunRecord):
         return self.path / ".review.lock"
 
     @property
+    def work_lock(self) -> Path:
+        """Held while the run is at work: the same command may be given twice."""
+        return self.path / ".work.lock"
+
+    @property
     def model(self) -> Path:
         """Folder of the final detector, complete (`irp_core.inspection`)."""
         return self.path / files.MODEL

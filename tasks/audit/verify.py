@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from irp_core.audit.findings import Finding, finding, row_differences
+from irp_core.audit.findings import Finding, finding, names, row_differences
 from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
@@ -20,11 +20,13 @@ from irp_core.run.files import IMAGES, MODEL, REMOVALS, REMOVALS_SHOWN, REPORT, 
 from irp_core.run.lasting import OF_REVIEWS, folder_differences
 from irp_core.run.removal_tables import removal_tables
 from tasks.audit.known_digests import KnownDigests, final_weights_sha256
+from tasks.audit.verify_decisions import standing_decisions
 from tasks.audit.verify_files import Progress, TrackedFiles
-from tasks.audit.verify_records import TrackedRecords
+from tasks.audit.verify_records import TrackedRecords, listed_code
 from tasks.audit.verify_tables import TrackedTables
 from tasks.tracking.artifacts import DELETED_TAG
 from tasks.tracking.digests import events_digest
+from tasks.tracking.queries import artifacts_below
 from tasks.tracking.reader import TrackedRun, find_run
 from tasks.versions.lineage import WEIGHTS_TAG
 
@@ -68,13 +70,16 @@ def verify(
             raise
         digests = KnownDigests(None, [_broke_down("digests", error)])
     records = TrackedRecords(run, digests, reference)
+    decisions = Path(params.review.decisions) if params.review.decisions else None
     findings = [
         *digests.findings,
         *_carried_out("MLflow's database", records.runs()),
         *_carried_out("record", records.record()),
         *_carried_out("approval", records.approval()),
+        *_carried_out("decisions", standing_decisions(run, decisions)),
         *_carried_out("registered version", records.registered()),
         *_carried_out("artifact hashes", _artifacts(run, digests)),
+        *_carried_out("artifact hashes", _strangers(run, digests)),
         *_carried_out("weights", _weights(run)),
     ]
     if is_run(Path(reference)):
@@ -133,6 +138,19 @@ def _artifacts(run: TrackedRun, digests: KnownDigests) -> Iterator[Finding]:
             elif tagged.get(name) != expected and not (may_be_newer and run.broken_off):
                 wrong.append(f"{name}: its digest in the tag irp.files is another")
         yield finding("artifact hashes", place, wrong, f"{len(known)} files as logged")
+
+
+def _strangers(run: TrackedRun, digests: KnownDigests) -> Iterator[Finding]:
+    """Files beside the model that were not logged with it: MLflow imports what lies in its folder `code`."""
+    entry = digests.entry(run.parent.info.run_id)
+    known = {*(run.known_files() if entry is None else entry["files"]), *listed_code(run)}
+    there = [name for name in artifacts_below(run.client, run.parent.info.run_id, MODEL) if name not in known]
+    compiled = [name for name in there if name.endswith(".pyc")]
+    wrong = names("not logged with the model", set(there) - set(compiled))
+    yield finding("artifact hashes", MODEL, wrong, "no file besides those that were logged")
+    if compiled:
+        how = f"{len(compiled)} files that Python compiled when the model was loaded there are not checked; delete them"
+        yield Finding("artifact hashes", MODEL, "skipped", how)
 
 
 def _weights(run: TrackedRun) -> Iterator[Finding]:

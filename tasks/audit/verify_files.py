@@ -15,7 +15,7 @@ from irp_core.packed.images import image_md5, is_image
 from irp_core.refinement.policy import policy_of
 from tasks.audit.known_digests import is_at_home
 from tasks.tracking.reader import TrackedRun
-from tasks.versions.dvc_files import names_version
+from tasks.versions.dvc_files import lineage_of, names_version
 
 __all__ = ["Progress", "TrackedFiles"]
 
@@ -56,6 +56,13 @@ class TrackedFiles:
                 wrong.append(f"{file} names another version than {md5}")
             elif not file.exists() and is_at_home(self.run.run_id, self.params):
                 wrong.append(f"{file} is gone")
+            before = self.run.models[number - 1].data.tags.get("irp.dvc_md5") if number else None
+            said = {"run": self.run.run_id, "iteration": number, "parent": before}
+            wrong += [
+                f"{file} says {name} {found}, not {said[name]}"
+                for name, found in lineage_of(file).items()
+                if name in said and found != said[name]
+            ]
             yield finding("DVC list", place, wrong, f"{md5}, {len(members)} images")
 
     def paths(self) -> dict[str, Path] | None:

@@ -21,10 +21,11 @@ from tasks.audit.known_digests import KnownDigests
 from tasks.tracking.queries import experiments, model_version, runs_tagged, versions_of
 from tasks.tracking.reader import TrackedRun
 
-__all__ = ["TrackedRecords"]
+__all__ = ["TrackedRecords", "listed_code"]
 
 _CODE = f"{MODEL}/code.sha256"
 _ORIGIN = ("mlflow.source.git.commit", "irp.git_dirty")
+_TIMES = ("epoch_seconds",)
 # What two MLflow runs of one run's id share, whatever machine made them.
 _IDENTITY = ("irp.params_digest", "irp.manifest_sha256")
 
@@ -45,11 +46,7 @@ class TrackedRecords:
     def runs(self) -> Iterator[Finding]:
         """Tags, parameters and metrics as they are in the digests; no other run that claims to be this one."""
         if self.digests.content is not None:
-            if self.run.parent.info.status != "FINISHED":
-                why = "its tracking did not end: `irp refine` again ends it"
-                yield Finding("MLflow's database", "run", "skipped", why)
-            else:
-                yield from self._as_noted()
+            yield from self._as_noted()
         wrong = []
         own = {"irp.run_id": self.run.run_id, "irp.iteration": "all"}
         for other in runs_tagged(self.run.client, experiments(self.run.client), own):
@@ -63,21 +60,23 @@ class TrackedRecords:
             if holder is None:
                 yield Finding("MLflow's database", place, "failed", f"its run {entry['mlflow_run']} is not there")
                 continue
-            kinds = (
-                ("tag", holder.data.tags, entry["tags"]),
-                ("parameter", holder.data.params, entry["params"]),
-                ("metric", holder.data.metrics, entry["metrics"]),
-            )
-            wrong = [
-                f"{kind} {name} is {_shown(found.get(name))}, was {_shown(expected)}"
-                for kind, found, noted in kinds
-                for name, expected in noted.items()
-                if not _same(found.get(name), expected)
-            ]
-            wrong += [
-                f"tag {name} was not there" for name in _ORIGIN if name in set(holder.data.tags) - set(entry["tags"])
-            ]
-            yield finding("MLflow's database", place, wrong, "tags, parameters and metrics as noted")
+            data, ended = holder.data, self.run.parent.info.status == "FINISHED"
+            wrong = _changes("parameter", data.params, entry["params"])
+            wrong += _changes("metric", data.metrics, {k: v for k, v in entry["metrics"].items() if k not in _TIMES})
+            # Begun again, a run has the tags of the latest command, and may be timed anew; else it is the same.
+            passing = _changes("tag", data.tags, entry["tags"])
+            passing += _changes("metric", data.metrics, {k: v for k, v in entry["metrics"].items() if k in _TIMES})
+            passing += [f"tag {name} was not there" for name in _ORIGIN if name in set(data.tags) - set(entry["tags"])]
+            for kind, found, noted in (
+                ("parameter", data.params, entry["params"]),
+                ("metric", data.metrics, entry["metrics"]),
+            ):
+                passing += [f"{kind} {name} was not there" for name in found if name not in noted]
+            if passing and not wrong and not ended:
+                how = f"its tracking did not end, `irp refine` again ends it ({'; '.join(passing)})"
+                yield Finding("MLflow's database", place, "skipped", how)
+            else:
+                yield finding("MLflow's database", place, wrong + passing, "tags, parameters and metrics as noted")
         strangers = set(self.holders) - {entry["mlflow_run"] for entry in self.digests.entries()}
         wrong = [f"MLflow's run {stranger} says that it is a model of this run" for stranger in sorted(strangers)]
         yield finding("MLflow's database", "models", wrong, f"{len(self.run.models)} models as noted")
@@ -143,12 +142,9 @@ class TrackedRecords:
                 found = read_json_object(self.run.file(name, verify=False), "threshold")["threshold"]
                 if not _same(found, point["threshold"]):
                     yield f"{INSPECTOR}: its threshold is {found:.6g}, summary.json says {point['threshold']:.6g}"
-        if _CODE not in known:
-            return
-        lines = self.run.file(_CODE, verify=False).read_text(encoding="utf-8").splitlines()
-        for sha256, name in (line.split("  ", 1) for line in lines):
-            if file_sha256(self.run.file(f"{MODEL}/{name}", verify=False)) != sha256:
-                yield f"{MODEL}/{name} was changed"
+        for name, sha256 in listed_code(self.run).items():
+            if file_sha256(self.run.file(name, verify=False)) != sha256:
+                yield f"{name} was changed"
 
     def approval(self) -> Iterator[Finding]:
         """Who approved the run, by its tags and by the log of its reviews."""
@@ -178,7 +174,17 @@ class TrackedRecords:
                 for what, found in (("source", version.source), ("storage location", loaded))
                 if str(found).rstrip("/") != own
             ]
+            if version.run_id != self.run.parent.info.run_id:
+                wrong.append(f"it is said to be of MLflow's run {version.run_id}")
             yield finding("registered version", f"{name}/{number}", wrong, "its source is the run's model")
+
+
+def listed_code(run: TrackedRun) -> dict[str, str]:
+    """sha256 by artifact of the code beside the model, which MLflow would import; none of a run that logged none."""
+    if _CODE not in run.known_files():
+        return {}
+    lines = run.file(_CODE, verify=False).read_text(encoding="utf-8").splitlines()
+    return {f"{MODEL}/{name}": sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
 
 
 def _parameters(holder: Run, params: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -188,6 +194,14 @@ def _parameters(holder: Run, params: Mapping[str, Any]) -> Iterator[tuple[str, s
         if key in params.get(section, {}):
             expected = params[section][key]
             yield name, value, expected if isinstance(expected, str) else json.dumps(expected)
+
+
+def _changes(kind: str, found: Mapping[str, Any], noted: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{kind} {name} is {_shown(found.get(name))}, was {_shown(expected)}"
+        for name, expected in noted.items()
+        if not _same(found.get(name), expected)
+    ]
 
 
 def _same(found: Any, expected: Any) -> bool:

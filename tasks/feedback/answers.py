@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from irp_core.config import digest
 from irp_core.refinement.careful.asking import believe
 from irp_core.refinement.careful.landscape import Landscape, landscape
 from irp_core.refinement.reviews import (
@@ -52,6 +53,7 @@ class Feedback:
 
     def __init__(self, kept: KeptFolder, decisions: Path) -> None:
         self.kept, self.decisions = kept, decisions
+        self._last: tuple[str, Landscape | None] = ("", None)
 
     def record(self, answer: Answer) -> dict[str, Any]:
         """Put an answer on record; the image's row.
@@ -137,7 +139,18 @@ class Feedback:
         return {md5: float(share) for md5, share in zip(seen.contents, found, strict=True)}
 
     def _landscape(self, rows: list[dict[str, Any]]) -> Landscape | None:
-        """Where the kept images of one model stand among each other; None of fewer than three."""
+        """Where the kept images of one model stand among each other; None of fewer than three.
+
+        The last one is held: a page asks for it at each decision, and no answer changes it.
+        """
+        listed = digest(sorted([row["md5"], row["score"], row["at"]] for row in rows))
+        known, held = self._last
+        if listed != known:
+            held = self._stand(rows)
+            self._last = (listed, held)  # at once: another thread sees the one or the other
+        return held
+
+    def _stand(self, rows: list[dict[str, Any]]) -> Landscape | None:
         features = {}
         for row in rows:
             with suppress(FileNotFoundError):  # it made room for another meanwhile

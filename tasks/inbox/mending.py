@@ -29,6 +29,7 @@ _LOG = logging.getLogger(__name__)
 def mended_ledger(folder: LineFolder, images: Images, key: str, workers: int, *, thorough: bool = False) -> Ledger:
     """The ledger of a line, as it should be; whoever calls holds the inbox' lock.
 
+    It is made again beside the damaged one and takes its place when all is in it: until then a kill changes nothing.
     An image whose file is gone, too, is forgotten: it is taken in again where it comes again.
 
     Args:
@@ -36,18 +37,23 @@ def mended_ledger(folder: LineFolder, images: Images, key: str, workers: int, *,
         thorough: see `Ledger.damage`.
     """
     damage = _damage(folder, thorough)
-    if damage is not None:
-        salvage(folder.ledger)
-    elif _is_empty(Ledger(folder.ledger)) and any(_own_images(folder)):
+    rows_are_left = damage is not None
+    if damage is None and _is_empty(Ledger(folder.ledger)) and any(_own_images(folder)):
         # It was lost: whoever opens it then makes an empty one. Of a first poll that was killed it has the files.
         damage = f"{folder.ledger}: has none of the line's images"
-    else:
+    if damage is None:
         return Ledger(folder.ledger)
-    ledger = Ledger(folder.ledger)
-    kept = len(ledger.images())
-    added = _make_again(ledger, folder, images, key, workers)
+    for left in folder.path.glob(f".{folder.ledger.name}.*-journal"):  # of one that was killed while it was made
+        left.unlink()
+    with atomic_path(folder.ledger) as temporary:
+        if rows_are_left:
+            salvage(folder.ledger, temporary)
+        ledger = Ledger(temporary)
+        kept = len(ledger.images())
+        added = _make_again(ledger, folder, images, key, workers)
+        folder.ledger.with_name(f"{folder.ledger.name}-journal").unlink(missing_ok=True)  # of the damaged one
     _LOG.warning("%s. It was made again: %d images as they were noted, %d from their files.", damage, kept, added)
-    return ledger
+    return Ledger(folder.ledger)
 
 
 def _damage(folder: LineFolder, thorough: bool) -> str | None:

@@ -152,7 +152,7 @@ async def _score(
                 loop = asyncio.get_running_loop()
                 futures += [
                     loop.run_in_executor(drawing, _drawn, content, view, model, kind)
-                    for (_, content), (model, _, view) in zip(images, results, strict=True)
+                    for (_, content), (model, _, view, _) in zip(images, results, strict=True)
                 ]
                 maps = await asyncio.gather(*futures[len(images) :])
     except queue.Full:
@@ -163,12 +163,12 @@ async def _score(
         for future in futures:
             future.cancel()  # of no effect on those that are done
     rows = []
-    for place, ((name, content), (model, row, _)) in enumerate(zip(images, results, strict=True)):
+    for place, ((name, content), (model, row, _, features)) in enumerate(zip(images, results, strict=True)):
         metrics.images.labels(row["decision"] or "error").inc()
         if row["score"] is not None and model.inspector.threshold > 0:
             metrics.scores.observe(row["score"] / model.inspector.threshold)
         if kept is not None:
-            kept.consider(name, content, model, row)
+            kept.consider(name, content, model, row, features)
         rows.append({"name": name, "model": model.name, **row, **({"map": maps[place]} if kind else {})})
     return JSONResponse({"images": rows})
 
@@ -195,6 +195,8 @@ def _drawn(content: bytes, view: NDArray[np.float32] | None, model: LoadedModel,
 
 async def _images(request: Request, limits: Limits) -> list[tuple[str | None, bytes]]:
     """(name, bytes) of each image of a request: of the parts of a form that are files, or of the body itself."""
+    if (coding := request.headers.get("content-encoding", "identity").strip().lower()) not in ("", "identity"):
+        raise HTTPException(415, f"expected the bytes as they are, found Content-Encoding {shown(coding)[:60]}")
     kind = request.headers.get("content-type", "application/octet-stream").strip().lower()
     if kind.startswith("multipart/form-data"):
         found: list[tuple[str | None, bytes]] = []

@@ -18,7 +18,7 @@ from tasks.serve.model import LoadedModel
 
 __all__ = ["Batcher"]
 
-Answer = tuple[LoadedModel, dict[str, Any], NDArray[np.float32] | None]
+Answer = tuple[LoadedModel, dict[str, Any], NDArray[np.float32] | None, NDArray[np.float32] | None]
 Job = tuple[bytes, bool, Future[Answer]]
 _MOST = 8  # images of a batch
 
@@ -46,7 +46,7 @@ class Batcher:
         return self._queue.qsize()
 
     def submit(self, content: bytes, *, mapped: bool = False) -> Future[Answer]:
-        """The model that scored the image, its row (`Inspector.judge`) and its map, in the future.
+        """The model that scored the image, its row (`Inspector.judge`), its map, what the network saw: in the future.
 
         Args:
             mapped: whether a map is asked for; there is none where the model makes none, or the image has no score.
@@ -95,8 +95,9 @@ class Batcher:
         try:
             seen = list(self._pool.map(lambda job: _see(model.inspector, job[0]), batch))
             maps: dict[int, NDArray[np.float32]] = {}
-            rows = model.inspector.judge(seen, maps.__setitem__ if mapped else None)
-            results: list[Any] = [(model, row, maps.get(place)) for place, row in enumerate(rows)]
+            pooled: dict[int, NDArray[np.float32]] = {}
+            rows = model.inspector.judge(seen, maps.__setitem__ if mapped else None, pooled.__setitem__)
+            results: list[Any] = [(model, row, maps.get(place), pooled.get(place)) for place, row in enumerate(rows)]
         except Exception as error:  # a batch that fails takes no other with it
             results = [error] * len(batch)
         for (_, _, future), result in zip(batch, results, strict=True):

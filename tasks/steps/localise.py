@@ -11,10 +11,11 @@ from prefect.cache_policies import NO_CACHE
 from irp_core.config import digest
 from irp_core.data.manifest import testing_rows, training_rows
 from irp_core.features.pipeline import StoredFeatures
-from irp_core.refinement.scoring import MAPPED, localiser_name, needs_of
+from irp_core.refinement.scoring import localiser_name, most_mapped, needs_of
 from irp_core.results.localising import fit_localiser, measure_maps
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import read_maps, write_maps
+from tasks.fetch.weights import resolve_weights
 
 __all__ = ["localise"]
 
@@ -32,14 +33,16 @@ def localise(run_path: str, iteration: int, features: StoredFeatures) -> dict[st
     settings = [params.localisation, params.patch_gaussian, params.patch_knn, params.operating, params.images.pixels()]
     local = {need: features.local[need] for need in needs_of([name])}
     tested = testing_rows(run.manifest())[["image_id", "md5", "label", "mask_path"]].astype(str).to_dict("list")
-    drawn = [MAPPED] if training_rows(run.manifest())["md5"].nunique() > MAPPED else []
+    most = most_mapped(params)
+    drawn = [most] if training_rows(run.manifest())["md5"].nunique() > most else []
     key = digest("localise", run.key("train", iteration), name, *settings, local, tested, params.run.seed, *drawn)
 
     def make(folder: Path) -> None:
-        found = fit_localiser(run, iteration, features, folder)
+        weights = resolve_weights(params.features)
+        found = fit_localiser(run, iteration, features, folder, weights)
         assert found is not None
         detector = run.step("train", iteration) if name == params.detector.name else folder
-        metrics = measure_maps(run, detector, name, features, float(found["scale"]["threshold"]))
+        metrics = measure_maps(run, detector, name, features, float(found["scale"]["threshold"]), weights)
         write_maps(folder, {**found, "metrics": None if metrics is None else metrics.plain()})
 
     with run.timed("localise"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,14 @@ def set_operating_point(run_path: str, iteration: int, features: StoredFeatures)
 
     def make(folder: Path) -> None:
         with on_workers(features, params) as spread:
-            write_operating(folder, *find_operating_point(run, iteration, spread))
+            scores, point = find_operating_point(run, iteration, spread)
+        write_operating(folder, scores, point)
+        if "drawn_from" in point:
+            logging.getLogger(__name__).info(
+                "Operating threshold: %d of %d images, drawn by content, stand for all",
+                point["images"],
+                point["drawn_from"],
+            )
 
     with run.timed("operating threshold"):
         found = read_operating(run.do("operating", None, key, make))

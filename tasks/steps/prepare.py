@@ -5,6 +5,8 @@ from __future__ import annotations
 import glob
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,11 +32,12 @@ from irp_core.run.files import RECORD
 from irp_core.run.inputs import RunInputs, is_sealed, sealed_record
 from irp_core.run.prepared import PreparedSet, expect_trainable
 from irp_core.run.review_log import bring_all_up_to_date
-from tasks.runtime.progress import bar
+from tasks.runtime.one_at_a_time import one_at_a_time
+from tasks.runtime.progress import bar, tell
 from tasks.runtime.retries import IO_RETRIES
 from tasks.versions.lineage import code_tags, result_params
 
-__all__ = ["create_run", "make_manifest", "prepare", "standing_decisions"]
+__all__ = ["at_work", "create_run", "make_manifest", "prepare", "standing_decisions"]
 
 
 def make_manifest(root: Path, params: Params, output: Path, before: Path | None = None) -> dict[str, int | str]:
@@ -137,13 +140,35 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs, na
         Path(params.run.directory) / f"{name}{suffix}"
     )
     run.path.mkdir(parents=True, exist_ok=True)
+    with at_work(run):
+        _begin(run, root, params, prepared, inputs, decisions, suffix)
+    return run
+
+
+@contextmanager
+def at_work(run: RunDirectory) -> Iterator[None]:
+    """Inside, no other process is at work on the run: one that is given the same command waits, and finds it done."""
+    with one_at_a_time(run.work_lock, lambda: tell(f"{run.path}: another process is at work on this run; waiting ...")):
+        yield
+
+
+def _begin(
+    run: RunDirectory,
+    root: Path,
+    params: Params,
+    prepared: Path,
+    inputs: RunInputs,
+    decisions: pd.DataFrame,
+    suffix: str,
+) -> None:
+    """Write what the run begins with."""
     PreparedSet(prepared).copy_to(run.path)
     run.write_decisions(decisions)
     first = {
         "run_id": run.run_id,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "dataset": run.run_id.removesuffix(suffix),
-        "manifest_sha256": manifest_sha256,
+        "manifest_sha256": manifest_digest(run.manifest()),
         "version": __version__,
         "code": code_tags(),
     }
@@ -158,7 +183,6 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs, na
     }
     run.write_record(sealed_record(record))
     run.note_repeat()
-    return run
 
 
 def _moved(runs: Path, suffix: str, manifest_sha256: str) -> RunDirectory | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,15 @@ from irp_core.features.pooled import resolve_device
 from irp_core.refinement.policy import Policy, epochs_per_iteration
 from irp_core.refinement.round_model import fit_scorers, load_scorer, save_scorers
 from irp_core.refinement.rounds import decide
-from irp_core.refinement.scoring import later_settings, needs_of, score_by_policy, scorers, scores_with_its_own_model
+from irp_core.refinement.scoring import (
+    MAPPED,
+    later_settings,
+    needs_of,
+    only_of,
+    score_by_policy,
+    scorers,
+    scores_with_its_own_model,
+)
 from irp_core.results.results import round_summary, write_round
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import write_scored, write_scores, write_trained
@@ -31,6 +40,8 @@ from tasks.runtime.cluster import on_workers
 from tasks.runtime.progress import bar
 
 __all__ = ["decide_removal", "score_test_set", "score_training_set", "train_detector", "train_final", "train_scorers"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @task(task_run_name="train-{iteration}", cache_policy=NO_CACHE)
@@ -92,6 +103,10 @@ def _train(run_path: str, iteration: int, features: StoredFeatures) -> str:
         params.training.result_keys(), params.views.train, epochs, seed, features.fingerprint,
         {need: features.local[need] for need in kind.needs}, parent, *later_settings([params.detector.name], params),
     )  # fmt: skip
+    only = only_of(params, training_rows(run.manifest())["md5"].tolist())
+    only = {need: of for need, of in only.items() if need in kind.needs}
+    if only:
+        key = digest(key, sorted(only), MAPPED)
     other = None if again else run.shares_with()
 
     def make(folder: Path) -> None:
@@ -100,7 +115,7 @@ def _train(run_path: str, iteration: int, features: StoredFeatures) -> str:
             return
         device = resolve_device(params.features.device)
         with on_workers(features, params) as spread, bar(f"Training, iteration {iteration}") as advance:
-            stored = spread.read(rows, params.views.train, kind.needs)
+            stored = spread.read(rows, params.views.train, kind.needs, only)
             if warm_start:
                 detector = kind.load(run.step("train", iteration - 1), device)
             else:
@@ -113,6 +128,13 @@ def _train(run_path: str, iteration: int, features: StoredFeatures) -> str:
         detector.save(folder)
         write_trained(folder, history)
         get_run_logger().info("Trained on %d images, loss %.4f", len(rows), history[-1].loss)
+        for need, of in only.items():
+            _LOG.info(
+                "Trained on %d images, of which %d, drawn by content, have %s",
+                len(rows),
+                rows["md5"].isin(of).sum(),
+                need,
+            )
 
     with run.timed("train"):
         return str(run.do("train", iteration, key, make))

@@ -17,6 +17,7 @@ from tasks.tracking.database import ensure_database
 
 __all__ = [
     "all_versions",
+    "artifacts_below",
     "client_of",
     "experiments",
     "model_version",
@@ -132,6 +133,15 @@ def all_versions(client: MlflowClient, name: str | None = None) -> Iterator[Any]
 def versions_of(client: MlflowClient, mlflow_run: str) -> list[Any]:
     """The registered versions that say that they are of this run."""
     return list(_pages(client.search_model_versions, filter_string=f"run_id='{mlflow_run}'"))
+
+
+def artifacts_below(client: MlflowClient, mlflow_run: str, folder: str) -> Iterator[str]:
+    """The files that the store has in a folder of a run's artifacts, and in those within it."""
+    for found in client.list_artifacts(mlflow_run, folder):
+        if found.is_dir:
+            yield from artifacts_below(client, mlflow_run, found.path)
+        else:
+            yield found.path
 
 
 def experiments(client: MlflowClient) -> list[str]:

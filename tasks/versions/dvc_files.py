@@ -10,7 +10,7 @@ import yaml
 from irp_core.atomic import atomic_path
 from irp_core.text.plain_yaml import read_yaml
 
-__all__ = ["dvc_file_of", "names_version", "version_of", "write_dvc_file", "write_text"]
+__all__ = ["dvc_file_of", "lineage_of", "names_version", "version_of", "write_dvc_file", "write_text"]
 
 
 def dvc_file_of(target: Path) -> Path:
@@ -42,6 +42,14 @@ def version_of(file: Path) -> str | None:
         return str(output["md5"]) if output["path"] == file.name.removesuffix(".dvc") else None
     except (ValueError, KeyError, TypeError):  # InputError is a ValueError
         return None
+
+
+def lineage_of(file: Path) -> dict[str, Any]:
+    """What a `.dvc` file says of the run that made it (`meta.irp`); nothing where it says nothing."""
+    try:
+        return dict(read_yaml(file)["meta"]["irp"])
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def write_text(path: Path, text: str) -> None:

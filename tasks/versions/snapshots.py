@@ -283,7 +283,7 @@ def checkout(md5: str, target: Path, meta: dict[str, Any]) -> Path:
     if file.exists() and not names_version(file, md5):
         raise InputError(f"{file}: exists and names another version; name another folder, with --to.")
     members = set_objects(md5)
-    cached_files(members["md5"].tolist())
+    _see_that_whole(members)
     with locked_repository() as repo:
         if not target.resolve().is_relative_to(Path(repo.root_dir).resolve()):
             raise InputError(f"{target}: expected a folder inside the repository {repo.root_dir}.")
@@ -303,6 +303,21 @@ def checkout(md5: str, target: Path, meta: dict[str, Any]) -> Path:
     finally:
         repo.close()
     return target
+
+
+def _see_that_whole(members: pd.DataFrame) -> None:
+    """Have all files of a version in DVC's cache, as they were added: DVC takes what is write-protected there for
+    whole. What was changed is had again from the remote.
+
+    Raises:
+        InputError: nowhere to be had.
+    """
+    places = cached_files(members["md5"].unique().tolist())
+    for md5 in [md5 for md5, path in places.items() if file_md5(path) != md5]:
+        name = members.loc[members["md5"] == md5, "image_id"].iloc[0]
+        _LOG.warning("%s (%s): was changed in DVC's cache; it is had again from the remote.", name, places[md5])
+        places[md5].unlink()
+    cached_files(list(places))
 
 
 def _ignore(target: Path) -> None:

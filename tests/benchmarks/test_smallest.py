@@ -165,11 +165,10 @@ def test_the_papers_settings_are_run_and_told(plant: Path, tmp_path: Path, monke
 
 def test_maps_of_every_maker_are_held_against_the_masks(plant: Path, tmp_path: Path) -> None:
     settings = [*TINY, "training.epochs=1", f"features.store={tmp_path}/store"]
-    for maker in ("patch_gaussian", "input gradient of differnet"):
+    for maker in ("patch_gaussian", "differnet"):
         row = maps.measured_maps(plant, load_params(None, settings), maker)
-        assert (row["set"], row["maker"], row["images"]) == (plant.name, maker, 16)
-        assert all(0 <= row[name] <= 1 for name in ("pixel_auroc", "aupro", "peak_hits"))
-    assert row["defects_hit"] is None  # the gradient has no threshold
+        assert row["images"] == 16
+        assert all(0 <= row[name] <= 1 for name in ("pixel_auroc", "aupro", "peak_hits", "defects_hit"))
 
 
 def test_images_of_two_kinds(

@@ -21,8 +21,10 @@ from irp_core.audit.findings import Finding
 from irp_core.config import Params
 from irp_core.hashing import file_md5, file_sha256
 from irp_core.params_file import load_params
+from irp_core.refinement.reviews import append_events, event
 from tasks.audit.seal import seal_run
 from tasks.audit.verify import verify
+from tasks.audit.verify_decisions import standing_decisions
 from tasks.tracking.artifacts import FILES_TAG, PENDING_TAG
 from tasks.tracking.reader import TrackedRun, find_run
 from tests.flows.harness import store_of
@@ -249,6 +251,38 @@ def _digests(tags: bool, dvc: bool = False) -> Callable[[Hand], object]:
     return change
 
 
+def _unfinished(hand: Hand) -> None:
+    """A run that is said not to have ended, as if what was changed besides were of an upload that broke off."""
+    hand.sql("UPDATE runs SET status = 'FAILED' WHERE run_uuid = ?", hand.parent)
+    _value("latest_metrics", "auroc", 0.5)(hand)
+
+
+def _more(table: str) -> Callable[[Hand], object]:
+    columns, values = {
+        "params": ("key, value, run_uuid", "'validated', 'yes', ?"),
+        "latest_metrics": ("key, value, timestamp, step, is_nan, run_uuid", "'f1', 0.99, 1, 0, 0, ?"),
+    }[table]
+    return lambda hand: hand.sql(f"INSERT INTO {table} ({columns}) VALUES ({values})", hand.parent)
+
+
+def _stranger(hand: Hand) -> None:
+    """Python would import it instead of the library."""
+    file = hand.artifact("model/code.sha256").with_name("code") / "torch.py"
+    hand.save(file)
+    file.write_text("print('not what you think')")
+
+
+def _of_another_run(hand: Hand) -> str:
+    name = hand.registered()
+    hand.sql("UPDATE model_versions SET run_id = ?", hand.last.info.run_id)
+    return name
+
+
+def _lineage(hand: Hand) -> None:
+    file = hand.dvc("iteration-01.dvc")
+    hand.write(file, file.read_text().replace("iteration: 1", "iteration: 0"))
+
+
 def _md5_in(dvc_file: Path) -> str:
     return next(line.split(": ")[1] for line in dvc_file.read_text().splitlines() if "md5: " in line)
 
@@ -308,6 +342,10 @@ TAMPERINGS: dict[str, tuple[Callable[[Hand], object], str]] = {
     "the reason to stop": (_database("irp.stop_reason", "max_iterations_"), "summary"),
     "the name of who approved": (_database("irp.approved_by", "Eve"), "approval"),
     "an invented review with its approval": (_invented_review, "reviews"),
+    "a metric of a run that is said not to have ended": (_unfinished, "MLflow's database"),
+    "a parameter more": (_more("params"), "MLflow's database"),
+    "a metric more": (_more("latest_metrics"), "MLflow's database"),
+    "a registered version that is said to be of a model": (_of_another_run, "registered version"),
     # The artifacts, some with their digests in the tags.
     "a removal table": (_edited("removals.parquet"), "artifact hashes"),
     "a removal table and its tag": (_edited("removals.parquet", tags=True), "removal table"),
@@ -330,6 +368,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Hand], object], str]] = {
     "the final weights": (lambda hand: hand.weights(hand.final("/weights.safetensors")[1]), "weights"),
     "code beside the model": (_code(with_list=False), "final detector"),
     "code beside the model and its list": (_code(with_list=True), "artifact hashes"),
+    "a file more beside the model": (_stranger, "artifact hashes"),
     "a deleted table": (lambda hand: hand.delete(hand.artifact("tables/quarantine.parquet")), "artifact hashes"),
     # The digests.
     "the digests": (_digests(tags=False), "digests"),
@@ -339,10 +378,48 @@ TAMPERINGS: dict[str, tuple[Callable[[Hand], object], str]] = {
     # DVC.
     "a deleted .dvc": (lambda hand: hand.delete(hand.dvc("iteration-01.dvc")), "DVC list"),
     "the digests' deleted .dvc": (lambda hand: hand.delete(hand.dvc("digests.json.dvc")), "digests"),
+    "the iteration that a version is of": (_lineage, "DVC list"),
     "a version in a comment": (_comment, "DVC list"),
     "DVC's list of images": (_list, "DVC list"),
     "an image": (_image, "image contents"),
 }  # fmt: skip
+
+
+def _said(hand: Hand, decision: str = "kept_by_review") -> dict[str, str | None]:
+    image = hand.run.scores(0).iloc[0]
+    return event(
+        decision,
+        image_id=image["image_id"],
+        md5=image["md5"],
+        reviewer="Ada",
+        reviewed_at="2026-01-01T10:00",
+        note="",
+        run_id=hand.run.run_id,
+    )
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["edited", "edited with its digest"])
+def test_a_decision_that_was_edited_is_found(again: bool, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Path("decisions.csv")
+    hand.save(log)
+    reviews = pd.DataFrame([_said(hand)])
+    monkeypatch.setattr(TrackedRun, "reviews", lambda run: reviews)
+
+    def found() -> list[str]:
+        return [one.status for one in standing_decisions(hand.run, log)]
+
+    assert found() == []  # an auditor's own machine has none
+    append_events(log, [_said(hand) | {"run_id": "another"}])
+    assert found() == ["ok", "skipped"]
+    append_events(log, [_said(hand)])
+    assert found() == ["ok"]
+    if again:
+        log.unlink()
+        append_events(log, [_said(hand, "removed_by_review")])
+    else:
+        log.write_text(log.read_text().replace("kept_by", "removed_by"))
+    assert {f.check for f in failed(verify(hand.run.run_id, here()))} >= {"decisions"}
+
 
 IN_THE_FOLDER: dict[str, Callable[[Hand, Path], object]] = {
     "the final states": lambda hand, run: hand.table(run / "images.parquet"),
@@ -380,8 +457,13 @@ def test_what_was_tampered_with_is_found(what: str, hand: Hand) -> None:
 @pytest.mark.parametrize("what", IN_THE_FOLDER)
 def test_a_runs_directory_is_held_against_the_digests(what: str, hand: Hand, in_workspace: Path) -> None:
     IN_THE_FOLDER[what](hand, in_workspace)
-    assert failed(verify(hand.run.run_id, here())) == []  # in MLflow nothing was changed
     assert {finding.check for finding in failed(verify(str(in_workspace), here()))} == {"run's folder"}
+
+
+def test_the_directorys_files_are_not_asked_about_a_run_in_mlflow(hand: Hand, in_workspace: Path) -> None:
+    for tamper in IN_THE_FOLDER.values():
+        tamper(hand, in_workspace)
+    assert failed(verify(hand.run.run_id, here())) == []
 
 
 def test_the_untouched_run_and_its_directory_pass(in_workspace: Path) -> None:

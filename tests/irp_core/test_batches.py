@@ -97,7 +97,8 @@ def test_pixels_of_another_form_are_refused(pixels: np.ndarray, folder: Path) ->
 class Shown:
     """A network whose numbers are right everywhere, or not in a thread of its own."""
 
-    def __init__(self, *, wrong_in_a_lane: bool = False) -> None:
+    def __init__(self, *, wrong_in_a_lane: bool = False, precision: torch.dtype = torch.float32) -> None:
+        self.precision = precision
         self.sizes: list[tuple[int, bool]] = []
         self._wrong = wrong_in_a_lane
 
@@ -121,6 +122,15 @@ def test_views_are_computed_side_by_side_in_batches_that_keep_every_lane_at_work
     rows = rows_of(shows, pixels, 8)["pooled"]
     assert np.array_equal(rows, np.stack(pixels).reshape(views, -1))
     assert sorted(shown.sizes) == sorted((size, True) for size in batches)
+
+
+def test_in_bfloat16_whose_rounding_hides_most_differences_every_batch_is_a_full_one() -> None:
+    shown = Shown(precision=torch.bfloat16)
+    shows = NetworkPass(shown, [], pooled=True)  # type: ignore[arg-type]
+    shows.find_small_batches({(2, 2)}, 8, Lanes(2))
+    shown.sizes.clear()
+    rows_of(shows, list(np.zeros((2, 2, 2, 3), dtype=np.uint8)), 8)
+    assert shown.sizes == [(8, True)]
 
 
 def test_lanes_that_change_a_bit_are_not_used() -> None:

@@ -44,6 +44,7 @@ class CellVotes:
     """
 
     needs: ClassVar[tuple[Local, ...]] = ("cells",)
+    samples: ClassVar[tuple[Local, ...]] = ("cells",)
     leaves_itself_out: ClassVar[bool] = True
 
     def __init__(self, params: CellVotesParams, device: torch.device) -> None:
@@ -66,6 +67,7 @@ class CellVotes:
             ValueError: fewer than two images: nobody could vote.
         """
         features.check("CellVotes.fit", self.needs)
+        features = features.having(self.needs)
         done = self._nearest.fit(_AsPatches(features), seed=seed, report=report)
         self._grid = _grid_of(features)
         return done

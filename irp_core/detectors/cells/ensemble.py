@@ -54,6 +54,7 @@ class Ensemble:
     """
 
     needs: ClassVar[tuple[Local, ...]] = ("cells",)
+    samples: ClassVar[tuple[Local, ...]] = ("cells",)
     leaves_itself_out: ClassVar[bool] = False
     maps_alone: ClassVar[type[PatchGaussian]] = PatchGaussian
     """Makes the same maps without fitting the rest."""
@@ -80,7 +81,7 @@ class Ensemble:
         """
         features.check("Ensemble.fit", self.needs)
         started = time.perf_counter()
-        sample = sample_of(features)
+        sample = sample_of(features.having(self.needs))
         folds = folds_by_content(sample, _FOLDS, seed=seed, who="Ensemble.fit")
         logs = self._out_of_fold(sample, folds, seed)
         self._scales = {name: scale_of(logs[name]) for name in _MEMBERS}

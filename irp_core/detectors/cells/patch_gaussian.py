@@ -49,6 +49,7 @@ class PatchGaussian:
     """
 
     needs: ClassVar[tuple[Local, ...]] = ("cells",)
+    samples: ClassVar[tuple[Local, ...]] = ("cells",)
     leaves_itself_out: ClassVar[bool] = False
 
     def __init__(self, params: PatchGaussianParams, device: torch.device) -> None:
@@ -68,7 +69,7 @@ class PatchGaussian:
         """Fit anew; neither epochs nor seed matter."""
         features.check("PatchGaussian.fit", self.needs)
         started = time.perf_counter()
-        features = sample_of(features)
+        features = sample_of(features.having(self.needs))
         rows, columns, channels = _cells(features[slice(0, 1)]).shape[1:]
         images, positions = len(features), rows * columns
         mean = torch.zeros(positions, channels, device=self.device)

@@ -19,6 +19,7 @@ from irp_core.errors import InputError
 from irp_core.features.store import FeatureStore
 from irp_core.packed.packing import pack
 from irp_core.refinement import scoring
+from irp_core.run.step_files import read_cells
 from tests.conftest import TINY
 from tests.sections import sections_of
 
@@ -145,3 +146,25 @@ def test_a_mistake_is_one_sentence(settings: dict, message: str, folder: Path) -
     with pytest.raises(InputError) as caught:
         refine(folder, **settings)
     assert str(caught.value).startswith(message)
+
+
+def test_differnet_shows_its_gradient(folder: Path, tmp_path: Path) -> None:
+    settings = {
+        **CAREFUL,
+        "features": {**CAREFUL["features"], "store": str(tmp_path / "features")},
+        "refinement": {"method": "vanilla"},
+        "detector": {"name": "differnet"},
+        "localisation": {"detector": "differnet"},
+    }
+    found = refine(folder, **settings)
+    assert found.summary["maps"]["detector"] == "differnet"
+    kept = read_cells(found.run.step("localise"))
+    assert set(kept) == set(found.images["md5"])  # of every image, by a flow that did not train on it
+    model = load(found.save(tmp_path / "saved"))
+    image = folder / "03.jpg"
+    (view,) = model.inspector.locate([model.inspector.see(image.read_bytes())])
+    scored = found.score([image], maps=tmp_path / "maps")
+    assert scored["decision"].notna().all() and (tmp_path / "maps" / "03.jpg.overlay.png").is_file()
+    written = pd.read_csv(tmp_path / "maps" / "maps.csv")
+    assert written["score"].tolist() == pytest.approx([float(view.max())])
+    assert 0 < view.min() < view.max()

@@ -238,6 +238,37 @@ def test_positions_are_fitted_on_a_bounded_draw(name: str, monkeypatch: pytest.M
     assert not torch.equal(found[0], found[1])
 
 
+@pytest.mark.parametrize("name", ["ensemble", "patch_gaussian", "cell_votes"])
+def test_cells_that_are_there_of_some_images_are_all_that_is_read(
+    name: str, stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn_ones, read = frozenset(sorted(md5s())[:30]), []
+    whole = FeatureStore.get
+
+    def counted(self: FeatureStore, of: Sequence[str], views: int) -> Any:
+        if self.fingerprint == stored.store(stored.local["cells"]).fingerprint:
+            read.extend(of)
+        return whole(self, of, views)
+
+    monkeypatch.setattr(FeatureStore, "get", counted)
+    rows = pd.DataFrame({"md5": md5s()})
+    others = OtherProcesses()
+    features = replace(stored, spread=others).read(rows, 2, list(SHAPES), {"cells": drawn_ones})
+    inside = np.arange(IMAGES) != 3
+    detector = DETECTORS[name].build(features, Params(), CPU)
+    detector.fit(features[inside], epochs=1, seed=0)
+    assert read
+    assert set(read) <= drawn_ones
+    some = rows[inside & rows["md5"].isin(drawn_ones).to_numpy()]
+    assert features[inside].having(("cells",)).pooled.tolist() == stored.read(some, 2).pooled.tolist()
+    assert len(features.having(("patches",))) == IMAGES
+    assert sum(features.each_part(_with_cells)) == len(drawn_ones)
+
+
+def _with_cells(part: FeatureSet) -> int:
+    return len(part.having(("cells",)))
+
+
 def test_blocks_change_nothing_but_the_last_digits(stored: StoredFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
     held, kept = both(stored, monkeypatch)
     whole = Gaussian(CPU)

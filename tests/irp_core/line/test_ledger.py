@@ -130,10 +130,21 @@ def test_a_value_that_was_changed_is_named_and_never_given_a_digest(ledger: Ledg
     ledger.assign({"a": True, "b": False}, 2)  # others are changed as ever
     ledger.set_aside(3, "no")
     assert ledger.damage() is not None
-    salvage(ledger._file)
-    rest = ledger.images().set_index("image_id")["round"].to_dict()
+    salvage(ledger._file, ledger._file.with_name("other.sqlite"))
+    other = Ledger(ledger._file.with_name("other.sqlite"))
+    rest = other.images().set_index("image_id")["round"].to_dict()
     assert rest == ({"b": 2, "a": 1} if "files" in change else {"b": 2})
-    assert len(ledger.files()) == (0 if "files" in change else 2)
+    assert len(other.files()) == (0 if "files" in change else 2)
+
+
+def test_of_a_state_its_own_rows_alone_are_digested(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A poll asks for those that wait: among a million that were taken these are few."""
+    for name in "abc":
+        ledger.decide(SeenFile(name, 1, "1"), TAKEN, 1.0)
+    ledger.observe([SeenFile("d", 1, "1")], 2.0, settle=5)
+    held = []
+    monkeypatch.setattr("irp_core.line.ledger.is_intact", lambda row: held.append(row[0]) or True)
+    assert ledger.files(WAITING)["path"].tolist() == held == ["d"]
 
 
 def test_a_damaged_picture_is_looked_at_again(ledger: Ledger) -> None:

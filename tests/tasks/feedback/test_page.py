@@ -19,7 +19,9 @@ from irp_core.config.lines import Line
 from irp_core.errors import InputError
 from irp_core.inspection import Inspector
 from irp_core.line.definition import write_line
+from irp_core.refinement.careful.landscape import landscape
 from irp_core.refinement.reviews import read_events
+from tasks.feedback import answers
 from tasks.feedback.answers import Answer, Feedback
 from tasks.feedback.kept_folder import KeptFolder
 from tasks.feedback.page import KeptServer
@@ -59,6 +61,22 @@ def page(kept: KeptFolder, tiny: Params) -> Iterator[Page]:
 
 def open_(answer: dict[str, Any]) -> list[dict[str, Any]]:
     return [item for item in answer["items"] if item["review"] is None]
+
+
+def test_where_the_images_stand_is_found_once_for_all_answers(
+    page: Page, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr(answers, "landscape", lambda *given: made.append(given[2]) or landscape(*given))
+    md5s = [keep(number, score=0.95) for number in range(6)]
+    for md5 in md5s[:3]:
+        page.post("decision", md5=md5, decision="keep")
+        page("GET", "items")
+        page("GET", f"neighbours/{md5}")
+    assert len(made) == 1
+    keep(10, kind=1, score=0.93)
+    page("GET", "items")
+    assert [len(images) for images in made] == [6, 7]
 
 
 def test_the_likeliest_defect_comes_first_and_answers_are_in_the_log(page: Page, keep: Keep) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +19,12 @@ from prefect.logging import disable_run_logger
 from flows.line import retrain
 from irp_core.config import Params
 from irp_core.config.lines import Inbox, Line
+from irp_core.line import ledger_file
 from irp_core.line.folder import LineFolder
 from irp_core.line.ledger import Ledger
 from irp_core.line.rounds import begin_round, open_round
 from irp_core.line.selection import select
+from tasks.inbox import mending
 from tasks.inbox.mending import lost_images, put_away
 from tasks.inbox.poll import look_key, poll
 from tasks.inbox.rounds import begin
@@ -32,14 +37,33 @@ DAY = 86_400.0
 KNOWN, NEW, FLIPS = 5, 2, 30
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A line with a round of images, and more that are new: `inbox/`, and the project it is of, `project/`."""
+    root = tmp_path_factory.mktemp("made")
+    (root / "inbox").mkdir()
+    (root / "project").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root / "project")
+        _live(line_of(root))
+    return root
+
+
 @pytest.fixture
-def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
-    """A line with a round of images, and more that are new."""
-    (tmp_path / "inbox").mkdir()
-    (tmp_path / "project").mkdir()
+def line(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
+    """The same, of a test's own."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path / "project")
-    line = Line(name="line3", inbox=str(tmp_path / "inbox"), taking=Inbox(settle=5.0))
-    arrive(tmp_path / "inbox", range(KNOWN))
+    return line_of(tmp_path)
+
+
+def line_of(root: Path) -> Line:
+    return Line(name="line3", inbox=str(root / "inbox"), taking=Inbox(settle=5.0))
+
+
+def _live(line: Line) -> None:
+    inbox = Path(line.inbox)
+    arrive(inbox, range(KNOWN))
     poll(line, Params(), now=DAY)
     poll(line, Params(), now=DAY + 10)
     folder, params = LineFolder("line3"), Params()
@@ -48,10 +72,9 @@ def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
     known = ledger.facts(images["image_id"], look_key(params.images))
     selection = select(images, images, known, params, {})
     ledger.assign(selection.new, begin_round(folder, selection, params.model_dump(mode="json"), "a test", DAY).number)
-    arrive(tmp_path / "inbox", range(KNOWN, KNOWN + NEW))
+    arrive(inbox, range(KNOWN, KNOWN + NEW))
     poll(line, Params(), now=2 * DAY)
     poll(line, Params(), now=2 * DAY + 10)
-    return line
 
 
 def arrive(inbox: Path, seeds: range) -> None:
@@ -117,18 +140,47 @@ def test_a_lost_ledger_is_made_again_from_the_images_and_the_rounds(line: Line, 
     assert other == counts
 
 
-def test_a_ledger_that_is_made_again_is_made_whole_or_not_at_all(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    images, _ = told(line)
-    LineFolder("line3").ledger.unlink()
+BOUNDARIES: list[tuple[object, str]] = [
+    (mending, "salvage"),
+    (ledger_file, "make_tables"),
+    (Ledger, "together"),
+    (mending, "look"),
+    (Ledger, "enter"),
+    (Ledger, "assign"),
+    (Path, "replace"),
+]
 
-    def killed(*_: object) -> None:
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("at", BOUNDARIES, ids=[name for _, name in BOUNDARIES])
+@pytest.mark.parametrize("lost", [False, True], ids=["damaged", "lost"])
+def test_a_ledger_that_is_made_again_is_made_whole_or_not_at_all(
+    lost: bool, at: tuple[Any, str], after: bool, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before or after any step of it, the next poll makes the same: a salvaged one without its rounds would pass
+    for a whole one, and its images for new ones."""
+    folder = LineFolder("line3")
+    images, _ = told(line)
+    if lost:
+        folder.ledger.unlink()
+    else:
+        with closing(sqlite3.connect(folder.ledger)) as database, database:  # the images of the round
+            database.execute("UPDATE images SET taken_at = 3.5 WHERE round = 1")
+    step = getattr(*at)
+
+    def killed(*arguments: Any, **options: Any) -> object:
+        if after:
+            step(*arguments, **options)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Ledger, "assign", killed)
-        poll(line, Params(), now=3 * DAY)
+    with monkeypatch.context() as patch:
+        patch.setattr(*at, killed)
+        with suppress(KeyboardInterrupt):
+            poll(line, Params(), now=3 * DAY)
+    poll(line, Params(), now=3 * DAY)
     poll(line, Params(), now=3 * DAY + 10)
     assert noted(told(line)[0]).equals(noted(images))
+    assert [file.name for file in folder.path.glob(".ledger*")] == []
 
 
 def test_a_round_goes_on_with_the_ledger_made_again(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

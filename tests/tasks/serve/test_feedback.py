@@ -29,6 +29,8 @@ from tasks.serve.metrics import Metrics
 from tasks.serve.model import LoadedModel, ServedModel, load_model
 from tests.tasks.serve.test_service import make_model
 
+PLAIN = np.zeros(4, dtype=np.float32)
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, tiny: Params) -> LoadedModel:
@@ -110,6 +112,8 @@ def test_answers_go_to_the_log_and_rank_a_kind_that_no_training_saw(
             assert ask("POST", "/feedback", json=body).status_code == status, body
         assert ask("POST", "/feedback", content=b"x", headers={"Content-Type": "text/plain"}).status_code == 415
     kept.close()
+    seen = model.inspector.features([model.inspector.see(bad[0]).views]).pooled[0].mean(axis=0)
+    assert np.array_equal(kept.features(md5[bad[0]]), seen)  # as it was scored, and not shown to the network again
     assert {row["md5"]: row["answer"] for row in rows if row["answer"] is not None} == said
     assert [row["answer"] is None for row in rows] == [True] * 8 + [False] * 8
     shares = [row["defective"] for row in rows[:8]]
@@ -128,7 +132,9 @@ def test_a_confirmed_defect_enters_no_training(model: LoadedModel, plant: Path, 
 
     content = next((plant / "test" / "good").iterdir()).read_bytes()
     kept = Kept(tmp_path / "kept")
-    kept.consider("new.png", content, model, {"md5": "a" * 32, "score": 2.0, "threshold": 1.0, "decision": "anomalous"})
+    kept.consider(
+        "new.png", content, model, {"md5": "a" * 32, "score": 2.0, "threshold": 1.0, "decision": "anomalous"}, PLAIN
+    )
     wait_for(kept, 1)
     params = tiny.model_copy(
         update={
@@ -149,7 +155,7 @@ def test_what_is_kept_is_bounded_and_found_again(model: LoadedModel, plant: Path
 
     def consider(number: int, score: float | None) -> None:
         row = {"md5": f"{number:032d}", "score": score, "threshold": 1.0, "decision": "normal"}
-        kept.consider(None, contents[number], model, row)
+        kept.consider(None, contents[number], model, row, PLAIN)
 
     consider(0, 0.7)
     consider(0, None)
@@ -164,7 +170,9 @@ def test_what_is_kept_is_bounded_and_found_again(model: LoadedModel, plant: Path
     assert files == [f"{number:032d}.{ending}" for number in (0, 3, 4) for ending in ("image", "json", "npy")]
     again = Kept(tmp_path / "kept", size=len(contents[0]))  # smaller now: nothing is added beyond it
     assert again.rows() == kept.rows()
-    again.consider(None, contents[1] * 2, model, {"md5": "f" * 32, "score": 2.0, "threshold": 1.0, "decision": "x"})
+    again.consider(
+        None, contents[1] * 2, model, {"md5": "f" * 32, "score": 2.0, "threshold": 1.0, "decision": "x"}, PLAIN
+    )
     again.close()
     assert len(again) == 3
 

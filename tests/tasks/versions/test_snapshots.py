@@ -108,3 +108,35 @@ def test_a_checkout_keeps_the_dots_of_its_name_and_out_of_what_dvc_tracks(worksp
             checkout(md5, Path(inside), {})
     assert not list(Path("data").rglob("*.dvc"))
     dvc("status")
+
+
+@pytest.mark.trust
+def test_an_image_that_was_changed_in_the_cache_is_checked_out_by_nobody(
+    workspace: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """DVC takes what is write-protected in its cache for whole."""
+    rows = make_images(tmp_path / "raw", 3)
+    with locked_repository() as repo:
+        add_to_cache(repo, rows, tmp_path / "raw", hardlink=False)
+        version = write_snapshot(repo, rows, Path("snapshots/r/iteration-00"))
+    cached = cached_file(rows["md5"][1])
+    assert cached is not None
+
+    def damage() -> None:
+        cached.unlink(missing_ok=True)
+        cached.write_bytes(b"imagf 1")
+        cached.chmod(0o444)
+
+    damage()
+    with pytest.raises(InputError, match=f"{rows['md5'][1]}: not in DVC's cache"):
+        checkout(version, Path("out"), {})
+    assert not Path("out").exists()
+    with locked_repository() as repo:
+        add_to_cache(repo, rows, tmp_path / "raw", hardlink=False)
+    dvc("remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
+    dvc("push", "-q", "snapshots/r/iteration-00.dvc")
+    damage()
+    caplog.clear()
+    checkout(version, Path("out"), {})
+    assert (Path("out") / rows["image_id"][1]).read_bytes() == b"image 1"
+    assert f"{rows['image_id'][1]} ({cached}): was changed in DVC's cache" in caplog.text
