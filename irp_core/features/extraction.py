@@ -64,7 +64,7 @@ class NetworkPass:
         """Look for batches of fewer than `full` views of each shape (height, width) that give the same bits.
 
         `rows_of` uses what is found. Costs a few batches: for what scores image after image. In bfloat16 none is looked
-        for: its rounding hides an other order of summation from all but one view in about a hundred, so that no probe
+        for: its rounding hides another order of summation from all but one view in about a hundred, so that no probe
         of a bearable size shows it.
 
         Args:

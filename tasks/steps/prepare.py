@@ -141,7 +141,7 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs, na
     )
     run.path.mkdir(parents=True, exist_ok=True)
     with at_work(run):
-        _begin(run, root, params, prepared, inputs, decisions, suffix)
+        _begin(run, root, params, prepared, inputs, decisions, suffix, manifest_sha256)
     return run
 
 
@@ -160,6 +160,7 @@ def _begin(
     inputs: RunInputs,
     decisions: pd.DataFrame,
     suffix: str,
+    manifest_sha256: str,
 ) -> None:
     """Write what the run begins with."""
     PreparedSet(prepared).copy_to(run.path)
@@ -168,7 +169,7 @@ def _begin(
         "run_id": run.run_id,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "dataset": run.run_id.removesuffix(suffix),
-        "manifest_sha256": manifest_digest(run.manifest()),
+        "manifest_sha256": manifest_sha256,
         "version": __version__,
         "code": code_tags(),
     }
