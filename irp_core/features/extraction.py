@@ -94,8 +94,8 @@ class NetworkPass:
     def each(self, batches: Iterable[Pixels]) -> Iterable[dict[Feature, Rows]]:
         """The rows of each batch, in their order; side by side where there are lanes and more batches than one.
 
-        A batch alone is computed on all cores, as `extract` does it, if it is a full one: only of those is it known that
-        lanes give the same bits.
+        A batch alone is computed on all cores, as `extract` does it, if it is a full one: of those alone it is known
+        that lanes give the same bits.
         """
         if self._lanes is None:
             return map(self, batches)
