@@ -12,12 +12,15 @@ import pandas as pd
 import pytest
 
 import flows.refine
+from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.features.segments import open_segments
 from irp_core.inspection.saving import described_in
 from irp_core.run.begun import check_begun
 from irp_core.run.directory import RunDirectory
 from irp_core.run.lasting import check_results
+from tasks.audit.whatif import suppose
+from tasks.review.session import Review
 from tasks.scoring import local_model
 from tasks.versions import snapshots
 from tests.flows.harness import refine_in, table_hashes
@@ -222,6 +225,24 @@ def test_each_stored_file_alone_is_noticed_before_it_is_used(
         file.write_bytes(whole)
     assert unseen == []
     assert len(cases) >= (len(SKILFUL) if damage is None else 33)
+
+
+@pytest.mark.parametrize("use", [Review, lambda run: suppose(str(run.path), Params())], ids=["review", "whatif"])
+def test_nobody_decides_or_supposes_anything_from_a_round_that_was_damaged(
+    use: Callable[[RunDirectory], object], in_workspace: Path, tmp_path: Path
+) -> None:
+    run = RunDirectory(tmp_path / "runs" / in_workspace.name)
+    shutil.copytree(in_workspace, run.path)
+    use(run)
+    rounds = [file for step in ("score", "decide") for file in run.path.glob(f"iterations/*/{step}/*")]
+    assert len(rounds) > 8
+    for file in [*rounds, run.path / "manifest.parquet", run.path / "run.json"]:
+        whole = file.read_bytes()
+        for harm in (_middle, _half):
+            harm(file)
+            with pytest.raises(InputError, match=str(file)):
+                use(run)
+            file.write_bytes(whole)
 
 
 def _skilful(run: RunDirectory, file: Path) -> Callable[[Path], object] | None:
