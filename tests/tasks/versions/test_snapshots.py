@@ -137,8 +137,6 @@ def test_an_image_that_was_changed_in_the_cache_is_checked_out_by_nobody(
     # As `dvc remote add` and `dvc push` would, which take ten seconds to start.
     remote = tmp_path / "store"
     Path(".dvc/config").write_text(f"[core]\n    remote = store\n['remote \"store\"']\n    url = {remote}\n")
-        f"[core]\n    remote = store\n['remote \"store\"']\n    url = {tmp_path / 'store'}\n"
-    )
     shutil.copytree(".dvc/cache/files", remote / "files")
     damage()
     caplog.clear()
