@@ -133,7 +133,7 @@ def _limit() -> None:
 def refine(folder: Path, settings: Sequence[str]) -> tuple[float, int]:
     """Seconds and peak anonymous memory of `irp refine images` in `folder`."""
     command = [sys.executable, "-m", "flows.cli", "refine", "images"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     started = time.perf_counter()
     with open(folder / "refine.log", "ab") as log:
         process = subprocess.Popen(
@@ -253,7 +253,3 @@ def main(
         )
     if found:
         draw(table, found, output / "scale.svg")
-
-
-if __name__ == "__main__":
-    typer.run(main)
