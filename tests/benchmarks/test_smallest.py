@@ -40,7 +40,7 @@ SMALLEST: dict[ModuleType, dict[str, Any]] = {
         "FEATURES": {"scales": [64], "kurtosis_scale": 128, "cell_scale": 64},
     },
     serving: {"_ROUNDS": 2, "_TOGETHER": 1, "_BATCH": 2, "_KINDS": {"ensemble": serving._KINDS["ensemble"]}},
-    waiting: {"IMAGES": 60, "DETECTORS": ("gaussian",)},
+    waiting: {"IMAGES": 60, "ODD": 1, "CELLS": 2, "DETECTORS": ("gaussian",)},
     folds: {"IMAGES": 20, "DIMENSIONS": 16, "FOLDS": 2, "EPOCHS": 1},
 }
 

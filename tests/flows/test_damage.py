@@ -20,6 +20,7 @@ from irp_core.features.segments import open_segments
 from irp_core.inspection.saving import described_in
 from irp_core.run.begun import check_begun
 from irp_core.run.directory import RunDirectory
+from irp_core.run.glance.overview import overview
 from irp_core.run.inputs import RunInputs
 from irp_core.run.lasting import check_results
 from tasks.audit.whatif import suppose
@@ -247,6 +248,24 @@ def test_nobody_decides_or_supposes_anything_from_a_round_that_was_damaged(
             with pytest.raises(InputError, match=str(file)):
                 use(run)
             file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["run.json", "summary.json", "iterations.parquet"])
+def test_the_list_of_runs_shows_no_figure_that_was_changed(name: str, in_workspace: Path, tmp_path: Path) -> None:
+    run = tmp_path / in_workspace.name
+    shutil.copytree(in_workspace, run)
+    (whole,) = overview(tmp_path)
+    assert whole.end and whole.problem is None
+    edit = {"run.json": _edited, "summary.json": _larger, "iterations.parquet": _auroc}[name]
+    edit(run / name)
+    (line,) = overview(tmp_path)
+    assert line.end is None and line.problem and f"{run / name}: was changed" in line.problem
+
+
+def _auroc(path: Path) -> None:
+    table = pd.read_parquet(path)
+    table["auroc"] = 0.999
+    table.to_parquet(path)
 
 
 def test_a_prepared_set_that_was_changed_begins_no_run(
