@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from irp_core.batches.lanes import lanes_for
 from irp_core.config import Params, PatchKnnParams
 from irp_core.detectors.protocol import EpochReport, Report
 from irp_core.detectors.saving import read_saved, write_saved
@@ -125,8 +126,19 @@ class PatchKnn:
         worst = max(1, round(self.params.worst * self._bank.shape[1]))
         queries = self._queries(features, own, voting)
         groups = iter(lambda: list(islice(queries, _GROUP)), [])
-        distances = (image for group in groups for image in self._worst(group, worst))
-        scores = [float(image.double().topk(worst).values.mean()) for image in distances]
+
+        @torch.inference_mode()
+        def scored(group: list[_Query]) -> list[float]:
+            return [float(image.double().topk(worst).values.mean()) for image in self._worst(group, worst)]
+
+        # Two cores on one such product are hardly faster than one; two groups side by side are twice as fast.
+        lanes = lanes_for(self.device) if len(own) > _GROUP else None
+        if lanes is None:
+            found: Iterator[list[float]] = map(scored, groups)
+        else:
+            some = iter(lambda: list(islice(groups, 4 * lanes.count)), [])
+            found = (of_group for groups_ in some for of_group in lanes.map(scored, groups_))
+        scores = [score for of_group in found for score in of_group]
         return np.maximum(np.array(scores, dtype=np.float64), np.finfo(np.float64).tiny)
 
     @torch.inference_mode()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from irp_core.batches.lanes import Lanes
 from irp_core.config import PatchKnnParams
 from irp_core.detectors import patch_knn
 from irp_core.detectors.patch_knn import PatchKnn
@@ -36,9 +37,11 @@ def by_all_votes(detector: PatchKnn, features: FeatureSet, voter: NDArray[np.int
 
 @pytest.mark.parametrize("votes", [0.01, 0.05, 0.3, 0.5])
 @pytest.mark.parametrize("spread", [0.0, 1.0])
+@pytest.mark.parametrize("lanes", [None, Lanes(2)], ids=["one after another", "side by side"])
 def test_a_score_is_that_of_all_votes_on_all_patches(
-    votes: float, spread: float, monkeypatch: pytest.MonkeyPatch
+    votes: float, spread: float, lanes: Lanes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(patch_knn, "lanes_for", lambda _: lanes)
     monkeypatch.setattr(patch_knn, "_VOTERS", 8)
     monkeypatch.setattr(patch_knn, "_FIRST", 16)
     monkeypatch.setattr(patch_knn, "_GROUP", 7)
