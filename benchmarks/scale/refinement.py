@@ -201,10 +201,12 @@ def draw(table: pd.DataFrame, found: dict[str, float], output: Path) -> None:
 
     figure = Figure(figsize=(6.8, 4.2), layout="constrained")
     axes = figure.subplots()
-    for stage, exponent in sorted(found.items(), key=lambda item: -item[1]):
-        axes.loglog(table.columns, table.loc[stage].clip(lower=0.01), marker="o", label=f"{stage}: {exponent:.2f}")
+    for number, (stage, exponent) in enumerate(sorted(found.items(), key=lambda item: -item[1])):
+        # Ten colours; the eleventh stage has the first one's and another line.
+        look = {"color": f"C{number}", "marker": "os"[number // 10 % 2], "linestyle": "-:"[number // 10 % 2]}
+        axes.loglog(table.columns, table.loc[stage].clip(lower=0.01), label=f"{stage}: {exponent:.2f}", **look)
     axes.set(xlabel="images", ylabel="seconds")
-    axes.legend(title="stage: exponent", fontsize=8)
+    figure.legend(title="stage: exponent", fontsize=8, loc="outside right upper")
     figure.savefig(output)
 
 
