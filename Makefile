@@ -39,14 +39,14 @@ line-demo: setup ## Live through the first nights of a made line, offline: promo
 paper: setup ## Reproduce the paper's tables and figures (dvc repro; docs/results.md)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro --keep-going
 
-# Two processes; a file stays in one, for the run that its tests share, and files start in their order, the
-# long ones first. WORKERS=0: all in one process.
-WORKERS ?= 2
+# A file stays in one process, for the run that its tests share, and files start in their order, the long ones first.
+# Three processes on two cores: one often waits for a server. WORKERS=0: all in one process.
+WORKERS ?= 3
 test: dev ## Run the test suite
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-trust: dev ## Of these, what is said of kills, damage, full disks, doors and tampering
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m trust
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m trust
 
 check: dev ## Lint, formatting, types, import rules
 	@$(BIN)/ruff check .

@@ -1,1 +1,1 @@
-"""What `make bench` runs: ratios measured side by side in one run, because machines are noisy."""
+"""Measurements: how good results are, what they cost, and how both grow."""

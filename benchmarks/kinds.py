@@ -17,7 +17,7 @@ import pandas as pd
 import typer
 from PIL import Image, ImageEnhance, ImageFilter
 
-from benchmarks.choosing import loaded
+from benchmarks.choosing.runs import loaded
 from irp_core.data.scan import scan
 from irp_core.features.images import decode
 from irp_core.params_file import load_params

@@ -12,7 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 import tasks.runtime.environment  # noqa: F401
-from benchmarks import audit, extraction, feedback, folds, line_round, serving, snapshots, training
+from benchmarks.running import (
+    audit,
+    extraction,
+    feedback,
+    folds,
+    line_round,
+    serving,
+    snapshots,
+    training,
+    waiting,
+)
 
 BENCHMARKS = {
     **audit.BENCHMARKS,
@@ -20,6 +30,7 @@ BENCHMARKS = {
     **extraction.BENCHMARKS,
     **training.BENCHMARKS,
     **folds.BENCHMARKS,
+    **waiting.BENCHMARKS,
     **line_round.BENCHMARKS,
     **serving.BENCHMARKS,
     **feedback.BENCHMARKS,

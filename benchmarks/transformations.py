@@ -13,7 +13,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from benchmarks.choosing import loaded
+from benchmarks.choosing.runs import loaded
 from benchmarks.tables import measured, put_rows
 from irp_core.atomic import atomic_path
 from irp_core.config import Params

@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, tags
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
 
 from flows.approve import approved
 from flows.evaluate import evaluate
@@ -102,8 +104,8 @@ def _until_respected(run: RunDirectory) -> str:
     again. Returns the last one's directory."""
     while True:
         params, record = run.params(), run.record()
-        with tags(f"method:{params.refinement.method}", f"dataset:{record['dataset']}", f"run:{run.run_id}"):
-            _tracked(run)
+        _tag(f"method:{params.refinement.method}", f"dataset:{record['dataset']}", f"run:{run.run_id}")
+        _tracked(run)
         if not (params.review.required and Review(run).approved() and len(Review(run).contradictions())):
             return str(run.path)
         inputs, sibling = run.inputs(), run.shares_with()
@@ -112,6 +114,17 @@ def _until_respected(run: RunDirectory) -> str:
             raise InputError(f"{params.review.decisions}: expected the decisions of the approval, found none of them.")
         asked = replace(inputs, share_with=str(sibling.path) if sibling else None)
         run = _prepare_run(str(run.data_root()), params, asked)
+
+
+def _tag(*tags: str) -> None:
+    """Tag the flow run, for Prefect's pages. `prefect.tags` would tag every task run, too, and for each of them Prefect
+    asks its server whether a limit stands on one of its tags."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    with get_client(sync_client=True) as client:
+        known = client.read_flow_run(context.flow_run.id).tags
+        client.update_flow_run(context.flow_run.id, tags=[*known, *(tag for tag in tags if tag not in known)])
 
 
 def _tracked(run: RunDirectory) -> None:

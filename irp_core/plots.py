@@ -19,7 +19,7 @@ from irp_core.methods import METHODS
 __all__ = ["COLOURS", "iteration_curves", "score_histograms", "what_if_curves"]
 
 _HISTOGRAMS = 12
-_FAR = 10  # times the threshold: scores beyond it make the axis logarithmic there
+_FAR = 10  # times what the axis shows linearly: scores beyond it make the axis logarithmic there
 _WIDTH = 4.2  # inches: in a page of 400 pixels the letters of 9 points are still read
 COLOURS = {"blue": "#0072b2", "orange": "#d55e00", "green": "#009e73", "grey": "#777777"}
 
@@ -111,17 +111,20 @@ def score_histograms(scores: pd.DataFrame, thresholds: Mapping[int, float]) -> F
 
 
 def _bins(scores: NDArray[np.float64], reach: float) -> tuple[NDArray[np.float64], SymmetricalLogScale | None]:
-    """50 bins and the axis' scale: logarithmic beyond the threshold `reach`, where a few scores lie far above it.
+    """50 bins and the axis' scale: logarithmic beyond the threshold `reach`, where a few scores lie far above it, and
+    beyond the bulk of the scores, where the threshold itself does (nothing was removed, and one image stands far out).
 
     On a linear axis these would press all others, and the threshold, into one bin.
     """
-    if reach <= 0 or scores.max() <= _FAR * reach:
+    linear = min(reach, 2 * float(np.median(scores)))
+    if linear <= 0 or max(scores.max(), reach) <= _FAR * linear:
         return np.histogram_bin_edges(scores, bins=50), None
-    scale = SymmetricalLogScale(None, linthresh=reach)
+    scale = SymmetricalLogScale(None, linthresh=linear)
     to_axis = scale.get_transform()
-    low, high = to_axis.transform(np.array([scores.min(), scores.max()]))
+    top = max(scores.max(), 1.1 * reach)  # the threshold's line is inside
+    low, high = to_axis.transform(np.array([scores.min(), top]))
     edges = to_axis.inverted().transform(np.linspace(low, high, 51))
-    edges[[0, -1]] = scores.min(), scores.max()  # rounding must not leave one outside
+    edges[[0, -1]] = scores.min(), top  # rounding must not leave one outside
     return edges, scale
 
 

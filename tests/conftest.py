@@ -70,6 +70,14 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def few_resamples() -> Iterator[None]:
+    """A quarter of the bootstrap resamples, for simulations of many sets: each resample costs three fits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("irp_core.statistics.mixture._RESAMPLES", 25)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Params:
     """Parameters under which a whole run takes seconds."""

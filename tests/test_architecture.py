@@ -64,7 +64,7 @@ def test_the_way_of_an_image_names_the_numbered_rooms() -> None:
     assert sorted(told) == list(range(1, len(told) + 1))
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", [*PACKAGES, "benchmarks"])
 def test_no_room_and_no_file_is_too_large(package: str) -> None:
     files = sorted((ROOT / package).rglob("*.py"))
     assert len(files) > 10

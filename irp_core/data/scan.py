@@ -153,16 +153,17 @@ def scan(
     entries = {entry.image_id: entry for entry in listed if not entry.ignored}
     found: dict[str, Facts] = {}
     settings = images or Images()
-    before, new = known.recall([root / image for image in entries]) if known else ({}, {})
+    paths = {image: root / image for image in entries}
+    before, new = known.recall(list(paths.values())) if known else ({}, {})
 
     def facts_of(image: str) -> Facts | Unreadable:
-        return before.get(root / image) or look(root / image, settings)
+        return before.get(paths[image]) or look(paths[image], settings)
 
     with ThreadPoolExecutor(workers) as pool:
         read = pool.map(facts_of, entries)
         for done, (image, facts) in enumerate(zip(entries, read, strict=True), start=1):
-            if known and root / image in new and isinstance(facts, Facts):
-                known.remember(new[root / image], facts)
+            if known and paths[image] in new and isinstance(facts, Facts):
+                known.remember(new[paths[image]], facts)
             problem = entries[image].problem
             if isinstance(facts, Unreadable):
                 quarantined[image] = facts.reason

@@ -10,6 +10,7 @@ import os
 import stat
 from collections import deque
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from irp_core.data.own_output import own_output
@@ -72,9 +73,19 @@ class Tree:
 
     def folders(self, folder: str = "") -> list[str]:
         """The names of the folders directly below `folder` that hold images at any depth, sorted."""
-        depth = len(PurePosixPath(folder).parts)
-        parts = (PurePosixPath(image).parts for image in self.below(folder))
-        return sorted({names[depth] for names in parts if len(names) > depth + 1})
+        return self._inside.get(folder, [])
+
+    @cached_property
+    def _inside(self) -> dict[str, list[str]]:
+        """Folder → the names of those directly below it: looked for once, however many folders there are."""
+        found: dict[str, set[str]] = {}
+        for folder in {image.rpartition("/")[0] for image in self.images}:
+            path = folder
+            while path:
+                above, _, name = path.rpartition("/")
+                found.setdefault(above, set()).add(name)
+                path = above
+        return {folder: sorted(names) for folder, names in found.items()}
 
     def named(self, names: str, folder: str = "") -> str | None:
         """The path of the folder below `folder` whose name is `names` in any case."""
@@ -208,8 +219,9 @@ class _Walk:
             self._folders.append(path)
 
     def _file(self, path: str, status: os.stat_result) -> None:
-        name = PurePosixPath(path).name
-        ending = PurePosixPath(name).suffix.lower()
+        name = path.rpartition("/")[2]
+        dot = name.rfind(".")
+        ending = name[dot:].lower() if 0 < dot < len(name) - 1 else ""
         if name.startswith("._"):
             self.ignored.append(Ignored(shown(path), "written by macOS beside each file"))
         elif name.startswith("."):

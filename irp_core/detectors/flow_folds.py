@@ -2,7 +2,7 @@
 
 Every linear layer is K layers side by side, a batched matrix product; all else in a flow works element by element and
 takes one more axis as it is. What K flows one after another lose is the time to start K times as many operations:
-little on a processor core, where products of matrices take most of an epoch (benchmarks/folds.py measures it).
+little on a processor core, where products of matrices take most of an epoch (benchmarks/running/folds.py measures it).
 """
 
 from __future__ import annotations

@@ -59,6 +59,7 @@ class NetworkPass:
         self.features: tuple[Feature, ...] = ("pooled", *names) if pooled else tuple(names)
         self.small_batches: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._lanes: Lanes | None = None
+        self._full = 0  # views of a full batch, where there are lanes
 
     def find_small_batches(self, shapes: Collection[tuple[int, int]], full: int, lanes: Lanes | None = None) -> None:
         """Look for batches of fewer than `full` views of each shape (height, width) that give the same bits.
@@ -74,7 +75,7 @@ class NetworkPass:
             np.random.default_rng(0).integers(0, 256, (full, *shape, 3), dtype=np.uint8) for shape in sorted(shapes)
         ]
         wholes = [self._joined(probe) for probe in probes]
-        self._lanes, joined = None, self._joined
+        self._lanes, self._full, joined = None, full, self._joined
         if lanes is not None and all(map(np.array_equal, lanes.map(self._joined, probes), wholes)):
             self._lanes, joined = lanes, lambda pixels: lanes.map(self._joined, [pixels])[0]
         if self._network.precision != torch.float32:
@@ -91,8 +92,16 @@ class NetworkPass:
         return padded_size(-(-len(pixels) // self._lanes.count), full, tuple(sorted(set.intersection(*known))))
 
     def each(self, batches: Iterable[Pixels]) -> Iterable[dict[Feature, Rows]]:
-        """The rows of each batch, in their order; side by side where there are lanes."""
-        return map(self, batches) if self._lanes is None else self._lanes.map(self, batches)
+        """The rows of each batch, in their order; side by side where there are lanes and more batches than one.
+
+        A batch alone is computed on all cores, as `extract` does it, if it is a full one: of those alone it is known
+        that lanes give the same bits.
+        """
+        if self._lanes is None:
+            return map(self, batches)
+        gathered = list(batches)
+        alone = len(gathered) == 1 and len(gathered[0]) == self._full
+        return map(self, gathered) if alone else self._lanes.map(self, gathered)
 
     def _joined(self, pixels: Pixels) -> Rows:
         return np.concatenate([rows.astype(np.float64) for rows in self(pixels).values()], axis=1)

@@ -240,7 +240,7 @@ def open_segments(directory: Path, known: Collection[str]) -> Iterator[tuple[str
         try:
             yield path.name, _open_current(path) if current else _open_older(path)
         except (OSError, ValueError, KeyError, pa.ArrowException, InputError) as error:
-            path.stat()  # raises where the file is gone
+            path.lstat()  # raises where the file is gone; a link that leads nowhere is damage
             if isinstance(error, PermissionError):
                 raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
             yield path.name, str(error) if isinstance(error, InputError) else f"{path}: is no segment ({error})"

@@ -326,7 +326,13 @@ class _GoneError(Exception):
 
 
 def _remove(path: Path) -> None:
-    """Delete a segment that cannot be opened, by its name in the folder."""
+    """Delete a segment that cannot be opened, by its name in the folder.
+
+    Raises:
+        InputError: it is a folder, whatever lies in it.
+    """
+    if path.is_dir() and not path.is_symlink():
+        raise InputError(f"{path}: expected a file of the feature store, found a folder; move it away.")
     path.unlink(missing_ok=True)
     if path.suffix == ".json":
         path.with_suffix(".npy").unlink(missing_ok=True)

@@ -109,10 +109,13 @@ def _questions(run: RunDirectory, outcome: dict[str, Any], find: Find, maps: Run
     """What is undecided: a caption and a few pictures of each group, and of the images that stand out by themselves."""
     groups = outcome.get("groups", [])[:_GROUPS]
     singles = outcome.get("singles", [])
-    shown = [(f"{len(group['images'])} images that stand apart", group["representatives"]) for group in groups]
+    shown = [
+        _some(f"{len(group['images'])} images that stand apart", len(group["images"]), group["representatives"])
+        for group in groups
+    ]
     if singles:
         count = f"{len(singles)} images that stand" if len(singles) > 1 else "An image that stands"
-        shown.append((f"{count} out alone", singles[:_SINGLES]))
+        shown.append(_some(f"{count} out alone", len(singles), singles[:_SINGLES]))
     md5, images = run.manifest().set_index("image_id")["md5"], run.params().images
     return [
         {
@@ -121,6 +124,11 @@ def _questions(run: RunDirectory, outcome: dict[str, Any], find: Find, maps: Run
         }
         for caption, names in shown
     ]
+
+
+def _some(caption: str, of: int, names: list[str]) -> tuple[str, list[str]]:
+    """The caption, which says so where only some of the images are shown."""
+    return (caption if len(names) == of else f"{caption}; {len(names)} of them"), names
 
 
 def _pictures(md5: str, file: Path | None, images: Images, maps: RunMaps) -> dict[str, str | None]:

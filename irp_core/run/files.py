@@ -7,7 +7,7 @@ from pathlib import Path
 __all__ = [
     "CELLS", "CROP_LOSS", "DECIDED", "DECISION", "DECISIONS", "DIGESTS", "DUPLICATES", "FEATURES", "FINISHED",
     "FORMERLY", "HEALTH", "HISTORY", "IGNORED", "IMAGES", "ITERATIONS", "LANDSCAPE", "LASTING", "LAST_ROUND", "LOG",
-    "LOWER_BOUND", "MANIFEST", "MAPS", "MLFLOW", "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE",
+    "LOWER_BOUND", "MANIFEST", "MAPS", "MLFLOW", "MODEL", "NEAR_COPIES", "NOTES", "OPERATING", "OUTSIDE", "PREPARED",
     "QUARANTINE", "RECORD", "REMOVALS", "REMOVALS_SHOWN", "REPORT", "REVIEWS", "REVIEWS_DONE", "SCORES", "SNAPSHOT",
     "STEP", "SUMMARY", "TABLES", "TEST_SCORES", "TIMINGS", "TRACKED", "TRAINED", "TRAINING_SET", "found_in",
     "with_new_names",
@@ -22,6 +22,7 @@ IGNORED = "ignored.parquet"
 NOTES = "notes.parquet"
 CROP_LOSS = "crop_loss.parquet"
 HEALTH = "health.parquet"  # of `irp prepare` alone
+PREPARED = "prepared.json"  # the digests of what `irp prepare` wrote
 
 # Of the whole run.
 RECORD = "run.json"  # what was asked for

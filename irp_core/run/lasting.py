@@ -5,7 +5,7 @@ A step's note has the digests of its outputs (`irp_core.run.steps`), so the note
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from irp_core.atomic import read_json_object
 from irp_core.errors import InputError
@@ -13,9 +13,11 @@ from irp_core.hashing import file_sha256
 from irp_core.model_files import INSPECTOR
 from irp_core.run.directory import RunDirectory
 from irp_core.run.files import (
+    DECISIONS,
     DIGESTS,
     IMAGES,
     ITERATIONS,
+    MANIFEST,
     MODEL,
     RECORD,
     REMOVALS,
@@ -26,14 +28,19 @@ from irp_core.run.files import (
     SUMMARY,
     TEST_SCORES,
 )
+from irp_core.run.inputs import is_sealed
 
-__all__ = ["OF_REVIEWS", "check_results", "folder_differences", "folder_digests"]
+__all__ = ["OF_REVIEWS", "check_results", "check_rounds", "folder_differences", "folder_digests"]
 
 OF_REVIEWS = (REVIEWS, REMOVALS, IMAGES, REPORT)
 """What a review of the finished run changes."""
 
 
-_RESULTS = (SUMMARY, ITERATIONS, SCORES, TEST_SCORES, IMAGES, REMOVALS, f"{MODEL}/{INSPECTOR}")
+_RESULTS = (
+    MANIFEST, SUMMARY, ITERATIONS, SCORES, TEST_SCORES, REVIEWS, IMAGES, REMOVALS, f"{MODEL}/{INSPECTOR}",
+)  # fmt: skip
+_ROUNDS = ("score", "decide")
+"""The steps that a decision is made from, or left by."""
 
 
 def check_results(run: RunDirectory) -> None:
@@ -46,20 +53,45 @@ def check_results(run: RunDirectory) -> None:
     Raises:
         InputError: a file is gone or was changed.
     """
+    _check(run, _RESULTS)
+
+
+def check_rounds(run: RunDirectory) -> None:
+    """The same of what the decision rounds left, before anybody decides, or supposes, something from it again.
+
+    Raises:
+        InputError: a result, or an output of a round, is gone or was changed.
+    """
+    steps = [folder for name in _ROUNDS for folder in sorted(run.path.glob(f"iterations/*/{name}"))]
+    _check(run, [*_RESULTS, DECISIONS, *((folder / STEP).relative_to(run.path).as_posix() for folder in steps)])
+    for folder in steps:
+        if damage := run.damage_in(folder):
+            raise InputError(f"{damage}; {_remedy(run)}.")
+
+
+def _check(run: RunDirectory, names: Iterable[str]) -> None:
     file = run.path / DIGESTS
     if not file.is_file() or not run.has_results():
         return
+    if not is_sealed(run.record()):
+        raise InputError(f"{run.path / RECORD}: was changed since it was written; {_remedy(run, RECORD)}.")
     noted = read_json_object(file, "folder", "reviews")
     reviewed = len(run.reviews()) > int(noted["reviews"]["events"])  # since: what a review changes is another
-    for name in _RESULTS:
+    for name in names:
         expected = noted["folder"].get(name)
         if expected is None or (reviewed and name in OF_REVIEWS):
             continue
         found = file_sha256(run.path / name) if (run.path / name).is_file() else None
         if found != expected:
             what = "is gone" if found is None else "was changed since the run ended"
-            again = f"`irp refine --resume {run.path}` makes it again"
-            raise InputError(f"{run.path / name}: {what}; {again}.")
+            raise InputError(f"{run.path / name}: {what}; {_remedy(run, name)}.")
+
+
+def _remedy(run: RunDirectory, name: str = "") -> str:
+    if name == REVIEWS:
+        return "its copy in MLflow has the events as they were said"
+    began = "the command that began it (irp refine DATA with the same parameters) writes it again"
+    return began if name in (RECORD, MANIFEST, DECISIONS) else f"`irp refine --resume {run.path}` makes it again"
 
 
 def folder_digests(run: RunDirectory) -> dict[str, str]:

@@ -102,6 +102,11 @@ class Steps:
             _LOG.warning("%s; the results are made again.", damage)
         return damage is None
 
+    def damage_of_results(self, *names: str) -> str | None:
+        """What of these results is not as the finished run left it; None where all is, or none was noted."""
+        noted = _note(self.path / FINISHED).get("outputs", {})
+        return _damage(self.path, {name: noted[name] for name in names if name in noted})
+
     def drop_weights(self) -> None:
         """Delete the trained models of a finished run, each with its key: a sweep keeps tables only."""
         for step in ("train", "scorers"):

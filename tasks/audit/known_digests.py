@@ -19,7 +19,7 @@ from irp_core.run.directory import is_run
 from irp_core.run.files import DIGESTS
 from tasks.tracking.digests import digests_target
 from tasks.tracking.reader import TrackedRun
-from tasks.versions.dvc_files import dvc_file_of, version_of
+from tasks.versions.dvc_files import counted_in, dvc_file_of, version_of
 from tasks.versions.lineage import WEIGHTS_TAG
 
 __all__ = ["KnownDigests", "final_weights_sha256", "is_at_home", "seal_tag"]
@@ -101,6 +101,9 @@ def _of_dvc(run: TrackedRun, file: Path, params: Params) -> Iterator[Finding]:
     md5 = file_md5(file)
     if version is not None:
         wrong = [] if version == md5 else [f"{dvc_file} names the version {version[:12]}…, MLflow has {md5[:12]}…"]
+        size = file.stat().st_size
+        if (said := counted_in(dvc_file).get("size", size)) != size and not wrong:
+            wrong = [f"{dvc_file} says {said} bytes, the version has {size}"]
         yield finding("digests", "DVC", wrong, f"{dvc_file} names the same version")
     elif dvc_file.exists():
         yield Finding("digests", "DVC", "failed", f"{dvc_file} names no version")

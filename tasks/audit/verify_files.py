@@ -15,7 +15,7 @@ from irp_core.packed.images import image_md5, is_image
 from irp_core.refinement.policy import policy_of
 from tasks.audit.known_digests import is_at_home
 from tasks.tracking.reader import TrackedRun
-from tasks.versions.dvc_files import lineage_of, names_version
+from tasks.versions.dvc_files import counted_in, lineage_of, names_version
 
 __all__ = ["Progress", "TrackedFiles"]
 
@@ -44,7 +44,7 @@ class TrackedFiles:
                 yield Finding("DVC list", place, "skipped", "the run made no snapshots (snapshots.enabled)")
                 continue
             try:
-                members = set_members(md5)
+                members, files = set_members(md5)
             except InputError as error:
                 yield Finding("DVC list", place, "failed", str(error))
                 continue
@@ -63,6 +63,8 @@ class TrackedFiles:
                 for name, found in lineage_of(file).items()
                 if name in said and found != said[name]
             ]
+            counted = counted_in(file).get("nfiles", files)
+            wrong += [f"{file} says {counted} files, its list has {files}"] if counted != files else []
             yield finding("DVC list", place, wrong, f"{md5}, {len(members)} images")
 
     def paths(self) -> dict[str, Path] | None:

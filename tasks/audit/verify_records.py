@@ -18,6 +18,7 @@ from irp_core.refinement.reviews import approval
 from irp_core.run.files import MODEL
 from irp_core.run.inputs import is_sealed
 from tasks.audit.known_digests import KnownDigests
+from tasks.tracking.digests import TIMES, curve_digest, curves
 from tasks.tracking.queries import experiments, model_version, runs_tagged, versions_of
 from tasks.tracking.reader import TrackedRun
 
@@ -25,7 +26,6 @@ __all__ = ["TrackedRecords", "listed_code"]
 
 _CODE = f"{MODEL}/code.sha256"
 _ORIGIN = ("mlflow.source.git.commit", "irp.git_dirty")
-_TIMES = ("epoch_seconds",)
 # What two MLflow runs of one run's id share, whatever machine made them.
 _IDENTITY = ("irp.params_digest", "irp.manifest_sha256")
 
@@ -62,16 +62,19 @@ class TrackedRecords:
                 continue
             data, ended = holder.data, self.run.parent.info.status == "FINISHED"
             wrong = _changes("parameter", data.params, entry["params"])
-            wrong += _changes("metric", data.metrics, {k: v for k, v in entry["metrics"].items() if k not in _TIMES})
+            wrong += _changes("metric", data.metrics, {k: v for k, v in entry["metrics"].items() if k not in TIMES})
+            if "name" in entry:  # an older irp noted neither names nor curves
+                wrong += _changes("name", {"": holder.info.run_name}, {"": entry["name"]})
             # Begun again, a run has the tags of the latest command, and may be timed anew; else it is the same.
             passing = _changes("tag", data.tags, entry["tags"])
-            passing += _changes("metric", data.metrics, {k: v for k, v in entry["metrics"].items() if k in _TIMES})
+            passing += _changes("metric", data.metrics, {k: v for k, v in entry["metrics"].items() if k in TIMES})
             passing += [f"tag {name} was not there" for name in _ORIGIN if name in set(data.tags) - set(entry["tags"])]
             for kind, found, noted in (
                 ("parameter", data.params, entry["params"]),
                 ("metric", data.metrics, entry["metrics"]),
             ):
                 passing += [f"{kind} {name} was not there" for name in found if name not in noted]
+            passing += self._other_curves(holder, entry)
             if passing and not wrong and not ended:
                 how = f"its tracking did not end, `irp refine` again ends it ({'; '.join(passing)})"
                 yield Finding("MLflow's database", place, "skipped", how)
@@ -80,6 +83,17 @@ class TrackedRecords:
         strangers = set(self.holders) - {entry["mlflow_run"] for entry in self.digests.entries()}
         wrong = [f"MLflow's run {stranger} says that it is a model of this run" for stranger in sorted(strangers)]
         yield finding("MLflow's database", "models", wrong, f"{len(self.run.models)} models as noted")
+
+    def _other_curves(self, holder: Run, entry: Mapping[str, Any]) -> list[str]:
+        if "curves" not in entry:
+            return []
+        noted = entry["curves"]
+        names = {*noted, *curves(holder)} & set(holder.data.metrics)  # a metric that is gone is named as such
+        return [
+            f"the points of metric {name} are others"
+            for name in sorted(names)
+            if name not in noted or curve_digest(self.run.client, holder, name) != noted[name]
+        ]
 
     def _places(self) -> list[str]:
         return ["run", *(f"iteration {k}" for k in range(len(self.digests.entries()) - 1))]

@@ -19,6 +19,7 @@ from irp_core.errors import InputError
 from irp_core.plots import what_if_curves
 from irp_core.refinement.policy import Policy, policy_of
 from irp_core.run.directory import RunDirectory, is_run
+from irp_core.run.lasting import check_rounds
 from tasks.audit.levers import Levers
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def _stored(reference: str, params: Params) -> _Stored:
         run = RunDirectory(Path(reference))
         if not run.has_results():
             raise InputError(f"{reference}: expected a finished run, found one that did not end.")
+        check_rounds(run)
     else:
         from tasks.tracking.reader import find_run
 

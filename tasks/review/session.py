@@ -27,6 +27,7 @@ from irp_core.refinement.reviews import (
 )
 from irp_core.removals import RESTORED
 from irp_core.run.directory import RunDirectory
+from irp_core.run.lasting import check_rounds
 from irp_core.run.removal_tables import decided_removals
 from irp_core.run.review_log import bring_up_to_date, record_event
 
@@ -41,7 +42,7 @@ class Review:
     """The review of one finished run.
 
     Raises:
-        InputError: the run did not end.
+        InputError: the run did not end, or what would be shown was changed since.
     """
 
     run: RunDirectory
@@ -49,6 +50,7 @@ class Review:
     def __post_init__(self) -> None:
         if not self.run.has_results():
             raise InputError(f"{self.run.path}: expected a finished run, found one that did not end.")
+        check_rounds(self.run)
         bring_up_to_date(self.run)
 
     @cached_property

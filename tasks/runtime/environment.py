@@ -31,6 +31,9 @@ _DEFAULTS = {
     # Else a thread that waits for others keeps its core busy: two processes on two cores then took 20 times as long
     # (docs/measured.md).
     "OMP_WAIT_POLICY": "PASSIVE",
+    # numpy's own threads know no such policy: beside two busy processes the default's training took half as much
+    # processor time again. Its products here are too small to gain anything from a second one (docs/measured.md).
+    "OPENBLAS_NUM_THREADS": "1",
     # git is optional (snapshots say so when they need it); GitPython otherwise fails on import.
     "GIT_PYTHON_REFRESH": "quiet",
 }

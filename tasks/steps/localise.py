@@ -10,6 +10,8 @@ from prefect.cache_policies import NO_CACHE
 
 from irp_core.config import digest
 from irp_core.data.manifest import testing_rows, training_rows
+from irp_core.detectors import detector_class
+from irp_core.detectors.protocol import ScoreGradient
 from irp_core.features.pipeline import StoredFeatures
 from irp_core.refinement.scoring import localiser_name, most_mapped, needs_of
 from irp_core.results.localising import fit_localiser, measure_maps
@@ -38,7 +40,8 @@ def localise(run_path: str, iteration: int, features: StoredFeatures) -> dict[st
     key = digest("localise", run.key("train", iteration), name, *settings, local, tested, params.run.seed, *drawn)
 
     def make(folder: Path) -> None:
-        weights = resolve_weights(params.features)
+        # A gradient alone needs the network again; everything else is in the store.
+        weights = resolve_weights(params.features) if issubclass(detector_class(name), ScoreGradient) else None
         found = fit_localiser(run, iteration, features, folder, weights)
         assert found is not None
         detector = run.step("train", iteration) if name == params.detector.name else folder

@@ -31,6 +31,7 @@ from irp_core.run.directory import RunDirectory, is_run
 from irp_core.run.files import RECORD
 from irp_core.run.inputs import RunInputs, is_sealed, sealed_record
 from irp_core.run.prepared import PreparedSet, expect_trainable
+from irp_core.run.prepared_digests import check_prepared
 from irp_core.run.review_log import bring_all_up_to_date
 from tasks.runtime.one_at_a_time import one_at_a_time
 from tasks.runtime.progress import bar, tell
@@ -123,6 +124,7 @@ def create_run(root: Path, params: Params, prepared: Path, inputs: RunInputs, na
         inputs: what the run is asked to do besides its parameters; `share_with` is another run's directory.
         name: of the data set; None: the folder's.
     """
+    check_prepared(prepared)
     manifest = PreparedSet(prepared).manifest()
     expect_trainable(manifest, root)
     manifest_sha256 = manifest_digest(manifest)

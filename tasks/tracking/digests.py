@@ -25,11 +25,13 @@ from irp_core.run.files import DIGESTS
 from irp_core.run.lasting import folder_digests
 from tasks.tracking.artifacts import FILES_TAG, PENDING_TAG, log_files
 
-__all__ = ["described", "digests_target", "events_digest", "write_digests"]
+__all__ = ["TIMES", "curve_digest", "curves", "described", "digests_target", "events_digest", "write_digests"]
 
 _LOG = logging.getLogger(__name__)
 # The directory is another where the project is moved; what is being uploaded is no lasting state.
 _PASSING = (FILES_TAG, PENDING_TAG, "irp.directory")
+TIMES = ("epoch_seconds",)
+"""Metrics that say how long something took."""
 _OF_MLFLOW = ("mlflow.parentRunId", "mlflow.source.git.commit")
 
 
@@ -43,8 +45,8 @@ def write_digests(client: MlflowClient, run: RunDirectory, parent: str, nested: 
     events = run.reviews()
     content = {
         "run_id": run.run_id,
-        "run": described(client.get_run(parent)),
-        "models": [described(client.get_run(model)) for model in nested],
+        "run": described(client, parent),
+        "models": [described(client, model) for model in nested],
         "reviews": {"events": len(events), "sha256": events_digest(events.to_dict("records"))},
         "folder": folder_digests(run),
     }
@@ -66,18 +68,37 @@ def digests_target(snapshots: Path, run_id: str) -> Path:
     return snapshots / run_id / DIGESTS
 
 
-def described(run: Run) -> dict[str, Any]:
-    """What is held of an MLflow run: its id, tags, parameters, last metrics, and the sha256 of every artifact."""
+def described(client: MlflowClient, mlflow_run: str) -> dict[str, Any]:
+    """What is held of an MLflow run: its id, name, tags, parameters, last metrics and the curves that they end, and the
+    sha256 of every artifact."""
+    run = client.get_run(mlflow_run)
     tags = run.data.tags
     own = {key: tags[key] for key in tags if (key.startswith("irp.") and key not in _PASSING) or key in _OF_MLFLOW}
     files = {name: sha256 for name, sha256 in json.loads(tags.get(FILES_TAG, "{}")).items() if name != DIGESTS}
     return {
         "mlflow_run": run.info.run_id,
+        "name": run.info.run_name,
         "tags": own,
         "params": dict(run.data.params),
         "metrics": dict(run.data.metrics),
+        "curves": {name: curve_digest(client, run, name) for name in curves(run)},
         "files": files,
     }
+
+
+def curves(run: Run) -> list[str]:
+    """The metrics of a run that have points before their last one; of a single point, the metric is all there is.
+
+    How long an epoch took is another number each time it is trained.
+    """
+    last = {metric.key: metric.step for metric in run.data._metric_objs}
+    return sorted(name for name, step in last.items() if step > 0 and name not in TIMES)
+
+
+def curve_digest(client: MlflowClient, run: Run, name: str) -> str:
+    """Digest of the points (step, value) of a metric, to 12 digits: databases write numbers in their own ways."""
+    points = {(point.step, f"{point.value:.12g}") for point in client.get_metric_history(run.info.run_id, name)}
+    return digest(sorted(points))
 
 
 def events_digest(events: Sequence[Mapping[str, object]]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
 import tasks.runtime.environment  # noqa: F401  (quiets MLflow)
@@ -137,11 +139,20 @@ def versions_of(client: MlflowClient, mlflow_run: str) -> list[Any]:
 
 def artifacts_below(client: MlflowClient, mlflow_run: str, folder: str) -> Iterator[str]:
     """The files that the store has in a folder of a run's artifacts, and in those within it."""
-    for found in client.list_artifacts(mlflow_run, folder):
-        if found.is_dir:
-            yield from artifacts_below(client, mlflow_run, found.path)
-        else:
-            yield found.path
+
+    def below(path: str) -> Iterator[str]:
+        for found in list_artifacts(path):
+            if found.is_dir:
+                yield from below(found.path)
+            else:
+                yield found.path
+
+    # MLflow also lists what a model has that somebody logged for the run under this name, and looks for one in the
+    # database at every folder: where there is none, the run's own store is asked.
+    own = get_artifact_repository(client.get_run(mlflow_run).info.artifact_uri, tracking_uri=client.tracking_uri)
+    alone = len(client.list_artifacts(mlflow_run, folder)) == len(own.list_artifacts(folder))
+    list_artifacts = own.list_artifacts if alone else partial(client.list_artifacts, mlflow_run)
+    yield from below(folder)
 
 
 def experiments(client: MlflowClient) -> list[str]:

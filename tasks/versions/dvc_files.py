@@ -10,7 +10,7 @@ import yaml
 from irp_core.atomic import atomic_path
 from irp_core.text.plain_yaml import read_yaml
 
-__all__ = ["dvc_file_of", "lineage_of", "names_version", "version_of", "write_dvc_file", "write_text"]
+__all__ = ["counted_in", "dvc_file_of", "lineage_of", "names_version", "version_of", "write_dvc_file", "write_text"]
 
 
 def dvc_file_of(target: Path) -> Path:
@@ -42,6 +42,15 @@ def version_of(file: Path) -> str | None:
         return str(output["md5"]) if output["path"] == file.name.removesuffix(".dvc") else None
     except (ValueError, KeyError, TypeError):  # InputError is a ValueError
         return None
+
+
+def counted_in(file: Path) -> dict[str, Any]:
+    """`nfiles` and `size` that a `.dvc` file of one output says, as `write_dvc_file` wrote them; nothing where none."""
+    try:
+        (output,) = read_yaml(file)["outs"]
+        return {name: output[name] for name in ("nfiles", "size") if name in output}
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def lineage_of(file: Path) -> dict[str, Any]:

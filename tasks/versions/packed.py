@@ -66,15 +66,16 @@ def _tables(rows: pd.DataFrame, packed: PackedSet) -> Iterator[tuple[Path, pd.Da
         yield folder, tables, shards.rename(columns={"name": "image_id"})[["image_id", "md5"]]
 
 
-def set_members(md5: str) -> pd.DataFrame:
-    """`image_id` and `md5` of the images in a version, fetched from the remote where the cache lacks it.
+def set_members(md5: str) -> tuple[pd.DataFrame, int]:
+    """`image_id` and `md5` of the images in a version, fetched from the remote where the cache lacks it, and how many
+    files the version has: as many, or the shards and tables of a packed set.
 
     Raises:
         InputError: nowhere to be had, or not the list that its hash names.
     """
     listed = set_objects(md5)
     packed = _packed_version(md5) if _in_shards(listed) else None
-    return listed if packed is None else packed.rows()[["image_id", "md5"]]
+    return (listed if packed is None else packed.rows()[["image_id", "md5"]]), len(listed)
 
 
 def image_places(version: str | None, md5s: list[str]) -> Mapping[str, Path]:

@@ -12,25 +12,12 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import (
-    audit,
-    choosing,
-    choosing_report,
-    detector_choice,
-    extraction,
-    feedback,
-    folds,
-    kinds,
-    line_round,
-    maps,
-    paper_settings,
-    run,
-    scale,
-    serving,
-    snapshots,
-    training,
-    transformations,
-)
+from benchmarks import kinds, maps, paper_settings, run, transformations
+from benchmarks.choosing import detector as detector_choice
+from benchmarks.choosing import report as choosing_report
+from benchmarks.choosing import runs as choosing
+from benchmarks.running import audit, extraction, feedback, folds, line_round, serving, snapshots, training, waiting
+from benchmarks.scale import refinement as scale
 from benchmarks.tables import measured, put_rows
 from irp_core.config import Params
 from irp_core.demo.line import Batch
@@ -53,6 +40,7 @@ SMALLEST: dict[ModuleType, dict[str, Any]] = {
         "FEATURES": {"scales": [64], "kurtosis_scale": 128, "cell_scale": 64},
     },
     serving: {"_ROUNDS": 2, "_TOGETHER": 1, "_BATCH": 2, "_KINDS": {"ensemble": serving._KINDS["ensemble"]}},
+    waiting: {"IMAGES": 60, "ODD": 1, "CELLS": 2, "DETECTORS": ("gaussian",)},
     folds: {"IMAGES": 20, "DIMENSIONS": 16, "FOLDS": 2, "EPOCHS": 1},
 }
 

@@ -12,13 +12,21 @@ import pandas as pd
 import pytest
 
 import flows.refine
+from flows.cli.session import prefect_session
+from flows.prepare import prepare_dataset
+from irp_core.config import Params
 from irp_core.errors import InputError
 from irp_core.features.segments import open_segments
 from irp_core.inspection.saving import described_in
 from irp_core.run.begun import check_begun
 from irp_core.run.directory import RunDirectory
+from irp_core.run.glance.overview import overview
+from irp_core.run.inputs import RunInputs
 from irp_core.run.lasting import check_results
+from tasks.audit.whatif import suppose
+from tasks.review.session import Review
 from tasks.scoring import local_model
+from tasks.steps.prepare import create_run
 from tasks.versions import snapshots
 from tests.flows.harness import refine_in, table_hashes
 
@@ -222,6 +230,68 @@ def test_each_stored_file_alone_is_noticed_before_it_is_used(
         file.write_bytes(whole)
     assert unseen == []
     assert len(cases) >= (len(SKILFUL) if damage is None else 33)
+
+
+@pytest.mark.parametrize("use", [Review, lambda run: suppose(str(run.path), Params())], ids=["review", "whatif"])
+def test_nobody_decides_or_supposes_anything_from_a_round_that_was_damaged(
+    use: Callable[[RunDirectory], object], in_workspace: Path, tmp_path: Path
+) -> None:
+    run = RunDirectory(tmp_path / "runs" / in_workspace.name)
+    shutil.copytree(in_workspace, run.path)
+    use(run)
+    rounds = [file for step in ("score", "decide") for file in run.path.glob(f"iterations/*/{step}/*")]
+    assert len(rounds) > 8
+    for file in [*rounds, run.path / "manifest.parquet", run.path / "run.json"]:
+        whole = file.read_bytes()
+        for harm in (_middle, _half):
+            harm(file)
+            with pytest.raises(InputError, match=str(file)):
+                use(run)
+            file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["run.json", "summary.json", "iterations.parquet"])
+def test_the_list_of_runs_shows_no_figure_that_was_changed(name: str, in_workspace: Path, tmp_path: Path) -> None:
+    run = tmp_path / in_workspace.name
+    shutil.copytree(in_workspace, run)
+    (whole,) = overview(tmp_path)
+    assert whole.end and whole.problem is None
+    edit = {"run.json": _edited, "summary.json": _larger, "iterations.parquet": _auroc}[name]
+    edit(run / name)
+    (line,) = overview(tmp_path)
+    assert line.end is None and line.problem and f"{run / name}: was changed" in line.problem
+
+
+def _auroc(path: Path) -> None:
+    table = pd.read_parquet(path)
+    table["auroc"] = 0.999
+    table.to_parquet(path)
+
+
+def test_a_prepared_set_that_was_changed_begins_no_run(
+    plant: Path, tiny: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepared = tmp_path / "prepared"
+    params = tiny.model_copy(update={"review": tiny.review.model_copy(update={"decisions": None})})
+    with prefect_session(orchestrate=False):
+        prepare_dataset(str(plant), params.model_dump(mode="json"), str(prepared))
+    tables = sorted(prepared.glob("*.parquet"))
+    assert {"manifest.parquet", "near_copies.parquet", "health.parquet"} < {table.name for table in tables}
+    for table in tables:
+        whole = table.read_bytes()
+        for harm in (_middle, _half, Path.unlink, _row_less):
+            harm(table)
+            if table.is_file() and table.read_bytes() == whole:  # no row to take
+                continue
+            with pytest.raises(InputError, match=f"{table}: .* since the set was prepared"):
+                create_run(plant, params, prepared, RunInputs())
+            table.write_bytes(whole)
+    assert not (tmp_path / "runs").exists()
+    create_run(plant, params, prepared, RunInputs())
+    (prepared / "prepared.json").unlink()  # of an older version, or changed on purpose
+    _row_less(prepared / "manifest.parquet")
+    create_run(plant, params, prepared, RunInputs())
 
 
 def _skilful(run: RunDirectory, file: Path) -> Callable[[Path], object] | None:

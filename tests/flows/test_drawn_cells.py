@@ -17,6 +17,8 @@ from irp_core.refinement import scoring
 from irp_core.refinement.scoring import drawn_rows, mapped, only_of
 from irp_core.run.directory import RunDirectory
 from irp_core.run.step_files import read_scores
+from tasks.review.server import ReviewServer
+from tasks.review.session import Review
 from tasks.runtime.without_prefect import without_prefect
 from tests.conftest import TINY, make_workspace
 from tests.flows.harness import refine_in, store_of
@@ -68,6 +70,20 @@ def test_the_threshold_is_the_samples_and_says_so(large: Path) -> None:
     assert "drawn by content, stand for all" in log
     assert len(run.images()) == len(everything)  # every image has its row, and its scores of the rounds
     assert run.scores(0)["score"].notna().all()
+
+
+def test_the_review_shows_every_picture_and_the_maps_of_the_sample(
+    large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(large.parents[1])
+    run = RunDirectory(large)
+    everything = training_rows(run.manifest())["md5"]
+    server = ReviewServer(Review(run), "ada")
+    some, others = mapped(everything), set(everything) - mapped(everything)
+    assert all(server.picture(md5, "small") for md5 in everything)
+    assert all(server.picture(md5, "map") for md5 in some)
+    assert [md5 for md5 in others if server.picture(md5, "map")] == []
+    assert {item["md5"] for item in server.items("all", "", None)["items"]} == set(server.table()["md5"])
 
 
 def test_the_audit_makes_all_of_it_again(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,8 @@ def test_prefect_shows_the_iterations(in_workspace: Path, prefect_api: str) -> N
     flows = api.post(f"{prefect_api}/flow_runs/filter", json=ids).json()
     ours = [f["id"] for f in flows if f["parameters"]["params"]["tracking"]["uri"] == store_of(Path.cwd())]
     artifact = next(a for a in found if a["flow_run_id"] in ours)
+    (tagged,) = [f["tags"] for f in flows if f["id"] == artifact["flow_run_id"]]
+    assert set(tagged) == {"method:irp", "dataset:plant", f"run:{in_workspace.name}"}
     removed = pd.read_parquet(in_workspace / "removals.parquet")["image_id"].tolist()
     assert [row["image_id"] for row in json.loads(artifact["data"])] == removed
     flow = {"flow_runs": {"id": {"any_": [artifact["flow_run_id"]]}}}

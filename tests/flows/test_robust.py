@@ -31,7 +31,7 @@ ROBUST = [
 
 
 @pytest.fixture(scope="module")
-def robust(tmp_path_factory: pytest.TempPathFactory, plant: Path, prefect_api: str) -> Path:
+def robust(tmp_path_factory: pytest.TempPathFactory, plant: Path, prefect_api: str, few_resamples: None) -> Path:
     return refine_in(make_workspace(tmp_path_factory.mktemp("robust") / "workspace"), plant, ROBUST)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -265,11 +266,44 @@ def _more(table: str) -> Callable[[Hand], object]:
     return lambda hand: hand.sql(f"INSERT INTO {table} ({columns}) VALUES ({values})", hand.parent)
 
 
+def _curve(hand: Hand) -> None:
+    """The loss of the first epoch, which the last one's metric says nothing of."""
+    hand.sql(
+        "UPDATE metrics SET value = value / 2 WHERE key = 'loss' AND step = 1 AND run_uuid = ?",
+        hand.run.models[0].info.run_id,
+    )
+
+
+def _point_more(hand: Hand) -> None:
+    hand.sql(
+        "INSERT INTO metrics (key, value, timestamp, step, is_nan, run_uuid) VALUES ('auroc', 0.99, 1, 0, 0, ?)",
+        hand.parent,
+    )
+
+
+def _counted(name: str, key: str) -> Callable[[Hand], object]:
+    def change(hand: Hand) -> None:
+        file = hand.dvc(name)
+        hand.write(file, re.sub(rf"{key}: \d+", f"{key}: 7", file.read_text()))
+
+    return change
+
+
 def _stranger(hand: Hand) -> None:
     """Python would import it instead of the library."""
     file = hand.artifact("model/code.sha256").with_name("code") / "torch.py"
     hand.save(file)
     file.write_text("print('not what you think')")
+
+
+def _logged_model(hand: Hand) -> None:
+    """MLflow shows its files, and loads them, as if they were the run's own."""
+    code = hand.spare / "model" / "code"
+    code.mkdir(parents=True)
+    (code / "torch.py").write_text("print('not what you think')")
+    run = hand.run.parent.info
+    model = hand.run.client.create_logged_model(run.experiment_id, name="model", source_run_id=run.run_id)
+    hand.run.client.log_model_artifacts(model.model_id, str(code.parent))
 
 
 def _of_another_run(hand: Hand) -> str:
@@ -346,6 +380,12 @@ TAMPERINGS: dict[str, tuple[Callable[[Hand], object], str]] = {
     "a parameter more": (_more("params"), "MLflow's database"),
     "a metric more": (_more("latest_metrics"), "MLflow's database"),
     "a registered version that is said to be of a model": (_of_another_run, "registered version"),
+    "a point of a curve before its last": (_curve, "MLflow's database"),
+    "a point more of the run's curve": (_point_more, "MLflow's database"),
+    "a model's name": (
+        lambda hand: hand.run.client.update_run(hand.last.info.run_id, name="iteration-09"),
+        "MLflow's database",
+    ),
     # The artifacts, some with their digests in the tags.
     "a removal table": (_edited("removals.parquet"), "artifact hashes"),
     "a removal table and its tag": (_edited("removals.parquet", tags=True), "removal table"),
@@ -369,6 +409,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Hand], object], str]] = {
     "code beside the model": (_code(with_list=False), "final detector"),
     "code beside the model and its list": (_code(with_list=True), "artifact hashes"),
     "a file more beside the model": (_stranger, "artifact hashes"),
+    "a model of the same name that was logged for the run": (_logged_model, "artifact hashes"),
     "a deleted table": (lambda hand: hand.delete(hand.artifact("tables/quarantine.parquet")), "artifact hashes"),
     # The digests.
     "the digests": (_digests(tags=False), "digests"),
@@ -380,6 +421,8 @@ TAMPERINGS: dict[str, tuple[Callable[[Hand], object], str]] = {
     "the digests' deleted .dvc": (lambda hand: hand.delete(hand.dvc("digests.json.dvc")), "digests"),
     "the iteration that a version is of": (_lineage, "DVC list"),
     "a version in a comment": (_comment, "DVC list"),
+    "how many files a version has": (_counted("iteration-01.dvc", "nfiles"), "DVC list"),
+    "how large the digests' version is": (_counted("digests.json.dvc", "size"), "digests"),
     "DVC's list of images": (_list, "DVC list"),
     "an image": (_image, "image contents"),
 }  # fmt: skip

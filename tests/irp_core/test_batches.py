@@ -124,13 +124,17 @@ def test_views_are_computed_side_by_side_in_batches_that_keep_every_lane_at_work
     assert sorted(shown.sizes) == sorted((size, True) for size in batches)
 
 
-def test_in_bfloat16_whose_rounding_hides_most_differences_every_batch_is_a_full_one() -> None:
+@pytest.mark.parametrize(("views", "in_a_lane"), [(2, [False]), (9, [True, True])])
+def test_in_bfloat16_whose_rounding_hides_most_differences_every_batch_is_a_full_one(
+    views: int, in_a_lane: list[bool]
+) -> None:
+    """And one alone has all cores."""
     shown = Shown(precision=torch.bfloat16)
     shows = NetworkPass(shown, [], pooled=True)  # type: ignore[arg-type]
     shows.find_small_batches({(2, 2)}, 8, Lanes(2))
     shown.sizes.clear()
-    rows_of(shows, list(np.zeros((2, 2, 2, 3), dtype=np.uint8)), 8)
-    assert shown.sizes == [(8, True)]
+    rows_of(shows, list(np.zeros((views, 2, 2, 3), dtype=np.uint8)), 8)
+    assert shown.sizes == [(8, lane) for lane in in_a_lane]
 
 
 def test_lanes_that_change_a_bit_are_not_used() -> None:

@@ -7,6 +7,7 @@ neither.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from irp_core.data.layouts.listing import Entry, masks_by_image
@@ -58,7 +59,8 @@ def unclear(tree: Tree, good: Good = DEFAULT_GOOD) -> str | None:
     Names that mean a split, good images or defects, where this layout would not heed them: it would train
     on test images, or on defects, as if they were good.
     """
-    folders = [tuple(PurePosixPath(image).parts[:-1]) for image in tree.images if not _in_masks(image)]
+    paths = {image.rpartition("/")[0] for image in tree.images}
+    folders = [tuple(path.split("/")) if path else () for path in sorted(paths) if not _of_masks(path)]
     if splits := sorted({names[0] for names in folders if names and split_of(names[0])}):
         return f"the folder{'s' * (len(splits) > 1)} {_listed(splits)} of a split, in no layout that is known"
     if any(good(name) for name in tree.folders()):
@@ -77,7 +79,12 @@ def _tells(name: str, good: Good) -> bool:
 
 
 def _in_masks(image: str) -> bool:
-    return any(is_mask_folder(name) for name in PurePosixPath(image).parts[:-1])
+    return _of_masks(image.rpartition("/")[0])
+
+
+@lru_cache(maxsize=4096)
+def _of_masks(folder: str) -> bool:
+    return any(is_mask_folder(name) for name in folder.split("/") if name)
 
 
 def _listed(names: list[str], most: int = 4) -> str:

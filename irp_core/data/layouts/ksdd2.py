@@ -26,11 +26,12 @@ __all__ = ["matches", "read"]
 
 _SPLITS = ("train", "test")
 _GROUND_TRUTH = "_GT"
+_TRUTH = f"{_GROUND_TRUTH}.png"
 
 
 def matches(tree: Tree, good: Good = DEFAULT_GOOD) -> bool:
     """`train` and `test` each hold a `*_GT.png`."""
-    with_truth = {path.parent.as_posix() for path in map(PurePosixPath, tree.images) if _is_truth(path)}
+    with_truth = {image.rpartition("/")[0] for image in tree.images if image.endswith(_TRUTH)}
     return with_truth.issuperset(_SPLITS)
 
 
@@ -56,7 +57,7 @@ def read(tree: Tree, good: Good = DEFAULT_GOOD) -> list[Entry]:
 
 
 def _is_truth(path: PurePosixPath) -> bool:
-    return path.name.endswith(f"{_GROUND_TRUTH}.png")
+    return path.name.endswith(_TRUTH)
 
 
 def _entry(root: Path, split: str, path: PurePosixPath) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -166,7 +167,22 @@ def _finite(block: NDArray[np.floating]) -> NDArray[np.float64]:
     return values
 
 
+_LATEST: dict[bytes, NDArray[np.intp]] = {}  # digest of the components → neighbours, of the latest landscape
+
+
 def _neighbours(components: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The same landscape is read again by each step of a round; its neighbours are looked for once."""
+    digest = hashlib.sha256(repr(components.shape).encode() + np.ascontiguousarray(components).tobytes()).digest()
+    found = _LATEST.get(digest)
+    if found is None:
+        found = _nearest(components)
+        found.setflags(write=False)
+        _LATEST.clear()
+        _LATEST[digest] = found
+    return found
+
+
+def _nearest(components: NDArray[np.float64]) -> NDArray[np.intp]:
     count = min(_NEIGHBOURS, len(components) - 1)
     if len(components) <= _MANY:
         found = NearestNeighbors(n_neighbors=count).fit(components).kneighbors(return_distance=False)

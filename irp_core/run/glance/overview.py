@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from irp_core.errors import InputError
+from irp_core.run.files import ITERATIONS, RECORD, SUMMARY
 from irp_core.run.glance.record import RunRecord, newest_first, run_folders
+from irp_core.run.inputs import is_sealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +25,7 @@ class Line:
     Attributes:
         end: iterations, images removed, images at the start, and AUROC (NaN without labels); None of a run that did
             not end.
-        problem: why it cannot be read; then nothing else but the id is known.
+        problem: why it cannot be read, or what of it was changed; then nothing else but the id is known.
     """
 
     run_id: str
@@ -55,6 +57,9 @@ def _line(run: RunRecord) -> Line:
     try:
         record, params = run.record(), run.params()
         end = None
+        changed = None if is_sealed(record) else f"{run.path / RECORD}: was changed since it was written"
+        if damage := changed or run.damage_of_results(SUMMARY, ITERATIONS):
+            raise InputError(f"{damage}.")
         if run.has_results():
             summary = run.summary()
             counts = tuple(int(summary[name]) for name in ("iterations", "n_removed", "n_start"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from PIL import Image
 from irp_core.config import Contamination, Dataset
 from irp_core.data.contamination import contaminate
 from irp_core.data.crop_loss import count_lost, crop_loss
-from irp_core.data.layouts.mvtec import CATEGORIES
+from irp_core.data.layouts.mvtec import CATEGORIES, categories_below
 from irp_core.data.manifest import testing_rows as held_out
 from irp_core.data.manifest import training_rows
 from irp_core.data.scan import detect_layout, scan
+from irp_core.data.walk import Tree
 from irp_core.errors import InputError
 from irp_core.features.images import decode, decode_mask, resized
 
@@ -232,3 +234,19 @@ def test_magnetic_tiles_as_published(tmp_path: Path) -> None:
     assert sorted(rows["defect_type"].dropna()) == ["blowhole", "break", "crack", "fray", "uneven"]
     assert rows["mask_path"].notna().sum() == 5
     assert count_lost(crop_loss(tmp_path, rows, "center")) == (4, 0)
+
+
+def test_the_time_of_a_detection_does_not_grow_with_the_number_of_folders() -> None:
+    passes = 0
+
+    class Counted(tuple[str, ...]):
+        def __iter__(self) -> Iterator[str]:
+            nonlocal passes
+            passes += 1
+            return super().__iter__()
+
+    tree = Tree(Path(), Counted(f"camera-{number:03d}/day/1.png" for number in range(300)), {}, ())
+    assert categories_below(tree) == []
+    assert tree.folders("camera-007") == ["day"]
+    assert tree.folders("camera-007/day") == tree.folders("camera") == []
+    assert passes == 1

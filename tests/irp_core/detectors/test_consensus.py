@@ -43,25 +43,31 @@ def plant(good: int, bad: int, seed: int) -> FeatureSet:
     return FeatureSet(pooled.astype(np.float32), patches.astype(np.float32), kurtosis.astype(np.float32))
 
 
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what no number of resamples changes; the reference has all."""
+    monkeypatch.setattr("irp_core.statistics.mixture._RESAMPLES", 25)
+
+
 def consensus(features: FeatureSet) -> Consensus:
     return Consensus.build(features, Params(), CPU)
 
 
 @pytest.mark.parametrize("bad", [0, 8, 32])
-def test_the_ordinary_ones_are_the_good_ones(bad: int) -> None:
+def test_the_ordinary_ones_are_the_good_ones(bad: int, few_resamples: None) -> None:
     features = plant(80 - bad, bad, 3)
     ordinary = consensus(features).score_locally(features).ordinary()
     assert not ordinary[80 - bad :].any()
     assert ordinary[: 80 - bad].mean() >= 0.95
 
 
-def test_half_is_ordinary_at_least() -> None:
+def test_half_is_ordinary_at_least(few_resamples: None) -> None:
     features = plant(30, 50, 3)
     assert consensus(features).score_locally(features).ordinary().sum() >= 40
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.4])
-def test_the_lower_bound_is_below_the_share_and_not_far_below(share: float) -> None:
+def test_the_lower_bound_is_below_the_share_and_not_far_below(share: float, few_resamples: None) -> None:
     found = []
     for seed in range(3):
         bad = round(share * 80)
@@ -71,7 +77,7 @@ def test_the_lower_bound_is_below_the_share_and_not_far_below(share: float) -> N
     assert np.mean(found) >= share / 2
 
 
-def test_the_kurtosis_alone_where_the_votes_are_noise() -> None:
+def test_the_kurtosis_alone_where_the_votes_are_noise(few_resamples: None) -> None:
     blurred = with_noisy_patches(plant(60, 20, 1))
     local = consensus(blurred).score_locally(blurred)
     assert not local.with_votes
@@ -126,7 +132,7 @@ def test_a_detector_saved_by_earlier_code_still_scores() -> None:
     np.testing.assert_allclose(scores, json.loads((DATA / "consensus" / "scores.json").read_text()), rtol=1e-6)
 
 
-def test_what_the_local_detector_found_is_a_value() -> None:
+def test_what_the_local_detector_found_is_a_value(few_resamples: None) -> None:
     """It cannot be changed, and neither can scoring a set change a detector that is fitted."""
     features, other = plant(20, 4, 0), plant(18, 6, 1)
     detector = consensus(features)
@@ -143,7 +149,7 @@ def test_what_the_local_detector_found_is_a_value() -> None:
         local.with_votes = not local.with_votes  # type: ignore[misc]
 
 
-def test_no_more_images_are_removed_than_the_lower_bound_allows() -> None:
+def test_no_more_images_are_removed_than_the_lower_bound_allows(few_resamples: None) -> None:
     """One decision round of `robust`: what is removed is within the lower bound, and the defects are found."""
     policy = policy_of(Refinement(method="robust"))
     assert policy.start == METHODS["robust"].preset["start"]
@@ -167,7 +173,7 @@ def test_no_more_images_are_removed_than_the_lower_bound_allows() -> None:
         assert len(decision.removed) >= 0.5 * bad
 
 
-def test_copies_of_one_image_alone_are_no_start() -> None:
+def test_copies_of_one_image_alone_are_no_start(few_resamples: None) -> None:
     features = plant(12, 2, 0)
     copies = features[np.array([0] * 10 + [12, 13])]
     found = out_of_fold_scores(

@@ -17,6 +17,8 @@ from irp_core.errors import InputError
 from irp_core.features.feature_set import FeatureSet
 from irp_core.params_file import checked_params
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 DIMENSIONS = 12
 PARAMS = checked_params({"differnet": {"blocks": 2, "hidden": 16}, "training": {"batch_size": 16}}, "test")
 

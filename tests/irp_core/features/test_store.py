@@ -246,6 +246,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a flipped byte of the beginning": lambda path: _flip(path, 1),
     "a flipped byte of the schema": lambda path: _flip(path, 40),
     "a flipped byte of the end": lambda path: _flip(path, -1),
+    "a link that leads nowhere": lambda path: (path.unlink(), path.symlink_to("nowhere")),
     "a short file": lambda path: path.write_bytes(path.read_bytes()[:-40]),
     "an empty file": lambda path: path.write_bytes(b""),
     "something else": lambda path: path.write_bytes(b"x" * 1000),
@@ -271,6 +272,17 @@ def test_a_damaged_segment_is_never_used_and_said(name: str, tmp_path: Path, cap
         assert "extracted again" in caplog.text
     again.append([("a", 0), ("b", 0)], rows(1, 2))
     assert FeatureStore(tmp_path, SPEC).get(["b", "a", "c"], 1)[:, 0, 0].tolist() == [2, 1, 3]
+
+
+def test_a_folder_in_the_place_of_a_segment_is_named(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path, SPEC)
+    store.append([("a", 0)], rows(1))
+    (segment,) = segments(store)
+    segment.unlink()
+    (segment / "whose").mkdir(parents=True)
+    with pytest.raises(InputError, match=f"{segment}: expected a file of the feature store, found a folder"):
+        FeatureStore(tmp_path, SPEC)
+    assert (segment / "whose").is_dir()
 
 
 def test_any_flipped_byte_is_found(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from irp_core.statistics.mixture import estimate_contamination, fit_mixture, mixture_threshold
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 
 def simulated(n: int, share: float, distance: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Log-normal scores, of which `share` lie `distance` standard deviations higher, and which these are."""

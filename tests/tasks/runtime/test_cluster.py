@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -15,12 +16,16 @@ import torch
 from irp_core.config import Params, Runtime
 from irp_core.data.manifest import training_rows
 from irp_core.data.scan import scan
+from irp_core.detectors import detector_class
+from irp_core.detectors.folds import score_in_parts
+from irp_core.detectors.out_of_fold import out_of_fold_scores
 from irp_core.errors import InputError
 from irp_core.features.feature_set import Local
 from irp_core.features.pipeline import FeaturePipeline, StoredFeatures
 from irp_core.features.store import FeatureStore
+from irp_core.refinement import scoring
 from irp_core.refinement.policy import policy_of
-from irp_core.refinement.scoring import Scored, local_needed, score_by_policy
+from irp_core.refinement.scoring import Scored, local_needed, only_of, score_by_policy
 from tasks.runtime import cluster
 from tasks.runtime.cluster import Workers, on_workers
 from tasks.steps.extract import _fill_on_cluster
@@ -75,6 +80,36 @@ def test_a_cluster_scores_as_one_process_does(scheduler: str, tmp_path: Path) ->
     assert many.landscape is not None
     assert alone.landscape is not None
     assert many.landscape.table(md5s).equals(alone.landscape.table(md5s))
+
+
+def test_a_cluster_scores_a_set_of_which_some_images_have_cells(
+    scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default's final detector, of a set larger than what cells are extracted of."""
+    monkeypatch.setattr(scoring, "MAPPED", 20)
+    params = Params(runtime=Runtime(cluster=scheduler, shard=7))
+    stored, md5s = _made_up(tmp_path)
+    only = only_of(params, md5s)
+    drawn = sorted(only["cells"])
+    assert len(drawn) == 20
+    rng = np.random.default_rng(1)
+    cells = rng.normal(1, 1, (20, 3 * 3 * 4)).astype(np.float16)
+    FeatureStore(tmp_path, {"of": "cells", "dtype": "float16"}).append([(md5, 0) for md5 in drawn], cells)
+    stored.local["cells"], stored.shapes["cells"] = {"of": "cells", "dtype": "float16"}, (3, 3, 4)
+
+    def fitted(features: StoredFeatures) -> tuple[list[float], list[float]]:
+        everything = features.read(pd.DataFrame({"md5": md5s}), 2, ["cells"], only)
+        some = features.read(pd.DataFrame({"md5": drawn}), 2, ["cells"], only)
+        build = partial(detector_class("ensemble").build, everything, params, torch.device("cpu"))
+        detector = build()
+        detector.fit(everything, epochs=1, seed=0)
+        held_out = out_of_fold_scores(build, some, drawn, folds=4, epochs=1, seed=0)
+        return score_in_parts(detector, some).tolist(), held_out.scores.tolist()
+
+    with on_workers(stored, params) as spread:
+        many = fitted(spread)
+    assert many == fitted(stored)
+    assert np.isfinite(many).all()
 
 
 def test_a_killed_worker_costs_its_task_only(tmp_path: Path) -> None:

@@ -10,13 +10,18 @@ import pytest
 from tasks.runtime import environment
 
 
-def test_threads_wait_without_working_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs"), [("OMP_WAIT_POLICY", "PASSIVE", "ACTIVE"), ("OPENBLAS_NUM_THREADS", "1", "2")]
+)
+def test_threads_wait_without_working_unless_the_user_says_otherwise(
+    name: str, ours: str, theirs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(name, raising=False)
     environment.quiet()
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert os.environ[name] == ours
+    monkeypatch.setenv(name, theirs)
     environment.quiet()
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert os.environ[name] == theirs
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What docs/choosing.md shows of the runs: `python -m benchmarks.choosing_report docs/choosing/runs.csv`."""
+"""What docs/choosing.md shows of the runs: `python -m benchmarks.choosing.report docs/choosing/runs.csv`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Small real images from disk to the table, by one Dask worker and by two, and by two of which one is killed.
 
-python -m benchmarks.workers                    20,000 images of 64 to 128 pixels
-python -m benchmarks.workers 400 --shard 50     a try
+python -m benchmarks.scale.workers                    20,000 images of 64 to 128 pixels
+python -m benchmarks.scale.workers 400 --shard 50     a try
 
 Images are those of the made inspection line (`irp demo`). Every run has a folder of its own, nothing is stored before,
 and each process uses one thread. Printed: images per second by stage, the ratio of two workers to one (1.7 or more is
@@ -53,7 +53,7 @@ def refine(images: Path, folder: Path, workers: int, settings: list[str], *, kil
     from dask.distributed import LocalCluster
 
     folder.mkdir()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     with LocalCluster(
         n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0"
     ) as cluster:

@@ -52,8 +52,9 @@ OPEN_FILES = 256
 SAMPLE = 0.2  # seconds, between looks at the memory
 FOLDER = 1000  # images per folder of the made-up set
 SHOWN = 1.0  # seconds, from which a stage of the larger run has an exponent
-BYTES, SECONDS = 45_000, 0.03  # per image: disk, and two rounds of votes at 13 ms (docs/scale.md), for the announcement
-CELLS = 340_000_000  # bytes of the cells of the images that say what places look like
+# For the announcement, as measured at 10,000 images (docs/scale.md):
+BYTES, SECONDS = 51_000, 0.006  # an image: disk; processor time with one round of votes
+CELLS, FIXED = 340_000_000, 90.0  # of the 5,000 images with cells: bytes; seconds of processor time, with start-up
 
 
 def write_images(root: Path, count: int) -> list[str]:
@@ -133,7 +134,7 @@ def _limit() -> None:
 def refine(folder: Path, settings: Sequence[str]) -> tuple[float, int]:
     """Seconds and peak anonymous memory of `irp refine images` in `folder`."""
     command = [sys.executable, "-m", "flows.cli", "refine", "images"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     started = time.perf_counter()
     with open(folder / "refine.log", "ab") as log:
         process = subprocess.Popen(
@@ -177,7 +178,13 @@ def measure(
         "_made up": made,
         "_peak_bytes": peak,
         "_stored_bytes_per_image": stored / count,
+        "_disk_bytes_per_image": _on_disk(folder) / count,
     }
+
+
+def _on_disk(folder: Path) -> int:
+    """Bytes that all files below a folder take: images, features, DVC's cache, the run."""
+    return sum(os.lstat(Path(at) / name).st_blocks * 512 for at, _, names in os.walk(folder) for name in names)
 
 
 def exponents(small: int, large: int, one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
@@ -194,10 +201,12 @@ def draw(table: pd.DataFrame, found: dict[str, float], output: Path) -> None:
 
     figure = Figure(figsize=(6.8, 4.2), layout="constrained")
     axes = figure.subplots()
-    for stage, exponent in sorted(found.items(), key=lambda item: -item[1]):
-        axes.loglog(table.columns, table.loc[stage].clip(lower=0.01), marker="o", label=f"{stage}: {exponent:.2f}")
+    for number, (stage, exponent) in enumerate(sorted(found.items(), key=lambda item: -item[1])):
+        # Ten colours; the eleventh stage has the first one's and another line.
+        look = {"color": f"C{number}", "marker": "os"[number // 10 % 2], "linestyle": "-:"[number // 10 % 2]}
+        axes.loglog(table.columns, table.loc[stage].clip(lower=0.01), label=f"{stage}: {exponent:.2f}", **look)
     axes.set(xlabel="images", ylabel="seconds")
-    axes.legend(title="stage: exponent", fontsize=8)
+    figure.legend(title="stage: exponent", fontsize=8, loc="outside right upper")
     figure.savefig(output)
 
 
@@ -214,7 +223,7 @@ def main(
     console = Console()
     console.print(
         f"{largest:,} images: by estimate {(largest * BYTES + CELLS) / 1e9:.1f} GB of disk, "
-        f"and {largest * SECONDS / 60:.0f} minutes on one core."
+        f"and {(largest * SECONDS + FIXED) / 60:.0f} minutes on one core."
     )
     if largest >= 1_000_000 and not yes:
         typer.confirm("Go on?", abort=True)
@@ -249,11 +258,9 @@ def main(
         console.print(
             f"{size:,} images: {result['_whole']:.0f} s, the second run {result['_second run']:.0f} s; "
             f"peak anonymous memory {result['_peak_bytes'] / 2**30:.2f} GiB; "
-            f"{result['_stored_bytes_per_image'] / 1000:.1f} kB of features an image; {OPEN_FILES} open files"
+            f"{result['_stored_bytes_per_image'] / 1000:.1f} kB of features an image, "
+            f"{result['_disk_bytes_per_image'] / 1000:.1f} kB on disk in all; {OPEN_FILES} open files; "
+            f"made up in {result['_made up']:.0f} s"
         )
     if found:
         draw(table, found, output / "scale.svg")
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -202,7 +202,3 @@ def _main(
             print(
                 entity, level, seed, {f"{r['detector']} {r['method']}": round(r["auroc"], 3) for r in cell}, flush=True
             )
-
-
-if __name__ == "__main__":
-    typer.run(_main)

@@ -1,4 +1,4 @@
-"""Which final detector, by leaving one set out: `python -m benchmarks.detector_choice docs/choosing/detectors.csv`.
+"""Which final detector, by leaving one set out: `python -m benchmarks.choosing.detector docs/choosing/detectors.csv`.
 
 The table of runs is one of `benchmarks.choosing` with method `vanilla`: nothing is removed, so that the detector alone
 is compared.
