@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from irp_core.errors import InputError
 
-__all__ = ["file_md5", "file_sha256", "row_digest"]
+__all__ = ["altered_files", "file_md5", "file_sha256", "row_digest"]
 
 
 def file_sha256(path: Path) -> str:
@@ -18,6 +19,20 @@ def file_sha256(path: Path) -> str:
         InputError: the file cannot be read.
     """
     return _digest(path, "sha256")
+
+
+def altered_files(folder: Path, noted: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The files below `folder` that are not as `noted` (name → sha256), each with "is gone" or "was changed".
+
+    Example:
+        >>> list(altered_files(Path("no such folder"), {"a.parquet": "00"}))
+        [('a.parquet', 'is gone')]
+    """
+    for name, sha256 in noted.items():
+        if not (folder / name).is_file():
+            yield name, "is gone"
+        elif file_sha256(folder / name) != sha256:
+            yield name, "was changed"
 
 
 def file_md5(path: Path) -> str:

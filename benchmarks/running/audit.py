@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -39,33 +40,29 @@ IMAGES, MODELS, TIMES = 10_000, 20, 3
 def audit() -> list[tuple[str, str]]:
     """Seconds per query: inside a process that has MLflow imported, and as a command from a shell."""
     before = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            params = load_params(
-                None,
-                [
-                    *("snapshots.enabled=false", "features.scales=[64,32]", "differnet.hidden=8", "differnet.blocks=1"),
-                    *(f"refinement.max_iterations={MODELS - 1}", "refinement.method=irp", "refinement.removal=max_one"),
-                ],
-            )
-            first, second = (_made_up_run(params, seed).run_id for seed in (0, 1))
-            image = str(RunDirectory(Path("runs") / first).removals()["md5"].iloc[-1])
-            queries: dict[str, tuple[Callable[[], object], list[str]]] = {
-                "model": (lambda: describe_model(first, params), ["model", first]),
-                "image": (lambda: history_of_image(image, params), ["image", image]),
-                "diff": (lambda: compare_sets(first, second, params), ["diff", first, second]),
-                "verify, tables only": (lambda: verify(first, params), ["verify", first]),
-            }
-            rows = []
-            for name, (query, arguments) in queries.items():
-                inside = _seconds(query)
-                shell = _seconds(lambda: irp(["audit", *arguments], code=before))  # noqa: B023
-                rows.append((f"audit {name}", f"{inside:.2f} s; as a command {shell:.2f} s"))
-            start = _seconds(lambda: subprocess.run([sys.executable, "-c", "import mlflow.tracking"], check=True))
-            return [*rows, ("of which python -c 'import mlflow.tracking'", f"{start:.2f} s")]
-        finally:
-            os.chdir(before)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        params = load_params(
+            None,
+            [
+                *("snapshots.enabled=false", "features.scales=[64,32]", "differnet.hidden=8", "differnet.blocks=1"),
+                *(f"refinement.max_iterations={MODELS - 1}", "refinement.method=irp", "refinement.removal=max_one"),
+            ],
+        )
+        first, second = (_made_up_run(params, seed).run_id for seed in (0, 1))
+        image = str(RunDirectory(Path("runs") / first).removals()["md5"].iloc[-1])
+        queries: dict[str, tuple[Callable[[], object], list[str]]] = {
+            "model": (lambda: describe_model(first, params), ["model", first]),
+            "image": (lambda: history_of_image(image, params), ["image", image]),
+            "diff": (lambda: compare_sets(first, second, params), ["diff", first, second]),
+            "verify, tables only": (lambda: verify(first, params), ["verify", first]),
+        }
+        rows = []
+        for name, (query, arguments) in queries.items():
+            inside = _seconds(query)
+            shell = _seconds(lambda: irp(["audit", *arguments], code=before))  # noqa: B023
+            rows.append((f"audit {name}", f"{inside:.2f} s; as a command {shell:.2f} s"))
+        start = _seconds(lambda: subprocess.run([sys.executable, "-c", "import mlflow.tracking"], check=True))
+        return [*rows, ("of which python -c 'import mlflow.tracking'", f"{start:.2f} s")]
 
 
 def irp(arguments: list[str], code: Path) -> None:

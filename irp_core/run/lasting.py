@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from irp_core.atomic import read_json_object
 from irp_core.errors import InputError
-from irp_core.hashing import file_sha256
+from irp_core.hashing import altered_files, file_sha256
 from irp_core.model_files import INSPECTOR
 from irp_core.run.directory import RunDirectory
 from irp_core.run.files import (
@@ -77,14 +77,11 @@ def _check(run: RunDirectory, names: Iterable[str]) -> None:
         raise InputError(f"{run.path / RECORD}: was changed since it was written; {_remedy(run, RECORD)}.")
     noted = read_json_object(file, "folder", "reviews")
     reviewed = len(run.reviews()) > int(noted["reviews"]["events"])  # since: what a review changes is another
-    for name in names:
-        expected = noted["folder"].get(name)
-        if expected is None or (reviewed and name in OF_REVIEWS):
-            continue
-        found = file_sha256(run.path / name) if (run.path / name).is_file() else None
-        if found != expected:
-            what = "is gone" if found is None else "was changed since the run ended"
-            raise InputError(f"{run.path / name}: {what}; {_remedy(run, name)}.")
+    expected = {name: noted["folder"].get(name) for name in names if not (reviewed and name in OF_REVIEWS)}
+    held = {name: sha256 for name, sha256 in expected.items() if sha256 is not None}
+    for name, what in altered_files(run.path, held):
+        since = " since the run ended" * (what != "is gone")
+        raise InputError(f"{run.path / name}: {what}{since}; {_remedy(run, name)}.")
 
 
 def _remedy(run: RunDirectory, name: str = "") -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from irp_core.atomic import read_json_object, write_json
 from irp_core.errors import InputError
-from irp_core.hashing import file_sha256
+from irp_core.hashing import altered_files, file_sha256
 from irp_core.run.files import PREPARED
 
 __all__ = ["check_prepared", "note_prepared"]
@@ -29,11 +29,8 @@ def check_prepared(folder: Path) -> None:
     noted = folder / PREPARED
     if not noted.exists() and not noted.is_symlink():
         return
-    for name, sha256 in read_json_object(noted).items():
-        found = file_sha256(folder / name) if (folder / name).is_file() else None
-        if found != sha256:
-            what = "is gone" if found is None else "was changed"
-            raise InputError(
-                f"{folder / name}: {what} since the set was prepared; `irp prepare` writes it again (delete "
-                f"{noted.name} beside it if the change is yours)."
-            )
+    for name, what in altered_files(folder, read_json_object(noted)):
+        raise InputError(
+            f"{folder / name}: {what} since the set was prepared; `irp prepare` writes it again (delete "
+            f"{noted.name} beside it if the change is yours)."
+        )

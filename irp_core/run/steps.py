@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from irp_core.atomic import atomic_directory, read_json, write_json
 from irp_core.errors import InputError
-from irp_core.hashing import file_sha256
+from irp_core.hashing import altered_files, file_sha256
 from irp_core.run.files import FINISHED, LASTING, STEP, TIMINGS
 
 __all__ = ["Steps"]
@@ -161,11 +161,8 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def _damage(folder: Path, outputs: dict[str, str]) -> str | None:
-    for name, sha256 in outputs.items():
-        if not (folder / name).is_file():
-            return f"{folder / name}: is gone"
-        if file_sha256(folder / name) != sha256:
-            return f"{folder / name}: was changed since it was written"
+    for name, what in altered_files(folder, outputs):
+        return f"{folder / name}: {what}" + " since it was written" * (what != "is gone")
     return None
 
 
