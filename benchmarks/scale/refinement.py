@@ -210,6 +210,16 @@ def draw(table: pd.DataFrame, found: dict[str, float], output: Path) -> None:
     figure.savefig(output)
 
 
+def _said(size: int, result: dict[str, float]) -> str:
+    return (
+        f"{size:,} images: {result['_whole']:.0f} s, the second run {result['_second run']:.0f} s; "
+        f"peak anonymous memory {result['_peak_bytes'] / 2**30:.2f} GiB; "
+        f"{result['_stored_bytes_per_image'] / 1000:.1f} kB of features an image, "
+        f"{result['_disk_bytes_per_image'] / 1000:.1f} kB on disk in all; {OPEN_FILES} open files; "
+        f"made up in {result['_made up']:.0f} s"
+    )
+
+
 def main(
     sizes: Annotated[list[int], typer.Argument(help="Numbers of images.")],
     output: Annotated[Path, typer.Option(help="Folder of scale.csv and scale.svg.")] = Path("scale"),
@@ -228,6 +238,8 @@ def main(
     if largest >= 1_000_000 and not yes:
         typer.confirm("Go on?", abort=True)
     results: dict[int, dict[str, float]] = {}
+    output.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
     for size in sorted(sizes):
         if work:
             work.mkdir(parents=True, exist_ok=True)
@@ -236,9 +248,10 @@ def main(
             results[size] = measure(size, folder, setting or [], "processor" if processor else "seconds")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    table = pd.DataFrame(results)
-    output.mkdir(parents=True, exist_ok=True)
-    table.to_csv(output / "scale.csv")
+        table = pd.DataFrame(results)
+        table.to_csv(output / "scale.csv")  # after each size: the next one may take an hour
+        console.print(_said(size, results[size]))
+    console.print(f"all of it in {(time.perf_counter() - started) / 60:.1f} minutes")
     first, last = min(results), max(results)
     found = exponents(first, last, results[first], results[last]) if first != last else {}
     unit = "processor seconds" if processor else "seconds"
@@ -254,13 +267,5 @@ def main(
             seconds = [f"{table.loc[stage, size]:.1f}" for size in results]
             shown.add_row(stage, *seconds, f"{found[stage]:.2f}" if stage in found else "")
     console.print(shown)
-    for size, result in results.items():
-        console.print(
-            f"{size:,} images: {result['_whole']:.0f} s, the second run {result['_second run']:.0f} s; "
-            f"peak anonymous memory {result['_peak_bytes'] / 2**30:.2f} GiB; "
-            f"{result['_stored_bytes_per_image'] / 1000:.1f} kB of features an image, "
-            f"{result['_disk_bytes_per_image'] / 1000:.1f} kB on disk in all; {OPEN_FILES} open files; "
-            f"made up in {result['_made up']:.0f} s"
-        )
     if found:
         draw(table, found, output / "scale.svg")
