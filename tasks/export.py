@@ -52,7 +52,7 @@ def _of_directory(run: RunDirectory) -> _Origin:
 
 
 def _of_mlflow(reference: str, params: Params) -> _Origin:
-    from tasks.tracking.reader import find_run
+    from tasks.tracking.finding import find_run
 
     run, iteration = find_run(reference, params)
     if iteration is not None and iteration != len(run.models) - 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from irp_core.data.manifest import training_rows
 from irp_core.data.schemas import SCORES_SCHEMA
 from irp_core.errors import InputError
 from irp_core.packed.images import image_md5, is_image
+from irp_core.run import files
 from tasks.audit.known_digests import final_weights_sha256
 from tasks.audit.lines import service_of
+from tasks.tracking.finding import all_runs, find_run
 from tasks.tracking.queries import registered_versions
-from tasks.tracking.reader import TrackedRun, all_runs, find_run
+from tasks.tracking.reader import TrackedRun
 from tasks.versions.dvc_files import names_version
 from tasks.versions.lineage import WEIGHTS_TAG
 
@@ -31,7 +34,7 @@ def describe_model(reference: str, params: Params) -> tuple[dict[str, Any], pd.D
     """What a model was trained on, and which images had been removed by then.
 
     Args:
-        reference: see `tasks.tracking.reader.find_run`; without an iteration, the run's last model.
+        reference: see `tasks.tracking.finding.find_run`; without an iteration, the run's last model.
 
     Returns:
         The facts by name, and the rows of the removal table up to that model (`removals_of_set`).
@@ -99,7 +102,7 @@ def history_of_image(image: str, params: Params) -> pd.DataFrame:
     unreadable = []
     for run in runs:
         try:
-            manifest = run.manifest(**{column: value})
+            manifest = _manifest_of(run, **{column: value})
             if len(manifest):
                 registered = ", ".join(versions.get(run.parent.info.run_id, [])) or None
                 histories.append(_history_in(run, manifest, {column: value}, registered))
@@ -111,6 +114,14 @@ def history_of_image(image: str, params: Params) -> pd.DataFrame:
     if unreadable:
         histories.append(pd.DataFrame(unreadable).reindex(columns=histories[0].columns))
     return pd.concat(histories, ignore_index=True)
+
+
+def _manifest_of(run: TrackedRun, **image: str) -> pd.DataFrame:
+    """The rows of an image, while the next table that is asked is held against its digest at its side."""
+    with ThreadPoolExecutor(1) as side:
+        if run.ended:
+            side.submit(run.file, f"{files.TABLES}/{files.SCORES}")
+        return run.manifest(**image)
 
 
 def _history_in(run: TrackedRun, manifest: pd.DataFrame, image: dict[str, str], registered: str | None) -> pd.DataFrame:
@@ -141,7 +152,7 @@ def compare_sets(first: str, second: str, params: Params) -> tuple[dict[str, Any
     """Which images two training sets do not share and why, and which parameters their runs do not share.
 
     Args:
-        first, second: see `tasks.tracking.reader.find_run`; without an iteration, the set of the run's last model.
+        first, second: see `tasks.tracking.finding.find_run`; without an iteration, the set of the run's last model.
     """
     runs = {"A": find_run(first, params), "B": find_run(second, params)}
     sets = {side: training_set_of(run, iteration) for side, (run, iteration) in runs.items()}

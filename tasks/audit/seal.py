@@ -17,7 +17,7 @@ from irp_core.errors import InputError
 from irp_core.hashing import file_sha256
 from irp_core.run.files import DIGESTS
 from tasks.audit.known_digests import seal_tag
-from tasks.tracking.reader import find_run
+from tasks.tracking.finding import find_run
 
 __all__ = ["seal_run"]
 

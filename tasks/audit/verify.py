@@ -26,8 +26,9 @@ from tasks.audit.verify_records import TrackedRecords, listed_code
 from tasks.audit.verify_tables import TrackedTables
 from tasks.tracking.artifacts import DELETED_TAG
 from tasks.tracking.digests import events_digest
+from tasks.tracking.finding import find_run
 from tasks.tracking.queries import artifacts_below
-from tasks.tracking.reader import TrackedRun, find_run
+from tasks.tracking.reader import TrackedRun
 from tasks.versions.lineage import WEIGHTS_TAG
 
 __all__ = ["verify"]
@@ -48,7 +49,7 @@ def verify(
     """Check a run from end to end.
 
     Args:
-        reference: see `tasks.tracking.reader.find_run`; of a run's directory the files in it are checked, too.
+        reference: see `tasks.tracking.finding.find_run`; of a run's directory the files in it are checked, too.
         params: for the tracking store and the device.
         rescore: score the last training set again, too.
         seals: an auditor's file of seals (`irp audit seal`).

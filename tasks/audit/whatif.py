@@ -56,7 +56,7 @@ def suppose(reference: str, params: Params, levers: Levers = _AS_IT_WAS) -> Supp
     """Hold a finished run's stored scores against other settings; trains nothing, writes nothing.
 
     Args:
-        reference: a run's directory, or see `tasks.tracking.reader.find_run`.
+        reference: a run's directory, or see `tasks.tracking.finding.find_run`.
         params: for the tracking store.
         levers: what to change.
 
@@ -147,7 +147,7 @@ def _stored(reference: str, params: Params) -> _Stored:
             raise InputError(f"{reference}: expected a finished run, found one that did not end.")
         check_rounds(run)
     else:
-        from tasks.tracking.reader import find_run
+        from tasks.tracking.finding import find_run
 
         run, _ = find_run(reference, params)
     ran, iterations, last_round = run.params(), run.iterations(), run.summary()["last_round"]

@@ -7,7 +7,6 @@ nor torch: a question is answered in the time that MLflow itself takes to import
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -36,9 +35,9 @@ from irp_core.refinement.reviews import REVIEW_SCHEMA, no_events
 from irp_core.removals import IMAGE_SCHEMA, REMOVAL_SCHEMA, empty_removals
 from irp_core.run import files
 from tasks.tracking.artifacts import FILES_TAG, PENDING_TAG
-from tasks.tracking.queries import client_of, experiments, model_version, runs_tagged
+from tasks.tracking.queries import runs_tagged
 
-__all__ = ["TrackedRun", "all_runs", "find_run"]
+__all__ = ["TrackedRun"]
 
 _CACHE = Path(".irp/audit")
 
@@ -51,8 +50,10 @@ class TrackedRun:
     parent: Run
     # Whether a file that was changed after it was logged is refused, or read as it is.
     checked: bool = True
-    # (MLflow run, artifact) → what was fetched from the server: nothing is fetched twice for one question.
+    # (MLflow run, artifact) → what was fetched from the server, and what was held against its digest: neither is done
+    # twice for one question.
     _fetched: dict[tuple[str, str], Path] = field(default_factory=dict, repr=False, compare=False)
+    _held: dict[tuple[str, str], Path] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def run_id(self) -> str:
@@ -219,6 +220,9 @@ class TrackedRun:
             InputError: there is none, or (with `verify`) its sha256 is not the one that was logged.
         """
         source = run or self.parent
+        key = (source.info.run_id, artifact)
+        if verify and key in self._held:
+            return self._held[key]
         expected = self.known_files(source).get(artifact)
         cached = _CACHE / expected if expected and not _local(source) else None
         if verify and cached is not None and cached.exists() and file_sha256(cached) == expected:
@@ -229,6 +233,8 @@ class TrackedRun:
                 f"{self.run_id}, artifact {artifact}: expected sha256 {expected[:16]}…, found {found[:16]}…; it was "
                 f"changed after it was logged (irp audit verify {self.run_id})."
             )
+        if verify:
+            self._held[key] = path
         return path
 
     def check_files(self, folder: Path, artifact: str) -> None:
@@ -287,60 +293,6 @@ class TrackedRun:
             with suppress(InputError):
                 return self._table(name, REVIEW_SCHEMA)
         return no_events()
-
-
-def find_run(reference: str, params: Params) -> tuple[TrackedRun, int | None]:
-    """The run that a reference means, and the iteration if it names one.
-
-    References: a run's id or directory, an MLflow run id, or a registered model `NAME`, `NAME/version`,
-    `NAME@alias`; each may end in `:ITERATION`.
-
-    Raises:
-        InputError: nothing of that name.
-    """
-    plain, _, suffix = reference.rpartition(":") if re.fullmatch(r".*[^/]:\d+", reference) else (reference, "", "")
-    iteration = int(suffix) if suffix else None
-    client = client_of(params)
-    tags = {"irp.run_id": Path(plain).name, "irp.iteration": "all"}
-    runs = list(runs_tagged(client, experiments(client), tags))
-    if runs:
-        # Where several clones ran the same: the directory's own, else the newest that ended, else the newest.
-        here = str(Path(plain).resolve())
-        runs.sort(key=lambda run: (run.data.tags.get("irp.directory") != here, run.info.status != "FINISHED"))
-        return TrackedRun(client, runs[0]), iteration
-    if re.fullmatch(r"[0-9a-f]{32}", plain):
-        found = _by_mlflow_id(client, plain)
-        if found is not None:
-            return found if iteration is None else (found[0], iteration)
-    version = model_version(plain, client)
-    if version is None:
-        raise InputError(
-            f"{reference}: expected a run or a registered model at {params.tracking.uri} (RUN, NAME, NAME/version or "
-            f"NAME@alias, each with :ITERATION if wanted), found neither."
-        )
-    found = _by_mlflow_id(client, str(version.run_id))
-    if found is None:
-        raise InputError(f"{reference}: expected a model that a refinement run registered, found another's.")
-    return found[0], iteration
-
-
-def all_runs(params: Params) -> list[TrackedRun]:
-    """Every refinement run in the store, of all experiments, newest first."""
-    client = client_of(params)
-    return [TrackedRun(client, run) for run in runs_tagged(client, experiments(client), {"irp.iteration": "all"})]
-
-
-def _by_mlflow_id(client: MlflowClient, mlflow_id: str) -> tuple[TrackedRun, int | None] | None:
-    try:
-        run = client.get_run(mlflow_id)
-    except MlflowException:
-        return None
-    if "irp.run_id" not in run.data.tags:
-        return None
-    parent = run.data.tags.get("mlflow.parentRunId")
-    if parent is None:
-        return TrackedRun(client, run), None
-    return TrackedRun(client, client.get_run(parent)), int(run.data.tags["irp.iteration"])
 
 
 def _local(run: Run) -> Path | None:

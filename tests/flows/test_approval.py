@@ -149,7 +149,7 @@ def test_a_run_that_is_asked_for_again_obeys_what_is_asked_now(
 ) -> None:
     from irp_core.params_file import load_params
     from tasks.audit.verify import verify
-    from tasks.tracking.reader import find_run
+    from tasks.tracking.finding import find_run
     from tasks.tracking.writer import log_review
 
     monkeypatch.chdir(make_workspace(tmp_path / "w"))

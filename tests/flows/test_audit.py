@@ -22,7 +22,8 @@ from irp_core.params_file import load_params
 from irp_core.run.directory import RunDirectory
 from irp_core.run.inputs import sealed_record
 from tasks.audit.verify import verify
-from tasks.tracking.reader import TrackedRun, find_run
+from tasks.tracking.finding import find_run
+from tasks.tracking.reader import TrackedRun
 from tests.flows.harness import store_of
 
 

@@ -65,7 +65,7 @@ def test_the_iterations_models_are_the_scorer_and_the_final_detector_is_trained_
 ) -> None:
     from irp_core.detectors import Consensus, load_detector
     from tasks.audit.questions import describe_model
-    from tasks.tracking.reader import find_run
+    from tasks.tracking.finding import find_run
 
     monkeypatch.chdir(robust.parents[1])
     params = load_params(None, [*TINY, *ROBUST, f"tracking.uri={store_of(Path.cwd())}"])

@@ -27,7 +27,8 @@ from tasks.audit.seal import seal_run
 from tasks.audit.verify import verify
 from tasks.audit.verify_decisions import standing_decisions
 from tasks.tracking.artifacts import FILES_TAG, PENDING_TAG
-from tasks.tracking.reader import TrackedRun, find_run
+from tasks.tracking.finding import find_run
+from tasks.tracking.reader import TrackedRun
 from tests.flows.harness import store_of
 
 pytestmark = pytest.mark.trust

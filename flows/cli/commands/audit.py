@@ -176,7 +176,7 @@ def checkout(
     quiet: Quiet = False,
 ) -> None:
     """Make a folder with exactly the images a model was trained on, from DVC's cache or remote."""
-    from tasks.tracking.reader import find_run
+    from tasks.tracking.finding import find_run
     from tasks.versions.snapshots import checkout as checkout_set
 
     checked = read_params(params, set_param)

@@ -14,8 +14,9 @@ from irp_core.hashing import file_sha256
 from irp_core.params_file import load_params
 from tasks.tracking.artifacts import FILES_TAG, log_files
 from tasks.tracking.experiment import experiment_of
+from tasks.tracking.finding import all_runs, find_run
 from tasks.tracking.queries import model_version, registered_versions, runs_tagged
-from tasks.tracking.reader import TrackedRun, all_runs, find_run
+from tasks.tracking.reader import TrackedRun
 from tasks.tracking.results import register
 from tasks.tracking.writer import _find_or_create
 
