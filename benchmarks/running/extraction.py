@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from irp_core.backbones import Backbone, load_backbone
 from irp_core.backbones.alexnet import AlexNet
@@ -27,7 +28,7 @@ from irp_core.features.view_bank import view_bank, views
 __all__ = ["BENCHMARKS"]
 
 CPU = torch.device("cpu")
-GOOD, BATCH, ROUNDS = 40, 8, 6
+GOOD, BATCH, ROUNDS, SIDE = 40, 8, 6, 1024
 
 
 def _best(function: Callable[[], object], times: int = 3) -> float:
@@ -97,4 +98,51 @@ def backbones() -> list[tuple[str, str]]:
     return [*rows, ("resnet18 layer3 / bundled", f"{best['resnet18 layer3'] / best['bundled']:.1f} x")]
 
 
-BENCHMARKS = {"extraction": pipeline, "backbones": backbones}
+def peak() -> list[tuple[str, str]]:
+    """Multiplications and additions of the networks in a second, as a share of what a large matrix product reaches.
+
+    One thread and processor time: on a machine that is shared both are slowed down alike.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return [row for precision in (torch.float32, torch.bfloat16) for row in _share_of_peak(precision)]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _share_of_peak(precision: torch.dtype) -> list[tuple[str, str]]:
+    left, right = (torch.randn(SIDE, SIDE).to(precision) for _ in range(2))
+    name = str(precision).removeprefix("torch.")
+    pixels = np.random.default_rng(0).integers(0, 255, (BATCH, 256, 256, 3), dtype=np.uint8)
+    networks = {
+        "bundled": load_backbone("bundled", None),
+        "resnet18": Backbone("resnet18", freeze(ResNet18()), ("layer3",), ""),
+    }
+    extractors = {
+        of: PooledExtractor(network, Params().features.scales, CPU, precision) for of, network in networks.items()
+    }
+    best, work = dict.fromkeys(["product", *extractors], float("inf")), {"product": 2.0 * SIDE**3}
+    for of, extractor in extractors.items():
+        with FlopCounterMode(display=False) as counter:
+            extractor(pixels)
+        work[of] = float(counter.get_total_flops())
+    for _ in range(ROUNDS):  # interleaved
+        best["product"] = min(best["product"], _processor(lambda: left @ right))
+        for of, extractor in extractors.items():
+            best[of] = min(best[of], _processor(lambda e=extractor: e(pixels)))  # type: ignore[misc]
+    rates = {of: work[of] / best[of] / 1e9 for of in best}
+    rows = [(f"{name}: a product of {SIDE:,} x {SIDE:,}, one thread", f"{rates['product']:.0f} GFLOP/s")]
+    return rows + [
+        (f"{name}: {of}, of it", f"{rates[of]:.0f} GFLOP/s, {100 * rates[of] / rates['product']:.0f} %")
+        for of in extractors
+    ]
+
+
+def _processor(function: Callable[[], object]) -> float:
+    started = time.process_time()
+    function()
+    return time.process_time() - started
+
+
+BENCHMARKS = {"extraction": pipeline, "backbones": backbones, "peak": peak}
