@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from irp_core.data.layouts.names import masked_stem
-from irp_core.data.look import Facts
+from irp_core.data.look import Figures
 
 __all__ = ["Companion", "companions"]
 
@@ -31,7 +31,7 @@ class Companion:
     mask_of: str | None = None
 
 
-def companions(found: Mapping[str, Facts]) -> dict[str, Companion]:
+def companions(found: Mapping[str, Figures]) -> dict[str, Companion]:
     """The companions among the images `found`, each with the reason.
 
     A mask has an image of its own name beside it, with another ending or without the mask's suffix (`x.jpg` and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -15,30 +15,43 @@ from irp_core.errors import InputError
 from irp_core.features.image_formats import decode_with_facts
 from irp_core.packed.images import read_image
 
-__all__ = ["THUMBNAIL", "Facts", "Unreadable", "look"]
+__all__ = ["THUMBNAIL", "Facts", "Figures", "Unreadable", "look"]
 
 THUMBNAIL = 64  # pixels, side of the grey picture that near-copies are found by
 
 
-@dataclass(frozen=True)
-class Facts:
+@dataclass(frozen=True, slots=True)
+class Figures:
     """Of a readable image; `lowest`, `highest`, `white`, `bits` and `pages` as in `Decoded`.
 
     Attributes:
         near_binary: nearly every pixel is as dark as the darkest or as bright as the brightest, as in a mask.
-        thumbnail: uint8 (THUMBNAIL, THUMBNAIL), grey.
     """
 
     md5: str
     width: int
     height: int
     near_binary: bool
-    thumbnail: NDArray[np.uint8]
     bits: int
     lowest: float
     highest: float
     white: float
     pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts(Figures):
+    """All that is found in a readable image.
+
+    Attributes:
+        thumbnail: uint8 (THUMBNAIL, THUMBNAIL), grey.
+    """
+
+    thumbnail: NDArray[np.uint8]
+
+    def figures(self) -> Figures:
+        """Without the picture, which takes most of the memory."""
+        return Figures(*(getattr(self, one.name) for one in fields(Figures)))
 
 
 @dataclass(frozen=True)
@@ -64,12 +77,12 @@ def look(path: Path, images: Images) -> Facts | Unreadable:
         grey.width,
         grey.height,
         _near_binary(np.array(grey.histogram())),
-        np.asarray(small),
         decoded.bits,
         decoded.lowest,
         decoded.highest,
         decoded.white,
         decoded.pages,
+        np.asarray(small),
     )
 
 

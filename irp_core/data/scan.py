@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from irp_core.config import Dataset, Images, Params
 from irp_core.data.companions import companions
 from irp_core.data.contamination import contaminate
+from irp_core.data.copies.of_set import copies_of_set
+from irp_core.data.copies.thumbnails import Thumbnails
 from irp_core.data.layouts import folder, ksdd2, mtd, mvtec
 from irp_core.data.layouts.listing import Entry
 from irp_core.data.layouts.names import Good
-from irp_core.data.look import Facts, Unreadable, look
+from irp_core.data.look import Facts, Figures, Unreadable, look
 from irp_core.data.manifest import MANIFEST_SCHEMA
-from irp_core.data.near_copies import near_copies
-from irp_core.data.schemas import IGNORED_SCHEMA, NEAR_COPIES_SCHEMA, NOTES_SCHEMA, QUARANTINE_SCHEMA
+from irp_core.data.schemas import IGNORED_SCHEMA, NOTES_SCHEMA, QUARANTINE_SCHEMA
 from irp_core.data.seen.known_files import KnownFiles
 from irp_core.data.set_notes import Size, recommended_size, set_notes
 from irp_core.data.walk import EXTENSIONS, Ignored, Tree, walk
@@ -32,6 +33,7 @@ __all__ = ["LAYOUTS", "Scan", "detect_layout", "is_labelled", "pictures_below", 
 # In the order of detection: `folder` takes whatever no other layout claims.
 LAYOUTS: dict[str, ModuleType] = {"mtd": mtd, "mvtec": mvtec, "ksdd2": ksdd2, "folder": folder}
 _DATASET = Dataset()
+_AT_ONCE = 4096  # images
 
 
 @dataclass(frozen=True)
@@ -151,43 +153,32 @@ def scan(
     ignored = [*tree.ignored, *_ignored(tree, listed, name)]
     quarantined = dict(tree.quarantined)
     entries = {entry.image_id: entry for entry in listed if not entry.ignored}
-    found: dict[str, Facts] = {}
+    found: dict[str, Figures] = {}
     settings = images or Images()
-    paths = {image: root / image for image in entries}
-    before, new = known.recall(list(paths.values())) if known else ({}, {})
-
-    def facts_of(image: str) -> Facts | Unreadable:
-        return before.get(paths[image]) or look(paths[image], settings)
-
-    with ThreadPoolExecutor(workers) as pool:
-        read = pool.map(facts_of, entries)
-        for done, (image, facts) in enumerate(zip(entries, read, strict=True), start=1):
-            if known and paths[image] in new and isinstance(facts, Facts):
-                known.remember(new[paths[image]], facts)
+    with Thumbnails() as pictures:
+        for done, (image, facts) in enumerate(_looked_at(root, list(entries), settings, known, workers), start=1):
             problem = entries[image].problem
             if isinstance(facts, Unreadable):
                 quarantined[image] = facts.reason
             elif problem is not None:
                 quarantined[image] = problem
             else:
-                found[image] = facts
+                found[image] = facts.figures()
+                pictures.add(facts.md5, facts.thumbnail)
             if progress:
                 progress(done, len(entries))
-    if known:
-        known.keep()
-    for image, why in companions(found).items():
-        del found[image]
-        ignored.append(Ignored(image, why.reason))
-        masked = entries.get(why.mask_of or "")
-        if masked and masked.label == "defective" and masked.mask_path is None:
-            entries[masked.image_id] = replace(masked, mask_path=image)
-    if not found:
-        raise InputError(_no_image(root, quarantined, ignored))
-    rows = [{**vars(entries[image]), "md5": facts.md5, "injected": False} for image, facts in found.items()]
-    manifest = pd.DataFrame(rows, columns=MANIFEST_SCHEMA.names)
+        for image, why in companions(found).items():
+            del found[image]
+            ignored.append(Ignored(image, why.reason))
+            masked = entries.get(why.mask_of or "")
+            if masked and masked.label == "defective" and masked.mask_path is None:
+                entries[masked.image_id] = replace(masked, mask_path=image)
+        if not found:
+            raise InputError(_no_image(root, quarantined, ignored))
+        manifest = _manifest([entries[image] for image in found], [facts.md5 for facts in found.values()])
+        kept_out = _golden(golden, settings, workers) if golden else {}
+        copies, golden_md5 = copies_of_set(manifest, pictures, copies_from, kept_out)
     repeated = manifest["md5"].duplicated(keep=False)
-    kept_out = _golden(golden, settings, workers) if golden else {}
-    copies, golden_md5 = _grouped(manifest, found, copies_from, kept_out)
     return Scan(
         layout=name,
         manifest=manifest,
@@ -201,6 +192,33 @@ def scan(
         size=recommended_size(found),
         golden=golden_md5,
     )
+
+
+def _looked_at(
+    root: Path, images: Sequence[str], settings: Images, known: KnownFiles | None, workers: int
+) -> Iterator[tuple[str, Facts | Unreadable]]:
+    """What is found in each image, in their order; some thousands are looked at, or recalled, at a time."""
+    recalled = known.recall(root / image for image in images) if known else None
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(images), _AT_ONCE):
+            part = images[start : start + _AT_ONCE]
+            before = recalled.facts(start, start + len(part)) if recalled else [None] * len(part)
+            paths = [root / image for image in part]
+            read = pool.map(lambda path, facts: facts or look(path, settings), paths, before)
+            for number, (image, facts) in enumerate(zip(part, read, strict=True)):
+                key = recalled.keys[start + number] if recalled and before[number] is None else None
+                if known and key and isinstance(facts, Facts):
+                    known.remember(key, facts)
+                yield image, facts
+    if known:
+        known.keep()
+
+
+def _manifest(entries: list[Entry], md5s: list[str]) -> pd.DataFrame:
+    columns = {"md5": md5s, "injected": [False] * len(md5s)}
+    listed = [name for name in MANIFEST_SCHEMA.names if name not in columns]
+    columns |= {name: [getattr(entry, name) for entry in entries] for name in listed}
+    return pd.DataFrame(columns, columns=MANIFEST_SCHEMA.names)
 
 
 def scan_and_contaminate(
@@ -267,29 +285,6 @@ def _ignored(tree: Tree, listed: list[Entry], layout: str) -> list[Ignored]:
         *(Ignored(image, outside) for image in tree.images if image not in taken),
         *(Ignored(entry.image_id, entry.ignored) for entry in listed if entry.ignored),
     ]
-
-
-def _grouped(
-    manifest: pd.DataFrame,
-    found: dict[str, Facts],
-    correlation: float | None,
-    golden: dict[str, NDArray[np.uint8]],
-) -> tuple[pd.DataFrame, frozenset[str]]:
-    """Rows of `near_copies`, each content compared once and named by every file that has it, and which contents are
-    golden or near-copies of golden ones."""
-    ours = {facts.md5: facts.thumbnail for facts in found.values()}
-    contents = ours | golden
-    if correlation is None:
-        return pd.DataFrame(columns=NEAR_COPIES_SCHEMA.names, dtype=object), frozenset(ours.keys() & golden.keys())
-    ordered = sorted(contents)  # whatever the files are called
-    labels = near_copies([contents[md5] for md5 in ordered], correlation)
-    group_of = pd.Series([ordered[label] for label in labels], index=ordered, name="group")
-    kept_out = group_of.isin(set(group_of[list(golden)]))
-    of_set = group_of[list(ours)]
-    several = of_set[of_set.duplicated(keep=False)]
-    table = manifest.loc[manifest["md5"].isin(several.index), ["image_id", "md5"]]
-    table.insert(0, "group", table["md5"].map(several).astype(object))
-    return table.sort_values(["group", "image_id"], ignore_index=True), frozenset(kept_out[kept_out].index) & set(ours)
 
 
 def _no_image(root: Path, quarantined: dict[str, str], ignored: list[Ignored]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from irp_core.config import Images
-from irp_core.data.look import Facts
+from irp_core.data.look import Figures
 from irp_core.features.images import shape_at
 
 __all__ = ["Size", "recommended_size", "set_notes"]
@@ -26,12 +26,12 @@ _ONE_SHAPE = 5 / 4  # how far the shapes of nine in ten images may be apart to b
 _ODD = 9  # times smaller or larger in area than the size that most images have
 
 
-def set_notes(found: Mapping[str, Facts], images: Images) -> list[tuple[str | None, str]]:
+def set_notes(found: Mapping[str, Figures], images: Images) -> list[tuple[str | None, str]]:
     """(image, or None for the set, what is odd about it), of the images that are read."""
     return [*_range(found, images), *_pages(found), *_sizes(found)]
 
 
-def recommended_size(found: Mapping[str, Facts]) -> Size:
+def recommended_size(found: Mapping[str, Figures]) -> Size:
     """The `images.size` that suits a set's own sizes: its shape, where that is one and a strip's, else a square.
 
     As many pixels as a square of 384 has, the side at which cells are made, where most images have more than the
@@ -50,7 +50,7 @@ def recommended_size(found: Mapping[str, Facts]) -> Size:
     return min(height, 2048), min(width, 2048)
 
 
-def _range(found: Mapping[str, Facts], images: Images) -> list[tuple[str | None, str]]:
+def _range(found: Mapping[str, Figures], images: Images) -> list[tuple[str | None, str]]:
     notes: list[tuple[str | None, str]] = []
     deep = [facts for facts in found.values() if facts.bits > 8]
     if deep and len(deep) < len(found):
@@ -75,7 +75,7 @@ def _range(found: Mapping[str, Facts], images: Images) -> list[tuple[str | None,
     return notes
 
 
-def _pages(found: Mapping[str, Facts]) -> list[tuple[str | None, str]]:
+def _pages(found: Mapping[str, Figures]) -> list[tuple[str | None, str]]:
     return [
         (image, f"{facts.pages} pages or frames, of which the first is read")
         for image, facts in found.items()
@@ -83,7 +83,7 @@ def _pages(found: Mapping[str, Facts]) -> list[tuple[str | None, str]]:
     ]
 
 
-def _sizes(found: Mapping[str, Facts]) -> list[tuple[str | None, str]]:
+def _sizes(found: Mapping[str, Figures]) -> list[tuple[str | None, str]]:
     """Images of another order of size, where most have one and the same."""
     if not found:
         return []

@@ -16,10 +16,11 @@ from irp_core.config import Params
 from irp_core.config.lines import Line
 from irp_core.data.companions import companions
 from irp_core.data.contamination import contaminate
+from irp_core.data.copies.of_set import copies_of_set
+from irp_core.data.copies.thumbnails import Thumbnails
 from irp_core.data.look import Facts
 from irp_core.data.manifest import MANIFEST_SCHEMA
-from irp_core.data.near_copies import near_copies
-from irp_core.data.schemas import IGNORED_SCHEMA, NEAR_COPIES_SCHEMA, NOTES_SCHEMA, QUARANTINE_SCHEMA
+from irp_core.data.schemas import IGNORED_SCHEMA, NOTES_SCHEMA, QUARANTINE_SCHEMA
 from irp_core.data.set_notes import set_notes
 
 __all__ = ["Selection", "due", "in_window", "select"]
@@ -102,7 +103,8 @@ def select(
         for image, known in found.items()
     ]
     listed = pd.DataFrame(rows, columns=MANIFEST_SCHEMA.names).astype({"injected": bool})
-    copies, kept_out = _copies(found, params.dataset.near_copies, golden)
+    with Thumbnails({known.md5: known.thumbnail for known in found.values()}) as seen:
+        copies, kept_out = copies_of_set(listed, seen, params.dataset.near_copies, golden)
     sided = everything[everything["held_out"].notna()]
     manifest = contaminate(
         listed,
@@ -130,22 +132,3 @@ def select(
 
 def _new(images: pd.DataFrame) -> pd.DataFrame:
     return images[images["round"].isna() & images["set_aside"].isna()]
-
-
-def _copies(
-    found: Mapping[str, Facts], correlation: float | None, golden: Mapping[str, NDArray[np.uint8]]
-) -> tuple[pd.DataFrame, frozenset[str]]:
-    """The near-copies among the images, and the contents that are golden or near-copies of golden ones."""
-    ours = {known.md5: known.thumbnail for known in found.values()}
-    if correlation is None:
-        return pd.DataFrame(columns=NEAR_COPIES_SCHEMA.names, dtype=object), frozenset(ours.keys() & golden.keys())
-    contents = ours | dict(golden)
-    ordered = sorted(contents)
-    labels = near_copies([contents[md5] for md5 in ordered], correlation)
-    group_of = pd.Series([ordered[label] for label in labels], index=ordered, name="group", dtype=object)
-    kept_out = group_of[group_of.isin(set(group_of[list(golden)]))]
-    of_set = group_of[list(ours)]
-    several = of_set[of_set.duplicated(keep=False)]
-    rows = [(several[known.md5], image, known.md5) for image, known in found.items() if known.md5 in several.index]
-    table = pd.DataFrame(sorted(rows), columns=NEAR_COPIES_SCHEMA.names, dtype=object)
-    return table, frozenset(kept_out.index) & set(ours)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from irp_core.data.look import THUMBNAIL, Facts
 from irp_core.features.store import FeatureStore
 from irp_core.packed.images import image_state
 
-__all__ = ["KnownFiles"]
+__all__ = ["KnownFiles", "Recalled"]
 
 _VERSION = 1  # to be raised when `look` finds other facts
 _SETTLED = 2_000_000_000  # nanoseconds
@@ -43,29 +43,16 @@ class KnownFiles:
 
     def __init__(self, store: Path, images: Images) -> None:
         spec = {"looks": _VERSION, "images": images.set_keys(), "side": THUMBNAIL, "dtype": "uint8"}
-        self._store = FeatureStore(store, spec)
+        # Two views of one store: what is written meanwhile would have the index of what is read sorted again and again.
+        self._before, self._store = FeatureStore(store, spec), FeatureStore(store, spec)
         self._new: list[tuple[str, Facts]] = []
 
-    def recall(self, files: Sequence[Path]) -> tuple[dict[Path, Facts], dict[Path, str]]:
-        """What is known of the files that did not change since, and, of the others that may be remembered, the key."""
+    def recall(self, files: Iterable[Path]) -> Recalled:
+        """What is known of files that did not change since."""
         now = time.time_ns()
-        keys: dict[Path, str] = {}
-        for file in files:
-            try:
-                size, changed, *place = image_state(file)
-            except (OSError, ValueError):  # whoever looks at it says why
-                continue
-            if now - changed >= _SETTLED:
-                named = "".join(f"\0{part}" for part in (size, changed, *place)).encode()
-                keys[file] = hashlib.md5(os.fsencode(file.absolute()) + named, usedforsecurity=False).hexdigest()
-        unknown = {key for key, _ in self._store.missing(keys.values(), 1)}
-        old = [file for file, key in keys.items() if key not in unknown]
-        found: dict[Path, Facts] = {}
-        for start in range(0, len(old), _AT_ONCE):
-            part = old[start : start + _AT_ONCE]
-            rows = self._store.get([keys[file] for file in part], 1)[:, 0]
-            found |= zip(part, map(_facts, rows.view(_RECORD)[:, 0]), strict=True)
-        return found, {file: key for file, key in keys.items() if key in unknown}
+        keys = [_key(file, now) for file in files]
+        unknown = {key for key, _ in self._before.missing([key for key in keys if key], 1)}
+        return Recalled(self._before, keys, unknown)
 
     def remember(self, key: str, facts: Facts) -> None:
         """Keep what was found in a file; on disk from a thousand files on, or after `keep`."""
@@ -80,6 +67,39 @@ class KnownFiles:
             self._store.append([(key, 0) for key, _ in self._new], rows)
             self._store.compact()
             self._new = []
+
+
+class Recalled:
+    """What was found in files, in their order: read some at a time, as the pictures of all take much memory.
+
+    Attributes:
+        keys: under which each is remembered; None of one that may not be.
+    """
+
+    def __init__(self, store: FeatureStore, keys: list[str | None], unknown: set[str]) -> None:
+        self.keys, self._store, self._unknown = keys, store, unknown
+
+    def facts(self, start: int, stop: int) -> list[Facts | None]:
+        """Of the files from one place to another; None of those that must be looked at."""
+        keys = self.keys[start:stop]
+        held = [key for key in keys if key and key not in self._unknown]
+        if not held:
+            return [None] * len(keys)
+        rows = self._store.get(held, 1)[:, 0].view(_RECORD)[:, 0]
+        found = dict(zip(held, rows, strict=True))
+        return [_facts(found[key]) if key in found else None for key in keys]
+
+
+def _key(file: Path, now: int) -> str | None:
+    """Of a file as it is now; None of one that changed so lately that it may change again without its time telling."""
+    try:
+        size, changed, *place = image_state(file)
+    except (OSError, ValueError):  # whoever looks at it says why
+        return None
+    if now - changed < _SETTLED:
+        return None
+    named = "".join(f"\0{part}" for part in (size, changed, *place)).encode()
+    return hashlib.md5(os.fsencode(file.absolute()) + named, usedforsecurity=False).hexdigest()
 
 
 def _record(facts: Facts) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from irp_core.config import Contamination, Dataset
 from irp_core.data.contamination import contaminate, content_groups
-from irp_core.data.near_copies import near_copies
+from irp_core.data.copies.near_copies import near_copies
 from irp_core.data.scan import scan
 from irp_core.detectors.folds import assign_folds
 
@@ -48,7 +48,7 @@ def small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def test_parts_that_are_only_alike_are_no_copies() -> None:
-    labels = near_copies([small(eight_bits(part)) for part in parts(60)], 0.9)
+    labels = near_copies(np.stack([small(eight_bits(part)) for part in parts(60)]), 0.9)
     assert labels.tolist() == list(range(60))
 
 
@@ -59,7 +59,7 @@ def test_the_same_picture_saved_again_and_a_second_shot_are_copies() -> None:
     again = np.asarray(Image.open(buffer))
     second = eight_bits(shot_again(parts(40)[5], seed=1))
     third = eight_bits(shot_again(parts(40)[5], seed=2))
-    labels = near_copies([small(image) for image in [*images, again, second, third]], 0.9)
+    labels = near_copies(np.stack([small(image) for image in [*images, again, second, third]]), 0.9)
     assert labels.tolist() == [*range(40), 3, 5, 5]
 
 
@@ -69,7 +69,7 @@ def test_two_products_in_one_set_are_no_copies_of_each_other() -> None:
     second = [part.T[::-1] * 0.5 + 60 * (np.mgrid[:SIDE, :SIDE][0] % 16 < 4) for part in parts(30, seed=1)]
     images = [eight_bits(part) for part in [*first, *second]]
     images.append(eight_bits(shot_again(second[0], seed=3)))
-    labels = near_copies([small(image) for image in images], 0.9)
+    labels = near_copies(np.stack([small(image) for image in images]), 0.9)
     assert labels.tolist() == [*range(60), 30]
 
 
@@ -77,17 +77,17 @@ def test_a_large_set_is_searched_by_candidates(monkeypatch: pytest.MonkeyPatch) 
     images = [eight_bits(part) for part in parts(60)]
     images += [eight_bits(shot_again(part, seed=7)) for part in parts(60)[:10]]
     stack = [small(image) for image in images]
-    exact = near_copies(stack, 0.9)
-    monkeypatch.setattr("irp_core.data.near_copies._EXACT", 16)
-    monkeypatch.setattr("irp_core.data.near_copies._AT_ONCE", 17)
-    assert near_copies(stack, 0.9).tolist() == exact.tolist()
+    exact = near_copies(np.stack(stack), 0.9)
+    monkeypatch.setattr("irp_core.data.copies.near_copies._EXACT", 16)
+    monkeypatch.setattr("irp_core.data.copies.near_copies._AT_ONCE", 17)
+    assert near_copies(np.stack(stack), 0.9).tolist() == exact.tolist()
     assert exact.tolist() == [*range(60), *range(10)]
 
 
 def test_flat_and_equal_pictures_do_no_harm() -> None:
     flat = [np.full((64, 64), level, np.uint8) for level in (0, 9, 255)]
-    assert near_copies(flat, 0.9).tolist() == [0, 1, 2]
-    assert near_copies([], 0.9).tolist() == []
+    assert near_copies(np.stack(flat), 0.9).tolist() == [0, 1, 2]
+    assert near_copies(np.zeros((0, 64, 64), np.uint8), 0.9).tolist() == []
 
 
 def folder(root: Path) -> Path:
@@ -141,8 +141,8 @@ def test_a_large_set_is_searched_by_signs_and_finds_the_same(monkeypatch: pytest
     for number in range(40):  # correlated by 0.95
         noisy = stack[number] + rng.normal(0, 73 / 3, (64, 64))
         stack.append(noisy.clip(0, 255).astype(np.uint8))
-    exact = near_copies(stack, 0.9)
+    exact = near_copies(np.stack(stack), 0.9)
     assert np.sum(np.unique(exact, return_counts=True)[1] == 2) == 40
-    monkeypatch.setattr("irp_core.data.near_copies._EXACT", 100)
-    monkeypatch.setattr("irp_core.data.near_copies._ALL", 100)
-    assert near_copies(stack, 0.9).tolist() == exact.tolist()
+    monkeypatch.setattr("irp_core.data.copies.near_copies._EXACT", 100)
+    monkeypatch.setattr("irp_core.data.copies.near_copies._ALL", 100)
+    assert near_copies(np.stack(stack), 0.9).tolist() == exact.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def params() -> Params:
 
 def facts(seed: int) -> Facts:
     picture = np.random.default_rng(seed).integers(0, 256, (THUMBNAIL, THUMBNAIL), dtype=np.uint8)
-    return Facts(f"{seed:032x}", 80, 60, False, picture, 8, 0.0, 255.0, 255.0, 1)
+    return Facts(f"{seed:032x}", 80, 60, False, 8, 0.0, 255.0, 255.0, 1, picture)
 
 
 class Book:
@@ -72,7 +73,7 @@ def test_no_image_changes_its_side_while_images_are_added_one_by_one(steps: list
         made = facts(seed * 1000 + 100 + number)
         if step == "near-copy":
             like = list(book.facts.values())[number % len(book.facts)].thumbnail
-            made = Facts(**{**vars(made), "thumbnail": np.clip(like.astype(int) + 2, 0, 255).astype(np.uint8)})
+            made = replace(made, thumbnail=np.clip(like.astype(int) + 2, 0, 255).astype(np.uint8))
         book.take(f"image-{number}", made)
 
 

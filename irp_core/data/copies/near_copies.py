@@ -13,7 +13,8 @@ are grouped, mostly shots of one part, in groups of 2 to 5; of the solar cells, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,6 @@ from scipy.sparse.csgraph import connected_components
 
 __all__ = ["near_copies"]
 
-Pictures = Sequence[NDArray[np.uint8]]
 Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 _SMOOTH = 2.0  # pixels, sigma of the low frequencies
@@ -36,14 +36,22 @@ _SLACK = 0.15  # below the correlation that is asked for, of a candidate: its st
 _MANY = 10  # images, or a tenth of the set: a larger group is another kind of part, not a part shot that often
 
 
-def near_copies(thumbnails: Sequence[NDArray[np.uint8]], correlation: float) -> NDArray[np.intp]:
+class Pictures(Protocol):
+    """Grey pictures: `pictures[rows]` are those at these places, uint8 (rows, side, side); an array is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: NDArray[np.intp], /) -> NDArray[np.uint8]: ...
+
+
+def near_copies(thumbnails: Pictures, correlation: float) -> NDArray[np.intp]:
     """The group of each image (n,); images of one group are near-copies of each other, directly or by others.
 
     A group of more than ten images, and of more than a tenth of the set, is a kind of its own (a second product,
     another camera): what its images have in common is taken away too, and near-copies are looked for within it.
 
     Args:
-        thumbnails: n grey pictures, uint8 (side, side).
+        thumbnails: n grey pictures; a thousand of them at a time are read.
         correlation: in (0, 1].
     """
     labels = np.arange(len(thumbnails))
@@ -70,9 +78,11 @@ def _pairs(thumbnails: Pictures, rows: NDArray[np.intp], correlation: float) -> 
     mean, weight = _common(thumbnails, rows)
     exact = count <= _EXACT
     # The same draw for every set: a projection keeps correlations whatever it is.
-    width = thumbnails[0].size
+    width = mean.size
     onto = None if exact else np.random.default_rng(0).standard_normal((width, _PROJECTED)).astype(np.float32)
-    whole = np.concatenate([_rest(part, mean, weight, onto) for part in _parts(thumbnails, rows)])
+    whole = np.empty((count, width if exact else _PROJECTED), dtype=np.float32)
+    for start, part in zip(range(0, count, _AT_ONCE), _parts(thumbnails, rows), strict=True):
+        whole[start : start + len(part)] = _rest(part, mean, weight, onto)
     least = correlation if exact else correlation - _SLACK
     a, b = _alike(whole, least) if count <= _ALL else _alike_by_signs(whole, least)
     if not exact:
@@ -133,7 +143,7 @@ def _alike_by_signs(whole: NDArray[np.float32], least: float) -> Pairs:
 
 def _parts(thumbnails: Pictures, rows: NDArray[np.intp]) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, len(rows), _AT_ONCE):
-        yield np.stack([thumbnails[row] for row in rows[start : start + _AT_ONCE].tolist()])
+        yield thumbnails[rows[start : start + _AT_ONCE]]
 
 
 def _fine(stack: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -144,8 +154,8 @@ def _fine(stack: NDArray[np.generic]) -> NDArray[np.float32]:
 
 def _common(thumbnails: Pictures, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and weight of each pixel (side, side) over the set; the weight stays finite where all images are equal."""
-    total = np.zeros(thumbnails[0].shape)
-    squares = np.zeros(thumbnails[0].shape)
+    shape = thumbnails[rows[:1]].shape[1:]
+    total, squares = np.zeros(shape), np.zeros(shape)
     for part in _parts(thumbnails, rows):
         fine = _fine(part).astype(np.float64)
         total += fine.sum(axis=0)
