@@ -246,11 +246,11 @@ def main(
         folder = Path(tempfile.mkdtemp(prefix="irp-scale-", dir=work))
         try:
             results[size] = measure(size, folder, setting or [], "processor" if processor else "seconds")
+            table = pd.DataFrame(results)
+            table.to_csv(output / "scale.csv")  # before the next size, which may take an hour, and before tidying up
+            console.print(_said(size, results[size]))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        table = pd.DataFrame(results)
-        table.to_csv(output / "scale.csv")  # after each size: the next one may take an hour
-        console.print(_said(size, results[size]))
     console.print(f"all of it in {(time.perf_counter() - started) / 60:.1f} minutes")
     first, last = min(results), max(results)
     found = exponents(first, last, results[first], results[last]) if first != last else {}
