@@ -104,7 +104,8 @@ class Asking:
             "question": shown,
             "removed": int(assessed.removed.sum()),
             "outcome": said.kind,
-            "sentences": list(said.sentences),
+            # Not the one that says which command asks: it is running.
+            "sentences": [sentence for sentence in said.sentences if self.command not in sentence],
         }
 
     def answer(self, md5: str, defective: bool, reviewer: str, note: str = "") -> None:

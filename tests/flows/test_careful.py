@@ -15,6 +15,8 @@ from irp_core.hashing import file_sha256
 from irp_core.params_file import load_params
 from irp_core.refinement.round_model import load_scorer
 from irp_core.run.directory import RunDirectory
+from tasks.review.asking import Asking
+from tasks.review.session import Review
 from tests.conftest import TINY, make_workspace
 from tests.flows.harness import refine_in, store_of
 
@@ -58,6 +60,14 @@ def test_the_audit_decides_the_same_again(careful: Path, monkeypatch: pytest.Mon
     findings = verify(careful.name, params, rescore=True)
     assert [finding for finding in findings if finding.status == "failed"] == []
     assert "decision" in {finding.check for finding in findings if finding.status == "ok"}
+
+
+def test_who_is_being_asked_is_not_told_to_ask(careful: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(careful.parents[1])
+    run = RunDirectory(careful.relative_to(Path.cwd()))
+    said = run.summary()["outcome"]["sentences"]
+    assert "irp review" in said[-1]
+    assert Asking(Review(run), ASKED).state()["sentences"] == said[:-1]
 
 
 def test_answers_from_the_labels_are_on_record_and_respected(
