@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import Self
 
@@ -51,7 +52,8 @@ class Thumbnails:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # of a full disk that was told already
+            self._file.close()
 
     def add(self, md5: str, picture: NDArray[np.uint8]) -> None:
         """Take a content in, unless it is there.
@@ -60,15 +62,23 @@ class Thumbnails:
             OSError: the disk of the temporary file is full.
         """
         if md5 not in self._rows:
-            try:
+            with _named():
                 self._file.write(picture.tobytes())
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
             self._rows[md5] = len(self._rows)
 
     def of(self, md5s: Sequence[str]) -> Ordered:
         """The pictures of these contents, in their order."""
-        self._file.flush()
+        with _named():
+            self._file.flush()
         shape = (len(self._rows), THUMBNAIL, THUMBNAIL)
         pictures = np.memmap(self._file, np.uint8, "r", shape=shape) if self._rows else np.zeros(shape, np.uint8)
         return Ordered(pictures, np.array([self._rows[md5] for md5 in md5s], dtype=np.intp))
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """An error of the temporary file names the folder that it is in: it has no name itself."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None

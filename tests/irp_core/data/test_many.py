@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import time
 import tracemalloc
@@ -88,3 +90,26 @@ def test_what_changed_is_looked_at_and_the_rest_recalled(
     found = tables(scan(copy, known=KnownFiles(tmp_path / "store", Images())))
     assert seen == ["011.png"]
     assert found == tables(scan(copy))
+
+
+@pytest.mark.parametrize("at", ["write", "flush"])
+def test_a_full_disk_names_the_folder_of_temporary_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, content: object) -> int:
+            return self.full() if at == "write" else 0
+
+        def flush(self) -> None:
+            self.full()
+
+        def close(self) -> None:
+            self.full()
+
+        def full(self) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("irp_core.data.copies.thumbnails.tempfile.TemporaryFile", lambda prefix: Full())
+    monkeypatch.setattr("irp_core.data.copies.thumbnails.tempfile.gettempdir", lambda: "full-disk")
+    with pytest.raises(OSError, match="full-disk"):
+        scan(folder)
