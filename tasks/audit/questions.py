@@ -117,9 +117,12 @@ def history_of_image(image: str, params: Params) -> pd.DataFrame:
 
 
 def _manifest_of(run: TrackedRun, **image: str) -> pd.DataFrame:
-    """The rows of an image, while the next table that is asked is held against its digest at its side."""
+    """The rows of an image, while the next table that is asked is held against its digest at its side.
+
+    Not where that table would have to be fetched: most runs may not know the image.
+    """
     with ThreadPoolExecutor(1) as side:
-        if run.ended:
+        if run.ended and run.here:
             side.submit(run.file, f"{files.TABLES}/{files.SCORES}")
         return run.manifest(**image)
 

@@ -56,6 +56,11 @@ class TrackedRun:
     _held: dict[tuple[str, str], Path] = field(default_factory=dict, repr=False, compare=False)
 
     @property
+    def here(self) -> bool:
+        """Whether its artifacts lie on this machine: else each that is read is fetched first."""
+        return _local(self.parent) is not None
+
+    @property
     def run_id(self) -> str:
         return str(self.tags["irp.run_id"])
 
@@ -226,6 +231,7 @@ class TrackedRun:
         expected = self.known_files(source).get(artifact)
         cached = _CACHE / expected if expected and not _local(source) else None
         if verify and cached is not None and cached.exists() and file_sha256(cached) == expected:
+            self._held[key] = cached
             return cached
         path = self._fetch(source, artifact)
         if verify and expected and not self.is_logged(artifact, found := file_sha256(path), source):
